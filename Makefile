@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+# One make process. `make help` lists the targets; docs are in README.md and base/README.md.
+
+BUILD ?= build
+CONFIG ?= release
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+JOBS ?= 2
+V ?= 0
+FULL ?= 0
+VERSION := 0.1.0
+ABI := 0
+OUT := $(BUILD)/$(CONFIG)
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+CFLAGS ?=
+LDFLAGS ?=
+
+ifeq ($(CONFIG),release)
+CONFIG_FLAGS := -O2 -g -fno-omit-frame-pointer
+else ifeq ($(CONFIG),debug)
+CONFIG_FLAGS := -O1 -g -fno-omit-frame-pointer -DCF_DEBUG
+else ifeq ($(CONFIG),asan)
+CONFIG_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DCF_DEBUG
+CONFIG_LINK := -fsanitize=address,undefined
+else ifeq ($(CONFIG),tsan)
+CONFIG_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=thread -DCF_DEBUG
+CONFIG_LINK := -fsanitize=thread
+else
+$(error CONFIG=$(CONFIG) is none of release, debug, asan, tsan)
+endif
+
+WARN := -Wall -Wextra -Wshadow -Wundef -Wwrite-strings
+WARN_C := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wvla
+ifeq ($(WERROR),1)
+WARN += -Werror
+WARN_C += -Werror
+endif
+COMMON := -I. -Iinclude -D_GNU_SOURCE -fPIC -fno-common -fvisibility=hidden -pthread
+C_FLAGS := -std=c11 $(COMMON) $(WARN_C) $(CONFIG_FLAGS) $(CPPFLAGS) $(CFLAGS)
+CXX_FLAGS := -std=c++17 $(filter-out -fno-common,$(COMMON)) $(WARN) $(CONFIG_FLAGS) $(CPPFLAGS) $(CXXFLAGS)
+LINK_FLAGS := $(CONFIG_LINK) -pthread -Wl,--as-needed $(LDFLAGS)
+LIBS := -lck -luring -lsodium -lisal -lhwloc -linih -ljansson -lpthread -lrt -lm
+TOOL_LIBS := -lncursesw
+# jemalloc serves the command alone: a library linked to it could not be dlopened, and the sanitizers bring
+# an allocator of their own.
+COMMAND_LIBS := $(if $(filter release debug,$(CONFIG)),-Wl$(comma)--no-as-needed -ljemalloc -Wl$(comma)--as-needed)
+comma := ,
+
+# --- sources ---------------------------------------------------------------------------------------------
+
+LAYERS := base transport grd engine
+base_src := $(sort $(wildcard base/*.c))
+transport_src := $(sort $(wildcard transport/*.c transport/*/*.c))
+grd_src := $(sort $(wildcard grd/*.c))
+engine_src := $(sort $(wildcard engine/*.c))
+lib_src := $(foreach l,$(LAYERS),$($(l)_src))
+
+# Files named mutant*.c hold planted protocol mistakes and exist in cachefusion-sim only.
+main_src := $(firstword $(wildcard tools/main.c tools/cachefusion.c))
+tools_mutant_src := $(sort $(wildcard tools/sim/mutant*.c))
+tools_src := $(filter-out $(main_src) $(tools_mutant_src),$(sort $(wildcard tools/*.c tools/*/*.c)))
+
+unit_src := $(sort $(wildcard tests/unit/*/*_test.c))
+regress_src := $(sort $(wildcard tests/regress/*_test.c))
+sim_src := $(sort $(wildcard tests/sim/*_sim.c))
+litmus_src := $(sort $(wildcard tests/litmus/*_litmus.c))
+stress_src := $(sort $(wildcard tests/stress/*_stress.c))
+shell_src := $(sort $(wildcard tests/shell/*.sh))
+test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src)
+test_help_src := $(filter-out $(test_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
+
+bench_help_src := $(sort $(wildcard bench/harness*.c))
+bench_src := $(filter-out $(bench_help_src),$(sort $(wildcard bench/*.c)))
+bench_cc := $(sort $(wildcard bench/*.cc))
+
+public_headers := $(sort $(wildcard include/cachefusion/*.h include/cachefusion/*.def))
+
+obj = $(patsubst %.c,$(OUT)/obj/%.o,$(filter %.c,$1)) $(patsubst %.cc,$(OUT)/obj/%.o,$(filter %.cc,$1))
+mut = $(patsubst %.c,$(OUT)/mut/%.o,$1)
+
+lib_a := $(OUT)/libcachefusion.a
+lib_so := $(OUT)/libcachefusion.so.$(VERSION)
+tools_a := $(OUT)/libtools.a
+tests_a := $(OUT)/libtests.a
+bench_a := $(OUT)/libbench.a
+lib_pc := $(OUT)/cachefusion.pc
+layer_a := $(foreach l,$(LAYERS),$(OUT)/lib$(l).a)
+command := $(if $(main_src),$(OUT)/cachefusion)
+command_sim := $(if $(main_src),$(OUT)/cachefusion-sim)
+test_bin := $(patsubst %.c,$(OUT)/%,$(test_src))
+bench_bin := $(patsubst %.c,$(OUT)/%,$(bench_src))
+
+# --- what the test run picks: first parts of test names (see `scripts/test --list`) ------------------------
+
+TEST_release ?= unit regress sim litmus shell
+TEST_debug ?=
+TEST_asan ?= unit regress
+TEST_tsan ?= litmus stress unit/base/ring unit/base/log unit/base/atomic
+TEST_FULL_release ?= unit regress sim litmus stress shell
+TEST_FULL_debug ?= unit regress sim
+TEST_FULL_asan ?= unit regress sim shell
+TEST_FULL_tsan ?= unit regress litmus stress
+TEST_TIMEOUT_S ?= 120
+TEST_FULL_TIMEOUT_S ?= 1800
+
+# --- rules -----------------------------------------------------------------------------------------------
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-5s %s\n'
+endif
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+.PHONY: FORCE
+
+all: lib $(command) $(command_sim) ## build library and command (CONFIG=release|debug|asan|tsan, V=1, WERROR=1)
+	@echo "built in $(OUT); next: 'make run' shows it at work, 'make test' checks it, 'make help' lists the rest"
+
+lib: $(lib_a) $(lib_so) $(lib_pc) ## build the static and shared library only
+
+tests: $(test_bin) ## build the test programs of this CONFIG
+
+# Changed flags or tools rebuild everything, a changed list of sources only what is made of lists.
+define fingerprint
+	@mkdir -p $(@D)
+	@printf '%s\n' '$1' | cmp -s - $@ || printf '%s\n' '$1' > $@
+endef
+$(OUT)/flags.stamp: FORCE
+	$(call fingerprint,$(CC) $(C_FLAGS) / $(CXX) $(CXX_FLAGS) / $(AR) $(LINK_FLAGS) $(LIBS) $(TOOL_LIBS) $(COMMAND_LIBS))
+$(OUT)/sources.stamp: FORCE
+	$(call fingerprint,$(lib_src) $(main_src) $(tools_src) $(tools_mutant_src) $(test_help_src) $(bench_help_src) $(bench_cc))
+
+$(OUT)/obj/%.o: %.c $(OUT)/flags.stamp
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(C_FLAGS) -MMD -MP -c $< -o $@
+
+$(OUT)/mut/%.o: %.c $(OUT)/flags.stamp
+	$(say) CC "$< (mutants)"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(C_FLAGS) -DCF_MUTANTS=1 -MMD -MP -c $< -o $@
+
+$(OUT)/obj/%.o: %.cc $(OUT)/flags.stamp
+	$(say) CXX $<
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(CXX_FLAGS) -MMD -MP -c $< -o $@
+
+define archive
+	$(say) AR $@
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
+endef
+define layer_rule
+$(OUT)/lib$(1).a: $(call obj,$($(1)_src)) $(OUT)/sources.stamp
+	$$(archive)
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
+$(lib_a): $(call obj,$(lib_src)) $(OUT)/sources.stamp
+	$(archive)
+$(tools_a): $(call obj,$(tools_src)) $(OUT)/sources.stamp
+	$(archive)
+$(tests_a): $(call obj,$(test_help_src)) $(OUT)/sources.stamp
+	$(archive)
+$(bench_a): $(call obj,$(bench_help_src) $(bench_cc)) $(OUT)/sources.stamp
+	$(archive)
+
+$(OUT)/libcachefusion.map: $(filter %.h,$(public_headers)) scripts/gen-map
+	@mkdir -p $(@D)
+	$(Q)scripts/gen-map $(filter %.h,$^) > $@
+
+$(lib_so): $(call obj,$(lib_src)) $(OUT)/libcachefusion.map $(OUT)/sources.stamp
+	$(say) LD $@
+	$(Q)$(CC) -shared -Wl,-soname,libcachefusion.so.$(ABI) -Wl,--version-script=$(OUT)/libcachefusion.map \
+	    $(LINK_FLAGS) $(filter %.o,$^) $(LIBS) -o $@
+	@ln -sf $(@F) $(OUT)/libcachefusion.so.$(ABI)
+	@ln -sf $(@F) $(OUT)/libcachefusion.so
+
+$(lib_pc): Makefile
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$${prefix}/include' '' \
+	    'Name: cachefusion' 'Description: buffer cache fusion for database instances' 'Version: $(VERSION)' \
+	    'Libs: -L$${libdir} -lcachefusion' 'Libs.private: $(LIBS)' 'Cflags: -I$${includedir}' > $@
+
+ifneq ($(main_src),)
+$(OUT)/cachefusion: $(call obj,$(main_src)) $(tools_a) $(lib_a)
+	$(say) LD $@
+	$(Q)$(CC) $(LINK_FLAGS) $^ $(LIBS) $(TOOL_LIBS) $(COMMAND_LIBS) -o $@
+
+$(OUT)/cachefusion-sim: $(call mut,$(main_src) $(tools_src) $(tools_mutant_src) $(lib_src)) $(OUT)/sources.stamp
+	$(say) LD $@
+	$(Q)$(CC) $(LINK_FLAGS) $(filter %.o,$^) $(LIBS) $(TOOL_LIBS) -o $@
+endif
+
+$(test_bin): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(tests_a) $(tools_a) $(lib_a)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINK_FLAGS) $^ $(LIBS) $(TOOL_LIBS) -lcmocka -o $@
+
+$(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(LINK_FLAGS) $^ $(if $(bench_cc),-lbenchmark) $(LIBS) $(TOOL_LIBS) -o $@
+
+-include $(patsubst %.o,%.d,$(call obj,$(lib_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) \
+    $(bench_src) $(bench_help_src) $(bench_cc)) $(call mut,$(lib_src) $(main_src) $(tools_src) $(tools_mutant_src)))
+
+# --- run and check -----------------------------------------------------------------------------------------
+
+.PHONY: all lib tests run test test-full bench bench-build lint check-layers check-headers check-format \
+    format setup install uninstall clean help compile_commands.json
+
+setup: ## install missing packages (apt-get; says what it would need without root)
+	@scripts/setup
+
+run: setup ## build, then show instances sharing blocks
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@BIN=$(OUT)/cachefusion BUILD_DIR=$(OUT) scripts/run-demo
+
+test_env = BUILD='$(BUILD)' MAKE='$(MAKE)' CC='$(CC)' JOBS='$(JOBS)' V='$(V)' FULL='$(1)' TIMEOUT_S='$(2)' \
+    TEST_release='$($(3)release)' TEST_debug='$($(3)debug)' TEST_asan='$($(3)asan)' TEST_tsan='$($(3)tsan)'
+
+test: setup ## build and run the tests of every submission
+	@$(call test_env,$(FULL),$(if $(filter 1,$(FULL)),$(TEST_FULL_TIMEOUT_S),$(TEST_TIMEOUT_S)),$(if $(filter 1,$(FULL)),TEST_FULL_,TEST_)) scripts/test
+
+test-full: setup ## the same with more seeds, longer stress and all configurations
+	@$(call test_env,1,$(TEST_FULL_TIMEOUT_S),TEST_FULL_) scripts/test
+
+# make t/base/wheel, t/sim/loss, t/shell/install ...: one test, with its output.
+define test_rule
+.PHONY: t/$(1)
+t/$(1): $(2) $(3)
+	@BIN=$(OUT)/cachefusion SIM_BIN=$(OUT)/cachefusion-sim BUILD_DIR=$(OUT) FULL=$(FULL) $(if $(filter %.sh,$(2)),bash )$(2)
+endef
+$(foreach t,$(unit_src),$(eval $(call test_rule,$(patsubst tests/unit/%_test.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
+$(foreach t,$(regress_src),$(eval $(call test_rule,$(patsubst tests/%_test.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
+$(foreach t,$(sim_src),$(eval $(call test_rule,$(patsubst tests/%_sim.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
+$(foreach t,$(litmus_src),$(eval $(call test_rule,$(patsubst tests/%_litmus.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
+$(foreach t,$(stress_src),$(eval $(call test_rule,$(patsubst tests/%_stress.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
+$(foreach t,$(shell_src),$(eval $(call test_rule,$(patsubst tests/%.sh,%,$t),$t,$(lib_so) $(lib_a) $(lib_pc) $(command) $(command_sim))))
+
+bench-build: $(bench_bin) $(command) ## build the benchmarks
+
+bench: bench-build ## build and run the benchmarks (BENCH_ARGS=...)
+	@set -e; for b in $(bench_bin); do echo "== $$b"; "$$b" $(BENCH_ARGS); done
+
+c_files := $(sort $(wildcard $(foreach d,base transport transport/* grd engine tools tools/* bench tests/* tests/unit/* \
+    include/cachefusion,$(d)/*.c $(d)/*.h)))
+
+check-layers: ## includes point to the own layer or below
+	@scripts/check-layers
+
+check-headers: ## each header compiles alone, the public ones in C++ too
+	@CC='$(CC)' CXX='$(CXX)' scripts/check-headers
+
+check-format: ## files are formatted as .clang-format says
+	@clang-format --dry-run --Werror $(c_files)
+
+format: ## format all C files in place
+	@clang-format -i $(c_files)
+
+lint: check-layers check-headers check-format ## all checks that do not run the program
+	@cppcheck --quiet --std=c11 --language=c --enable=warning,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingIncludeSystem -D_GNU_SOURCE -D__x86_64__ -I. -Iinclude -j $(JOBS) $(filter %.c,$(c_files))
+	@if command -v shellcheck >/dev/null; then shellcheck $(shell grep -lE '^#!.*bash' scripts/* .ci/run 2>/dev/null) $(shell_src); \
+	    else echo "lint: shellcheck is not installed, shell scripts not checked"; fi
+
+define commands_entry
+{"directory": "$(CURDIR)", "file": "$1", "command": "$(CC) $(C_FLAGS) -c $1"},
+
+endef
+compile_commands.json: ## for clangd and other tools
+	$(file >$@.tmp,[$(foreach f,$(lib_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) $(bench_src),$(call commands_entry,$f)))
+	@sed -e '$$d' $@.tmp | sed -e '$$s/},$$/}]/' > $@ && rm -f $@.tmp
+
+install: lib $(command) ## install under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/cachefusion $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(lib_a) $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(lib_so) $(DESTDIR)$(LIBDIR)/
+	ln -sf libcachefusion.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libcachefusion.so.$(ABI)
+	ln -sf libcachefusion.so.$(ABI) $(DESTDIR)$(LIBDIR)/libcachefusion.so
+	install -m 644 $(lib_pc) $(DESTDIR)$(LIBDIR)/pkgconfig/
+	$(if $(public_headers),install -m 644 $(public_headers) $(DESTDIR)$(PREFIX)/include/cachefusion/)
+	$(if $(command),install -m 755 $(command) $(DESTDIR)$(PREFIX)/bin/)
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(LIBDIR)/libcachefusion.a $(DESTDIR)$(LIBDIR)/libcachefusion.so $(DESTDIR)$(LIBDIR)/libcachefusion.so.$(ABI) \
+	    $(DESTDIR)$(LIBDIR)/libcachefusion.so.$(VERSION) $(DESTDIR)$(LIBDIR)/pkgconfig/cachefusion.pc $(DESTDIR)$(PREFIX)/bin/cachefusion
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/include/cachefusion/,$(notdir $(public_headers)))
+	-rmdir $(DESTDIR)$(PREFIX)/include/cachefusion 2>/dev/null
+
+clean: ## remove the build directory
+	rm -rf $(BUILD) compile_commands.json
+
+help: ## this list
+	@grep -hE '^[a-zA-Z_./-]+:.*## ' Makefile | sed -E 's/^([^:]+):.*## (.*)/  \1\t\2/' | expand -t 26
+	@printf '  %-23s %s\n' 't/LAYER/NAME' 'run one unit test (t/sim/NAME, t/stress/NAME, t/shell/NAME ... the other kinds)'
