@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GRD_DIRECTORY_H
+#define GRD_DIRECTORY_H
+
+/*
+ * The store of one shard of the global resource directory: entries, who holds, who waits, what is pending. It
+ * knows no protocol; master.c does. All memory comes at open, from one budget.
+ *
+ *   index (open addressing, 32-bit entry numbers) --> entry, 56 bytes, up to 4 holders inline
+ *                                                        |  side: only while there is something to remember
+ *                                                        +--> side record: waiters, pending grants, sharers of the
+ *                                                             pending X, past images, durable version, holders
+ *                                                             beyond four (chunks of 64 bytes)
+ *
+ * Owner: the shard's directory worker, alone.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cachefusion/status.h>
+#include <cachefusion/types.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/wheel.h"
+#include "grd/msg.h"
+
+struct grd_directory;
+
+/* 56 bytes; the fields below hold/tenure arithmetic are private to directory.c. */
+struct grd_entry {
+    struct cf_block_key key;
+    uint64_t last_tenure;  /* highest tenure ever given to this resource */
+    uint64_t version;      /* lower bound of the newest version */
+    uint32_t side;         /* number of the side record, or GRD_NONE */
+    uint8_t holder[20];    /* 4 x { node and flags: 16 bits, last_tenure - tenure: 24 bits } */
+};
+_Static_assert(sizeof(struct grd_entry) == 56, "a directory record is at most 56 bytes");
+#define GRD_NONE UINT32_MAX
+
+struct grd_holder {
+    uint16_t node;
+    bool is_x;        /* X, else S */
+    bool has_duty;    /* write-responsible: the last X grantee that still holds */
+    bool is_pending;  /* granted, installed not yet heard */
+    uint64_t tenure;
+};
+
+/* One queued request. */
+struct grd_waiter {
+    uint16_t node;
+    uint8_t mode;
+    uint8_t flags;      /* GRD_FLAG_* */
+    uint32_t next;      /* [directory] */
+    uint64_t request;
+    uint64_t held;      /* tenure the requester said it holds */
+    uint64_t since_ns;
+};
+
+/* One grant whose installed has not been heard. */
+struct grd_pending {
+    struct cf_timer timer; /* asks by PROBE */
+    uint16_t node;
+    uint8_t mode;
+    uint8_t how;           /* enum grd_how as last sent */
+    uint8_t flags;
+    uint8_t again;         /* the source said not-held: choose another */
+    uint16_t source;       /* holder forwarded to (how = SHIP), CF_NODE_NONE otherwise */
+    uint32_t next;         /* [directory] */
+    uint64_t request;
+    uint64_t tenure;
+    uint64_t source_tenure; /* tenure of the source's copy */
+    uint64_t since_ns;
+    struct cf_block_key key; /* from the timer back to the entry */
+};
+
+/* A node and a tenure (sharers of the pending X) or a version (past images; 0 = not yet known). */
+struct grd_pair {
+    uint16_t node;
+    uint64_t value;
+};
+
+enum grd_list {
+    GRD_LIST_SHARERS = 0, /* of the pending X: who was told to invalidate, under which tenure */
+    GRD_LIST_PAST = 1,    /* past images: node, version */
+    GRD_LISTS = 2
+};
+
+struct grd_directory_options {
+    uint64_t entries;     /* capacity; grd_directory_size tells how many are needed */
+    uint64_t conversations; /* waiters + pending grants that can be open at once: instances x outstanding */
+    uint64_t holders;     /* holder slots: frames of all instances */
+    uint64_t past_images; /* of all instances */
+    uint32_t buckets;
+    uint64_t seed;        /* unused bits of the caller's hash are mixed with it */
+    const struct cf_allocator *allocator;
+};
+/* Memory this takes, all included. */
+uint64_t grd_directory_size(const struct grd_directory_options *options);
+CF_CHECK enum cf_rc grd_directory_open(const struct grd_directory_options *options, struct grd_directory **directory_out);
+void grd_directory_close(struct grd_directory **directory);
+uint64_t grd_directory_entries(const struct grd_directory *directory);
+uint64_t grd_directory_evictions(const struct grd_directory *directory);
+uint64_t grd_directory_bytes(const struct grd_directory *directory);
+
+/* `hash` is the keyed hash of the key, the same for every call about it. */
+CF_HOT struct grd_entry *grd_entry_find(struct grd_directory *directory, const struct cf_block_key *key, uint64_t hash);
+/*
+ * Finds or makes an entry: a new one has version 0, no holder, last_tenure = the bucket's counter. Entries that
+ * nobody holds, waits for or remembers anything of are evicted to make room (second chance by use); their
+ * last_tenure goes to the bucket's counter, so that no tenure is ever used twice. Never fails: the budget covers
+ * every entry that can be in use at once (asserted).
+ */
+CF_HOT struct grd_entry *grd_entry_get(struct grd_directory *directory, const struct cf_block_key *key, uint64_t hash, uint32_t bucket);
+/* Next tenure of the entry: last_tenure + 1, stored. Renormalises the holders' differences where they would overflow. */
+CF_HOT uint64_t grd_entry_tenure(struct grd_directory *directory, struct grd_entry *entry);
+
+/* Holders. At most one per node. */
+uint32_t grd_holders_count(const struct grd_directory *directory, const struct grd_entry *entry);
+CF_HOT bool grd_holder_find(const struct grd_directory *directory, const struct grd_entry *entry, uint16_t node, struct grd_holder *holder_out);
+CF_HOT void grd_holder_set(struct grd_directory *directory, struct grd_entry *entry, const struct grd_holder *holder);
+CF_HOT bool grd_holder_remove(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
+/* Iterates: cursor starts at 0; false = end. Holders may be removed or changed by node between calls only where the text of the caller says so: here NOT. */
+CF_HOT bool grd_holder_next(const struct grd_directory *directory, const struct grd_entry *entry, uint32_t *cursor, struct grd_holder *holder_out);
+
+/* Waiters: first come, first served. */
+struct grd_waiter *grd_waiter_first(struct grd_directory *directory, struct grd_entry *entry);
+struct grd_waiter *grd_waiter_next(struct grd_directory *directory, const struct grd_waiter *waiter);
+struct grd_waiter *grd_waiter_of(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
+/* NULL: `conversations` are open already (a peer broke its bound). */
+struct grd_waiter *grd_waiter_add(struct grd_directory *directory, struct grd_entry *entry);
+void grd_waiter_remove(struct grd_directory *directory, struct grd_entry *entry, struct grd_waiter *waiter);
+
+/* Pending grants of an entry. */
+struct grd_pending *grd_pending_first(struct grd_directory *directory, const struct grd_entry *entry);
+struct grd_pending *grd_pending_next(struct grd_directory *directory, const struct grd_pending *pending);
+struct grd_pending *grd_pending_of(struct grd_directory *directory, const struct grd_entry *entry, uint16_t node);
+struct grd_pending *grd_pending_add(struct grd_directory *directory, struct grd_entry *entry);
+void grd_pending_remove(struct grd_directory *directory, struct grd_entry *entry, struct grd_pending *pending);
+
+/* Lists of the side record. set replaces the value of a node that is there. */
+bool grd_list_find(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list, uint16_t node, uint64_t *value_out);
+void grd_list_set(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list, uint16_t node, uint64_t value);
+bool grd_list_remove(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list, uint16_t node);
+void grd_list_clear(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list);
+bool grd_list_next(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list, uint32_t *cursor, struct grd_pair *pair_out);
+uint32_t grd_list_count(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list);
+
+/* Newest version known durable; kept only while there is a side record (0 otherwise). Raise never lowers. */
+uint64_t grd_entry_durable(const struct grd_directory *directory, const struct grd_entry *entry);
+void grd_entry_durable_raise(struct grd_directory *directory, struct grd_entry *entry, uint64_t durable);
+/* The version of the pending X that past images wait to learn, etc. are in the lists. Gives the side record back when it holds nothing. */
+void grd_entry_settle(struct grd_directory *directory, struct grd_entry *entry);
+
+/* Inspection. */
+void grd_directory_each(struct grd_directory *directory, void (*each)(void *arg, struct grd_entry *entry), void *arg);
+/* Records of every pool in use beyond what entries with holders explain; names them in text. */
+uint64_t grd_directory_leaks(const struct grd_directory *directory, char *text, size_t text_bytes);
+/* Asserts the index, the pools and the lists against each other. */
+void grd_directory_check(const struct grd_directory *directory);
+void grd_entry_dump(const struct grd_directory *directory, const struct grd_entry *entry, FILE *out);
+
+#endif

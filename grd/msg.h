@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GRD_MSG_H
+#define GRD_MSG_H
+
+/*
+ * Messages in their decoded form. One flat struct serves all types; which members a type uses is in msg.def.
+ *
+ * Names. `request` is the requester's rising number over all blocks: with the node (and, inside one epoch, that
+ * node's incarnation, which the view fixes) it names a conversation. `tenure` names the granting the message
+ * belongs to, `held` the tenure of the copy it is about.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cachefusion/types.h>
+
+#include "base/compiler.h"
+
+enum grd_msg_type {
+    GRD_MSG_NONE = 0,
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text) GRD_MSG_##name = number,
+#include "grd/msg.def"
+#undef GRD_MSG
+    GRD_MSG_MAX = 40
+};
+
+/* Where the data of a grant comes from. */
+enum grd_how {
+    GRD_HOW_SHIP = 0,    /* from a holder's copy */
+    GRD_HOW_DISK = 1,    /* the requester reads it */
+    GRD_HOW_UPGRADE = 2, /* the requester has it in S */
+    GRD_HOW_NEW = 3,     /* the requester formats it */
+};
+
+/*
+ * A set of instances. Up to GRD_SET_LIST members stand in a list; larger sets are a bitmap. Within an epoch the
+ * view gives each node its incarnation, so that a set of nodes is a set of (node, incarnation).
+ */
+#define GRD_SET_LIST 12u
+struct grd_set {
+    uint16_t count;
+    uint16_t is_map;
+    union {
+        uint16_t list[GRD_SET_LIST];
+        uint64_t map[CF_NODES_MAX / 64];
+    };
+};
+
+struct grd_msg {
+    uint16_t type;      /* enum grd_msg_type */
+    uint16_t from;      /* sender; set by the receiver of a message from what the transport vouches for */
+    uint16_t requester; /* whose conversation it belongs to */
+    uint8_t mode;       /* enum cf_mode asked for or granted */
+    uint8_t how;        /* enum grd_how */
+    uint8_t flags;      /* GRD_FLAG_* */
+    uint8_t hops;       /* 2 or 3: how the image travelled, for the statistics */
+    struct cf_block_key key;
+    uint64_t request;
+    uint64_t tenure;
+    uint64_t held;
+    uint64_t version;
+    uint64_t durable;
+    uint64_t scn;       /* header: the sender's clock */
+    struct grd_set set; /* last: only the used part is ever touched */
+};
+#define GRD_FLAG_NEW 0x1u     /* request: the caller formats the block */
+#define GRD_FLAG_CHECKED 0x2u /* ship: the image carries a checksum that the receiver shall verify */
+
+/* Largest encoded body: every scalar and a full map. */
+#define GRD_MSG_BYTES_MAX 256u
+
+const char *grd_msg_name(uint16_t type);
+/* Bytes that encode will need. */
+CF_HOT uint32_t grd_msg_bytes(const struct grd_msg *msg);
+/* Writes the body; `to` has grd_msg_bytes(msg) bytes. Returns that number. */
+CF_HOT uint32_t grd_msg_encode(const struct grd_msg *msg, void *to);
+/*
+ * Reads a body that came from a peer. False: type unknown, wrong length, an enumeration or set out of range;
+ * *msg_out is then undefined and must not be used. Members that the type does not carry are left as they are.
+ */
+CF_HOT CF_CHECK bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t nodes, struct grd_msg *msg_out);
+
+void grd_set_clear(struct grd_set *set);
+void grd_set_add(struct grd_set *set, uint16_t node);
+bool grd_set_has(const struct grd_set *set, uint16_t node);
+void grd_set_remove(struct grd_set *set, uint16_t node);
+void grd_set_copy(struct grd_set *to, const struct grd_set *from);
+/* Calls for members in rising order: for (n = grd_set_next(s, 0); n < CF_NODES_MAX; n = grd_set_next(s, n + 1)). */
+uint32_t grd_set_next(const struct grd_set *set, uint32_t from);
+
+static inline bool grd_key_equal(const struct cf_block_key *a, const struct cf_block_key *b)
+{
+    return a->block == b->block && a->file == b->file && a->generation == b->generation;
+}
+
+#endif
