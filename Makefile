@@ -11,6 +11,7 @@ FULL ?= 0
 VERSION := 0.1.0
 ABI := 0
 OUT := $(BUILD)/$(CONFIG)
+comma := ,
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -53,7 +54,6 @@ TOOL_LIBS := -lncursesw
 # jemalloc serves the command alone: a library linked to it could not be dlopened, and the sanitizers bring
 # an allocator of their own.
 COMMAND_LIBS := $(if $(filter release debug,$(CONFIG)),-Wl$(comma)--no-as-needed -ljemalloc -Wl$(comma)--as-needed)
-comma := ,
 
 # --- sources ---------------------------------------------------------------------------------------------
 
@@ -190,7 +190,9 @@ $(lib_so): $(call obj,$(lib_src)) $(OUT)/libcachefusion.map $(OUT)/sources.stamp
 	@ln -sf $(@F) $(OUT)/libcachefusion.so.$(ABI)
 	@ln -sf $(@F) $(OUT)/libcachefusion.so
 
-$(lib_pc): Makefile
+$(OUT)/prefix.stamp: FORCE
+	$(call fingerprint,$(PREFIX) $(LIBDIR) $(VERSION))
+$(lib_pc): $(OUT)/prefix.stamp
 	@mkdir -p $(@D)
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$${prefix}/include' '' \
 	    'Name: cachefusion' 'Description: buffer cache fusion for database instances' 'Version: $(VERSION)' \
