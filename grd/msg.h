@@ -62,6 +62,7 @@ struct grd_msg {
     uint64_t version;
     uint64_t durable;
     uint64_t scn;       /* header: the sender's clock */
+    uint32_t checksum;  /* ship: CRC32C of the image when GRD_FLAG_CHECKED */
     struct grd_set set; /* last: only the used part is ever touched */
 };
 #define GRD_FLAG_NEW 0x1u     /* request: the caller formats the block */

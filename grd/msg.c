@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The codec: straight-line code for each message, made from msg_fields.h. Numbers are little endian on the wire;
+ * on a big-endian host the put/get functions would swap, which cf_le makes explicit.
+ */
+#include "grd/msg.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "grd/msg_fields.h"
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define cf_le16(x) (x)
+#define cf_le32(x) (x)
+#define cf_le64(x) (x)
+#else
+#define cf_le16(x) __builtin_bswap16(x)
+#define cf_le32(x) __builtin_bswap32(x)
+#define cf_le64(x) __builtin_bswap64(x)
+#endif
+
+#define BYTES_u8 1u
+#define BYTES_u16 2u
+#define BYTES_u32 4u
+#define BYTES_u64 8u
+#define BYTES_key 16u
+#define BYTES_set 0u /* counted by set_bytes */
+
+static uint8_t *put_u8(uint8_t *to, const uint8_t *v)
+{
+    *to = *v;
+    return to + 1;
+}
+
+static uint8_t *put_u16(uint8_t *to, const uint16_t *v)
+{
+    uint16_t x = cf_le16(*v);
+
+    memcpy(to, &x, sizeof x);
+    return to + sizeof x;
+}
+
+static uint8_t *put_u32(uint8_t *to, const uint32_t *v)
+{
+    uint32_t x = cf_le32(*v);
+
+    memcpy(to, &x, sizeof x);
+    return to + sizeof x;
+}
+
+static uint8_t *put_u64(uint8_t *to, const uint64_t *v)
+{
+    uint64_t x = cf_le64(*v);
+
+    memcpy(to, &x, sizeof x);
+    return to + sizeof x;
+}
+
+static uint8_t *put_key(uint8_t *to, const struct cf_block_key *key)
+{
+    to = put_u32(to, &key->file);
+    to = put_u32(to, &key->generation);
+    return put_u64(to, &key->block);
+}
+
+/* u16 count, u8 is_map, then the list or the whole map. */
+#define SET_HEAD_BYTES 3u
+static uint32_t set_bytes(const struct grd_set *set)
+{
+    return SET_HEAD_BYTES + (set->is_map ? (uint32_t)sizeof set->map : set->count * 2u);
+}
+
+static uint8_t *put_set(uint8_t *to, const struct grd_set *set)
+{
+    uint8_t is_map = set->is_map != 0;
+    uint32_t i;
+
+    to = put_u16(to, &set->count);
+    to = put_u8(to, &is_map);
+    if (is_map) {
+        for (i = 0; i < CF_NODES_MAX / 64; i++)
+            to = put_u64(to, &set->map[i]);
+    } else {
+        for (i = 0; i < set->count; i++)
+            to = put_u16(to, &set->list[i]);
+    }
+    return to;
+}
+
+/* Readers: move *from on; false when the body is too short or the value out of range. */
+struct reader {
+    const uint8_t *from;
+    const uint8_t *end;
+    uint32_t nodes;
+};
+
+static bool get_u8(struct reader *r, uint8_t *v)
+{
+    if (r->end - r->from < 1)
+        return false;
+    *v = *r->from++;
+    return true;
+}
+
+static bool get_u16(struct reader *r, uint16_t *v)
+{
+    uint16_t x;
+
+    if (r->end - r->from < (ptrdiff_t)sizeof x)
+        return false;
+    memcpy(&x, r->from, sizeof x);
+    *v = cf_le16(x);
+    r->from += sizeof x;
+    return true;
+}
+
+static bool get_u32(struct reader *r, uint32_t *v)
+{
+    uint32_t x;
+
+    if (r->end - r->from < (ptrdiff_t)sizeof x)
+        return false;
+    memcpy(&x, r->from, sizeof x);
+    *v = cf_le32(x);
+    r->from += sizeof x;
+    return true;
+}
+
+static bool get_u64(struct reader *r, uint64_t *v)
+{
+    uint64_t x;
+
+    if (r->end - r->from < (ptrdiff_t)sizeof x)
+        return false;
+    memcpy(&x, r->from, sizeof x);
+    *v = cf_le64(x);
+    r->from += sizeof x;
+    return true;
+}
+
+static bool get_key(struct reader *r, struct cf_block_key *key)
+{
+    return get_u32(r, &key->file) && get_u32(r, &key->generation) && get_u64(r, &key->block);
+}
+
+/* A list must rise strictly and a map must agree with its count: one encoding for one set. */
+static bool get_set(struct reader *r, struct grd_set *set)
+{
+    uint32_t i, bits = 0;
+    uint8_t is_map;
+
+    if (!get_u16(r, &set->count) || !get_u8(r, &is_map) || is_map > 1)
+        return false;
+    set->is_map = is_map;
+    if (is_map) {
+        for (i = 0; i < CF_NODES_MAX / 64; i++) {
+            if (!get_u64(r, &set->map[i]))
+                return false;
+            bits += (uint32_t)__builtin_popcountll(set->map[i]);
+        }
+        if (bits != set->count || bits <= GRD_SET_LIST)
+            return false;
+        for (i = r->nodes; i < CF_NODES_MAX; i++)
+            if (set->map[i / 64] >> (i % 64) & 1)
+                return false;
+        return true;
+    }
+    if (set->count > GRD_SET_LIST)
+        return false;
+    for (i = 0; i < set->count; i++) {
+        if (!get_u16(r, &set->list[i]) || set->list[i] >= r->nodes)
+            return false;
+        if (i > 0 && set->list[i] <= set->list[i - 1])
+            return false;
+    }
+    return true;
+}
+
+const char *grd_msg_name(uint16_t type)
+{
+    switch (type) {
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
+    case number:                                                    \
+        return #name;
+#include "grd/msg.def"
+#undef GRD_MSG
+    }
+    return "?";
+}
+
+/* One body of code per message: FIELD is what is done with each field. */
+#define FIELD_BYTES(width, member) +BYTES_##width
+#define FIELD_PUT(width, member) p = put_##width(p, &msg->member);
+#define FIELD_GET(width, member) &&get_##width(&r, &msg->member)
+
+/* Does the message carry a set? Derived from its fields, so that it cannot disagree with them. */
+#define IS_SET_u8 0
+#define IS_SET_u16 0
+#define IS_SET_u32 0
+#define IS_SET_u64 0
+#define IS_SET_key 0
+#define IS_SET_set 1
+#define FIELD_IS_SET(width, member) || IS_SET_##width
+
+uint32_t grd_msg_bytes(const struct grd_msg *msg)
+{
+    switch (msg->type) {
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
+    case number:                                                    \
+        return 0 GRD_FIELDS_##name(FIELD_BYTES) + ((0 GRD_FIELDS_##name(FIELD_IS_SET)) ? set_bytes(&msg->set) : 0u);
+#include "grd/msg.def"
+#undef GRD_MSG
+    }
+    cf_unreachable();
+}
+
+uint32_t grd_msg_encode(const struct grd_msg *msg, void *to)
+{
+    uint8_t *p = to;
+
+    switch (msg->type) {
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text)        \
+    case number:                                                           \
+        GRD_FIELDS_##name(FIELD_PUT) return (uint32_t)(p - (uint8_t *)to);
+#include "grd/msg.def"
+#undef GRD_MSG
+    }
+    cf_unreachable();
+}
+
+static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
+{
+    switch (msg->type) {
+    case GRD_MSG_REQUEST:
+        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->flags <= GRD_FLAG_NEW;
+    case GRD_MSG_GRANT:
+        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->how >= GRD_HOW_DISK && msg->how <= GRD_HOW_NEW &&
+               (msg->mode == CF_MODE_X || (msg->how == GRD_HOW_DISK && msg->set.count == 0));
+    case GRD_MSG_FORWARD:
+        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->requester < nodes &&
+               (msg->mode == CF_MODE_X || msg->set.count == 0);
+    case GRD_MSG_SHIP:
+        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && (msg->hops == 2 || msg->hops == 3) &&
+               (msg->flags & ~GRD_FLAG_CHECKED) == 0 && (msg->mode == CF_MODE_X || msg->set.count == 0);
+    case GRD_MSG_INVALIDATE:
+    case GRD_MSG_NOT_HELD:
+    case GRD_MSG_KEPT:
+        return msg->requester < nodes;
+    default:
+        return true;
+    }
+}
+
+bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t nodes, struct grd_msg *msg)
+{
+    struct reader r = {from, (const uint8_t *)from + bytes, nodes};
+    bool ok;
+
+    msg->type = type;
+    switch (type) {
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
+    case number:                                                    \
+        ok = true GRD_FIELDS_##name(FIELD_GET);                     \
+        break;
+#include "grd/msg.def"
+#undef GRD_MSG
+    default:
+        return false;
+    }
+    return ok && r.from == r.end && enumerations_ok(msg, nodes);
+}
+
+void grd_set_clear(struct grd_set *set)
+{
+    set->count = 0;
+    set->is_map = 0;
+}
+
+static void set_spread(struct grd_set *set)
+{
+    uint16_t list[GRD_SET_LIST];
+    uint32_t i, n = set->count;
+
+    memcpy(list, set->list, n * sizeof list[0]);
+    memset(set->map, 0, sizeof set->map);
+    for (i = 0; i < n; i++)
+        set->map[list[i] / 64] |= 1ull << (list[i] % 64);
+    set->is_map = 1;
+}
+
+void grd_set_add(struct grd_set *set, uint16_t node)
+{
+    uint32_t i;
+
+    cf_assert(node < CF_NODES_MAX);
+    if (grd_set_has(set, node))
+        return;
+    if (!set->is_map && set->count == GRD_SET_LIST)
+        set_spread(set);
+    if (set->is_map) {
+        set->map[node / 64] |= 1ull << (node % 64);
+    } else {
+        for (i = set->count; i > 0 && set->list[i - 1] > node; i--)
+            set->list[i] = set->list[i - 1];
+        set->list[i] = node;
+    }
+    set->count++;
+}
+
+bool grd_set_has(const struct grd_set *set, uint16_t node)
+{
+    uint32_t i;
+
+    if (set->is_map)
+        return set->map[node / 64] >> (node % 64) & 1;
+    for (i = 0; i < set->count; i++)
+        if (set->list[i] == node)
+            return true;
+    return false;
+}
+
+void grd_set_remove(struct grd_set *set, uint16_t node)
+{
+    uint16_t list[GRD_SET_LIST];
+    uint32_t i, n = 0, at;
+
+    if (!grd_set_has(set, node))
+        return;
+    set->count--;
+    if (set->is_map) {
+        set->map[node / 64] &= ~(1ull << (node % 64));
+        if (set->count > GRD_SET_LIST)
+            return;
+        for (at = grd_set_next(set, 0); at < CF_NODES_MAX; at = grd_set_next(set, at + 1))
+            list[n++] = (uint16_t)at;
+        memcpy(set->list, list, sizeof list);
+        set->is_map = 0;
+        return;
+    }
+    for (i = 0; set->list[i] != node; i++)
+        ;
+    for (; i < set->count; i++)
+        set->list[i] = set->list[i + 1];
+}
+
+void grd_set_copy(struct grd_set *to, const struct grd_set *from)
+{
+    to->count = from->count;
+    to->is_map = from->is_map;
+    if (from->is_map)
+        memcpy(to->map, from->map, sizeof to->map);
+    else
+        memcpy(to->list, from->list, from->count * sizeof to->list[0]);
+}
+
+uint32_t grd_set_next(const struct grd_set *set, uint32_t from)
+{
+    uint32_t i;
+
+    if (!set->is_map) {
+        for (i = 0; i < set->count; i++)
+            if (set->list[i] >= from)
+                return set->list[i];
+        return CF_NODES_MAX;
+    }
+    while (from < CF_NODES_MAX) {
+        uint64_t word = set->map[from / 64] >> (from % 64);
+
+        if (word)
+            return from + (uint32_t)__builtin_ctzll(word);
+        from = (from / 64 + 1) * 64;
+    }
+    return CF_NODES_MAX;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GRD_MSG_FIELDS_H
+#define GRD_MSG_FIELDS_H
+
+/*
+ * The fields of each message in wire order: F(width, member) with width u8, u16, u32, u64, key or set. The body
+ * has no padding; `set` is last. docs/reference/messages.md is made from this file and msg.def.
+ */
+#define GRD_FIELDS_REQUEST(F) F(key, key) F(u64, request) F(u64, held) F(u8, mode) F(u8, flags)
+#define GRD_FIELDS_GRANT(F)                                                                                         \
+    F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable) F(u8, mode) F(u8, how) F(set, set)
+#define GRD_FIELDS_FORWARD(F)                                                                                       \
+    F(key, key) F(u64, request) F(u64, tenure) F(u64, held) F(u16, requester) F(u8, mode) F(set, set)
+#define GRD_FIELDS_SHIP(F)                                                                                          \
+    F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable) F(u32, checksum) F(u8, mode)         \
+        F(u8, flags) F(u8, hops) F(set, set)
+#define GRD_FIELDS_INVALIDATE(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, held) F(u16, requester)
+#define GRD_FIELDS_INVALIDATED(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, held)
+#define GRD_FIELDS_INSTALLED(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable)
+#define GRD_FIELDS_RELEASE(F) F(key, key) F(u64, tenure) F(u64, version) F(u64, durable)
+#define GRD_FIELDS_RELEASED(F) F(key, key) F(u64, tenure)
+#define GRD_FIELDS_NOT_HELD(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, held) F(u16, requester)
+#define GRD_FIELDS_WRITTEN(F) F(key, key) F(u64, tenure) F(u64, durable)
+#define GRD_FIELDS_DISCARD(F) F(key, key) F(u64, durable)
+#define GRD_FIELDS_PROBE(F) F(key, key) F(u64, request) F(u64, tenure)
+#define GRD_FIELDS_CONFIRMED(F) F(key, key) F(u64, tenure)
+#define GRD_FIELDS_KEPT(F) F(key, key) F(u64, tenure) F(u16, requester)
+#define GRD_FIELDS_BOUNCE(F) F(key, key) F(u64, request)
+#define GRD_FIELDS_WRITE_ASK(F) F(key, key) F(u64, version)
+#define GRD_FIELDS_PAST(F) F(key, key) F(u64, version)
+#define GRD_FIELDS_SCN_ASK(F) F(u64, request)
+#define GRD_FIELDS_SCN_TELL(F) F(u64, request)
+#define GRD_FIELDS_LEAVE(F) F(u64, request)
+#define GRD_FIELDS_FILE_STOP(F) F(key, key) F(u64, request)
+#define GRD_FIELDS_FILE_STOPPED(F) F(key, key) F(u64, request)
+#define GRD_FIELDS_FILE_GO(F) F(key, key) F(u64, request) F(u64, version) F(u8, flags)
+
+#endif
