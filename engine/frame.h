@@ -3,9 +3,9 @@
 #define ENGINE_FRAME_H
 
 /*
- * Frames: the slots of the buffer cache. A frame has a 64-bit word (shared memory, read by peers), a descriptor
- * (this process), and its bytes. The word is moved only by compare-and-swap (or one fetch-and-op) through the
- * named transitions below; frame.def lists its fields and edges.
+ * Frames: the slots of the buffer cache. A frame has a 64-bit word (shared memory, read by peers), a
+ * descriptor (this process), and its bytes. The word is moved only by compare-and-swap (or one
+ * fetch-and-op) through the named transitions below; frame.def lists its fields and edges.
  *
  *     63            24 23     8  7   6     5    4       3        2     1 0
  *    +----------------+---------+---+-----+----+-------+---------+----+-----+
@@ -27,8 +27,8 @@
  *                                S --eng_frame_raise--> X
  *
  * Writers: any client thread: pins, excl, ref, dirty (pin, unpin, mark dirty). The owner (the thread with
- * progress): everything else. Orders: a pin is acquire, an unpin is release, so that what one thread wrote under
- * excl is seen by the next that pins, and the owner sees it when the close is complete.
+ * progress): everything else. Orders: a pin is acquire, an unpin is release, so that what one thread wrote
+ * under excl is seen by the next that pins, and the owner sees it when the close is complete.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -46,6 +46,7 @@
 #define ENG_WORD_WAITER (1ull << 4)
 #define ENG_WORD_REF (1ull << 5)
 #define ENG_WORD_DIRTY (1ull << 6)
+#define ENG_WORD_RESERVED (1ull << 7)
 #define ENG_WORD_PIN_SHIFT 8
 #define ENG_WORD_PIN (1ull << ENG_WORD_PIN_SHIFT)
 #define ENG_WORD_PINS (0xffffull << ENG_WORD_PIN_SHIFT)
@@ -55,18 +56,29 @@
 #define ENG_WORD_STABLE (~(ENG_WORD_GENERATION - 1))
 
 #define ENG_FRAME_NONE UINT32_MAX
+#define ENG_FRAME_TAKEN (UINT32_MAX - 1)
+/* Frames of one instance at most, so that a 32-bit tag can place an entry in the lookup table. */
+#define ENG_FRAMES_MAX (1u << 30)
 
 /* The descriptor: one cache line. */
 struct eng_frame {
-    struct cf_block_key key; /* [owner] changes only in mode N; clients check it between load and CAS of the word */
+    union {
+        struct cf_block_key key; /* [owner] changes only in mode N, and only in eng_frame_open_owner */
+        struct {                 /* the same bytes as clients check them between load and CAS of the word */
+            _Atomic uint64_t key_name;  /* file and generation */
+            _Atomic uint64_t key_block;
+        };
+    };
+    uint8_t *data;           /* [const] its bytes */
     uint64_t version;        /* [excl holder] version of the bytes; the owner reads it when no excl is set */
     uint64_t position;       /* [excl holder] highest redo position that describes the bytes */
     uint64_t dirty_since_ns; /* [owner] 0 = clean or not noticed yet */
     uint32_t local;          /* [owner] index of the grd_block record, or NONE */
-    uint32_t next;           /* [owner] free list */
+    uint32_t next;           /* [owner] free list: the next one or NONE; ENG_FRAME_TAKEN when not in it */
     uint32_t class_index;    /* [const] block size class */
     uint32_t bytes;          /* [const] */
 };
+_Static_assert(sizeof(struct eng_frame) == CF_CACHE_LINE, "one descriptor, one cache line");
 
 struct eng_frames; /* frames, their lookup table, free lists and sweep hands: pool.h of this layer */
 
@@ -101,7 +113,12 @@ uint64_t eng_frames_hash(const struct eng_frames *frames, const struct cf_block_
 /* ---- any thread ---- */
 /* Looks the block up and pins it: S shares, X takes excl (and bumps the generation). One RMW when it succeeds. */
 CF_HOT enum eng_pin eng_frame_pin_try(struct eng_frames *frames, const struct cf_block_key *key, enum cf_mode mode, uint32_t *frame_out);
-/* Ends a pin. `dirty`: the bytes were changed (X only). True: the owner must be told (a close or a waiter waits for this). */
+/*
+ * Ends a pin. `dirty`: the bytes were changed (X only). True: the owner must be told (a close or a waiter
+ * waits for this). A close or waiter that has to wait is reported at least once after it was set; there
+ * may be reports that nobody waits for, so the owner looks again (eng_frame_close_ready_owner,
+ * eng_frame_pin_owner).
+ */
 CF_HOT bool eng_frame_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty);
 /* S pin to excl, for a frame already in mode X with this one pin and no waiter; false = not possible now. */
 bool eng_frame_exclude_try(struct eng_frames *frames, uint32_t frame);
@@ -117,11 +134,15 @@ void eng_frame_open_owner(struct eng_frames *frames, uint32_t frame, const struc
 void eng_frame_raise_owner(struct eng_frames *frames, uint32_t frame);
 /* Authoritative lookup. */
 uint32_t eng_frame_find_owner(struct eng_frames *frames, const struct cf_block_key *key);
-/* Pins on behalf of a waiter, passing over `waiter`; false = excluded or closing or mode too weak. */
+/*
+ * Pins on behalf of a waiter, passing over `waiter`; false = excluded or closing or mode too weak. Set
+ * `waiter` first, then try: whoever is in the way then reports its unpin.
+ */
 bool eng_frame_pin_owner(struct eng_frames *frames, uint32_t frame, enum cf_mode mode);
 void eng_frame_waiter_owner(struct eng_frames *frames, uint32_t frame, bool waiting);
 /* Begins to take the mode down to `to` (S: waits for excl to end; N: waits for excl and all pins). True = complete already:
- * call close_end now; false: the last unpin that matters will report it. */
+ * call close_end now; false: the last unpin that matters will report it. May be repeated, to S then to N
+ * too. */
 bool eng_frame_close_begin_owner(struct eng_frames *frames, uint32_t frame, enum cf_mode to);
 /* True when a begun close to `to` may end now. */
 bool eng_frame_close_ready_owner(const struct eng_frames *frames, uint32_t frame, enum cf_mode to);
@@ -129,11 +150,19 @@ bool eng_frame_close_ready_owner(const struct eng_frames *frames, uint32_t frame
 void eng_frame_close_end_owner(struct eng_frames *frames, uint32_t frame, enum cf_mode to);
 /* Gives up a begun close (the peer's demand went away). */
 void eng_frame_close_undo_owner(struct eng_frames *frames, uint32_t frame);
-void eng_frame_clean_owner(struct eng_frames *frames, uint32_t frame); /* clears dirty; caller knows that version is durable */
-/* Copies the bytes out while no thread changes them; false = excl is held now. */
-bool eng_frame_copy_owner(struct eng_frames *frames, uint32_t frame, void *to, uint64_t *version_out, uint64_t *position_out);
+/*
+ * Clears dirty if the bytes are still of this version (which the caller knows to be durable); false = excl
+ * is held now or the version is newer, and dirty stays.
+ */
+CF_CHECK bool eng_frame_clean_owner(struct eng_frames *frames, uint32_t frame, uint64_t version);
+/*
+ * Copies the bytes out while no thread changes them; false = excl is held now. `to` may be NULL: version
+ * and position alone, which is how the owner reads them of a frame that clients can exclude.
+ */
+CF_CHECK bool eng_frame_copy_owner(struct eng_frames *frames, uint32_t frame, void *to, uint64_t *version_out, uint64_t *position_out);
 /* Next frame of a class the sweep offers for replacement (held, unpinned, not used since the last pass), or NONE
- * after one full turn. accept(arg, frame) may refuse it (a conversation is open, dirty and nothing may be written). */
+ * after two full turns (the first may only clear ref bits). accept(arg, frame) may refuse it (a
+ * conversation is open, dirty and nothing may be written). */
 uint32_t eng_frame_victim_owner(struct eng_frames *frames, uint32_t class_index, bool (*accept)(void *arg, uint32_t frame), void *arg);
 /* Asserts every word, the table and the free lists against each other (tests, debug dumps). */
 void eng_frames_check_owner(const struct eng_frames *frames);

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_POOL_H
+#define ENGINE_POOL_H
+
+/*
+ * Inside of struct eng_frames, and the hit path for callers that want it inlined. Other layers use frame.h.
+ *
+ * Why a pin is of the block that was asked for. A client reads the table, then the frame's word (acquire),
+ * then the descriptor's key, then moves the word by compare-and-swap. A key is written only in mode N, by the
+ * owner, and a frame that is opened under another key than before has another generation. If the swap works
+ * the word had not moved, or had come back to the same value, which needs the same generation and so the same
+ * key. The key that was read is not a later one either: the owner writes that after it has moved the word to
+ * N, a move that came after this swap and synchronises with it, so the client's read happens before.
+ *
+ * The generation and the bytes. Whoever moves the generation in order to change bytes calls
+ * eng_pool_generation_fence before the first of these changes. Partner: a peer that reads the word, copies
+ * the bytes, fences (acquire), reads the word again and compares the two under ENG_WORD_STABLE. If the
+ * copy has one byte written after the move, the second read finds the move.
+ */
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "engine/frame.h"
+#include "engine/lookup.h"
+
+/* Swaps of a word that other threads may win before a client gives up and asks the owner. Chosen. */
+#define ENG_PIN_TRIES_MAX 1000u
+
+struct eng_frame_class {
+    uint32_t first;      /* [const] */
+    uint32_t count;      /* [const] */
+    uint32_t bytes;      /* [const] */
+    uint32_t free_count; /* [owner] */
+    uint64_t offset;     /* [const] of its first frame's bytes */
+    uint32_t free_head;  /* [owner] */
+    uint32_t hand;       /* [owner] where the next sweep starts, 0 .. count - 1 */
+};
+
+/* What a hit reads is in the first cache line; what the owner writes is in others. */
+struct eng_frames {
+    _Atomic uint64_t *words;                 /* [const] pointer; the words: see frame.h */
+    struct eng_frame *frames;                /* [const] pointer */
+    struct eng_lookup lookup;                /* [const] */
+    uint32_t count;                          /* [const] */
+    size_t memory_bytes;                     /* [const] of this struct, descriptors and table */
+    CF_ALIGNED(CF_CACHE_LINE) uint8_t *base; /* [const] */
+    const struct cf_allocator *allocator;    /* [const] */
+    uint64_t used_count;                     /* [owner] entries of the table */
+    struct eng_frame_class classes[CF_BLOCK_SIZES];
+};
+_Static_assert(offsetof(struct eng_frames, base) == CF_CACHE_LINE,
+               "the owner's part begins in the second line");
+
+static inline uint64_t eng_pool_key_name(const struct cf_block_key *key)
+{
+    /* The same 8 bytes as the key_name that lies over it in struct eng_frame. */
+    union {
+        struct {
+            uint32_t file;
+            uint32_t generation;
+        } parts;
+        uint64_t name;
+    } half = {.parts = {key->file, key->generation}};
+
+    return half.name;
+}
+
+/* ThreadSanitizer does not model fences; the tests that need this one make their copies with atomics. */
+static inline void eng_pool_generation_fence(void)
+{
+#if !CF_TSAN
+    atomic_thread_fence(memory_order_release);
+#endif
+}
+
+/* Is this the frame's key? Relaxed: the word's acquire before and release after hold the reads in place. */
+static inline bool eng_pool_is_key(const struct eng_frame *descriptor, uint64_t name, uint64_t block)
+{
+    return cf_peek_u64(&descriptor->key_block) == block && cf_peek_u64(&descriptor->key_name) == name;
+}
+
+#define ENG_POOL_PINS_BARRED (ENG_WORD_EXCL | ENG_WORD_CLOSING | ENG_WORD_WAITER)
+
+/*
+ * Pins a frame that the table names for a tag. False: it is not this block's, look on. True: *result_out
+ * is it. The swap is acquire (sees what the last holder of excl wrote) and release (the key was read
+ * before it).
+ */
+static inline bool eng_pool_pin_frame(struct eng_frames *frames, uint32_t frame, uint64_t name,
+                                      uint64_t block, enum cf_mode mode, enum eng_pin *result_out)
+{
+    _Atomic uint64_t *word_at = &frames->words[frame];
+    uint64_t word = cf_observe_u64(word_at);
+    uint64_t pinned;
+
+    for (uint32_t tries = 0; tries < ENG_PIN_TRIES_MAX; tries++) {
+        uint64_t held = word & ENG_WORD_MODE;
+
+        if (!eng_pool_is_key(&frames->frames[frame], name, block))
+            return false;
+        if (CF_UNLIKELY(held < mode)) {
+            *result_out = held == CF_MODE_N ? ENG_PIN_MISS : ENG_PIN_WEAK;
+            return true;
+        }
+        if (mode == CF_MODE_S) {
+            if (CF_UNLIKELY((word & ENG_POOL_PINS_BARRED) || (word & ENG_WORD_PINS) == ENG_WORD_PINS))
+                break;
+            pinned = (word + ENG_WORD_PIN) | ENG_WORD_REF;
+        } else {
+            if (CF_UNLIKELY(word & (ENG_POOL_PINS_BARRED | ENG_WORD_PINS)))
+                break;
+            pinned = (word + ENG_WORD_GENERATION) | ENG_WORD_EXCL | ENG_WORD_REF;
+        }
+        if (CF_LIKELY(cf_cas_u64(word_at, &word, pinned))) {
+            if (mode == CF_MODE_X)
+                eng_pool_generation_fence();
+            *result_out = ENG_PIN_OK;
+            return true;
+        }
+        cf_pause();
+    }
+    *result_out = ENG_PIN_BUSY;
+    return true;
+}
+
+/* eng_frame_pin_try, inlined. */
+static inline enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const struct cf_block_key *key,
+                                            enum cf_mode mode, uint32_t *frame_out)
+{
+    uint64_t name = eng_pool_key_name(key);
+    uint64_t block = key->block;
+    uint32_t tag = eng_lookup_tag(eng_lookup_hash(&frames->lookup, name, block));
+    enum eng_pin result;
+
+    cf_assert_slow(mode == CF_MODE_S || mode == CF_MODE_X);
+    /* Changes behind the reader could keep it from meeting an empty slot: one turn of the table at most. */
+    for (uint64_t step = 0; step <= frames->lookup.mask; step++) {
+        uint64_t slot = eng_lookup_slot(&frames->lookup, tag, step);
+
+        if (slot == 0)
+            break;
+        if (eng_lookup_slot_tag(slot) != tag)
+            continue;
+        if (eng_pool_pin_frame(frames, eng_lookup_slot_frame(slot), name, block, mode, &result)) {
+            if (result == ENG_PIN_OK)
+                *frame_out = eng_lookup_slot_frame(slot);
+            return result;
+        }
+    }
+    return ENG_PIN_MISS;
+}
+
+/*
+ * eng_frame_unpin, inlined. Release: what this thread did with the bytes comes before the next pin or the
+ * end of the close (acquire). One fetch-and-subtract each:
+ *
+ * S: pins only fall while closing or waiter is set (but for pins that the owner itself hands out), and the
+ * owner
+ *    sets them by an atomic change of the same word. So one that had to wait for pins is followed by the unpin
+ *    that takes them to 0, and that one sees it.
+ * X: only the holder of excl sets dirty, and the owner clears it only while there is none, so dirty does not
+ *    move between the load and the subtraction.
+ */
+static inline bool eng_pool_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty)
+{
+    _Atomic uint64_t *word_at = &frames->words[frame];
+    uint64_t before;
+
+    if (mode == CF_MODE_S) {
+        cf_assert_slow(!dirty);
+        before = atomic_fetch_sub_explicit(word_at, ENG_WORD_PIN, memory_order_release);
+        cf_assert((before & ENG_WORD_PINS) != 0);
+        return CF_UNLIKELY(before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) &&
+               (before & ENG_WORD_PINS) == ENG_WORD_PIN;
+    }
+    {
+        uint64_t change = ENG_WORD_EXCL;
+
+        if (dirty && !(cf_peek_u64(word_at) & ENG_WORD_DIRTY))
+            change -= ENG_WORD_DIRTY;
+        before = atomic_fetch_sub_explicit(word_at, change, memory_order_release);
+        cf_assert((before & ENG_WORD_EXCL) != 0);
+        return (before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) != 0;
+    }
+}
+
+/* ---- owner only ---- */
+/* Makes bytes, version and position stand still; false = excl is held now. See eng_frame_copy_owner. */
+CF_CHECK bool eng_pool_hold_owner(struct eng_frames *frames, uint32_t frame, bool *is_pinned_out);
+void eng_pool_unhold_owner(struct eng_frames *frames, uint32_t frame, bool is_pinned);
+
+#endif
