@@ -208,10 +208,28 @@ $(OUT)/cachefusion-sim: $(call mut,$(main_src) $(tools_src) $(tools_mutant_src) 
 	$(Q)$(CC) $(LINK_FLAGS) $(filter %.o,$^) $(LIBS) $(TOOL_LIBS) -o $@
 endif
 
-$(test_bin): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(tests_a) $(tools_a) $(lib_a)
+# A unit test is linked with its layer and those below, and with the other sources of its folder: a test that
+# needs a layer above does not link, and a broken layer does not keep the tests below it from running.
+below_base := base
+below_transport := transport base
+below_grd := grd transport base
+below_engine := engine grd transport base
+define unit_layer_rule
+$(OUT)/libunit-$(1).a: $(call obj,$(filter tests/unit/$(1)/%,$(test_help_src))) $(OUT)/sources.stamp
+	$$(archive)
+$(patsubst %.c,$(OUT)/%,$(filter tests/unit/$(1)/%,$(unit_src))): $(OUT)/tests/%: $(OUT)/obj/tests/%.o \
+    $(OUT)/libunit-$(1).a $(if $(below_$(1)),$(foreach l,$(below_$(1)),$(OUT)/lib$(l).a),$(tests_a) $(tools_a) $(lib_a))
+	$$(link_test)
+endef
+define link_test
 	$(say) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LINK_FLAGS) $^ $(LIBS) $(TOOL_LIBS) -lcmocka -o $@
+endef
+$(foreach l,$(sort $(patsubst tests/unit/%/,%,$(dir $(unit_src)))),$(eval $(call unit_layer_rule,$(l))))
+
+$(patsubst %.c,$(OUT)/%,$(filter-out $(unit_src),$(test_src))): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(tests_a) $(tools_a) $(lib_a)
+	$(link_test)
 
 $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a)
 	$(say) LD $@
