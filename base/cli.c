@@ -62,8 +62,9 @@ int cf_cli_main(const struct cf_cli_program *program, int argc, char **argv)
 
 void cf_cli_help(const struct cf_cli_spec *spec, FILE *out)
 {
-    fprintf(out, "usage: %s %s%s%s%s\n", spec->program, spec->command, spec->table_count > 0 ? " [OPTIONS]" : "",
-            spec->positionals != NULL ? " " : "", spec->positionals != NULL ? spec->positionals : "");
+    fprintf(out, "usage: %s %s%s%s%s\n", spec->program, spec->command,
+            spec->table_count > 0 ? " [OPTIONS]" : "", spec->positionals != NULL ? " " : "",
+            spec->positionals != NULL ? spec->positionals : "");
     fprintf(out, "%s\n", spec->summary);
     if (spec->table_count > 0) {
         fprintf(out, "\noptions:\n");
@@ -80,8 +81,8 @@ int cf_cli_exit(enum cf_cli_result result)
 
 static enum cf_cli_result complain(const struct cf_cli_spec *spec, const char *text, const char *about)
 {
-    fprintf(stderr, "%s %s: %s%s; '%s %s --help' lists the options\n", spec->program, spec->command, text, about,
-            spec->program, spec->command);
+    fprintf(stderr, "%s %s: %s%s; '%s %s --help' lists the options\n", spec->program, spec->command, text,
+            about, spec->program, spec->command);
     return CF_CLI_ERROR;
 }
 
@@ -95,8 +96,8 @@ static bool is_flag(const struct cf_cli_spec *spec, const char *name)
 /*
  * One option word with the word behind it (or NULL). *took_next_out tells whether that one was the value.
  */
-static enum cf_cli_result parse_option(const struct cf_cli_spec *spec, const char *word, const char *next, void *obj,
-                                       bool *took_next_out)
+static enum cf_cli_result parse_option(const struct cf_cli_spec *spec, const char *word, const char *next,
+                                       void *obj, bool *took_next_out)
 {
     char name[CLI_NAME_BYTES_MAX], err[CLI_TEXT_BYTES_MAX];
     const char *equals = strchr(word, '=');

@@ -14,7 +14,7 @@
 
 struct cf_cli_command {
     const char *name;
-    const char *summary; /* one line */
+    const char *summary;               /* one line */
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 

@@ -102,5 +102,6 @@ uint64_t cf_tick_now_ns(const struct cf_tick_clock *clock)
     /* A core whose counter is some cycles behind the one that calibrated must not wrap. */
     if (ticks < clock->base_ticks)
         return clock->base_ns;
-    return clock->base_ns + (uint64_t)(((unsigned __int128)(ticks - clock->base_ticks) * clock->ns_per_tick_q32) >> 32);
+    return clock->base_ns +
+           (uint64_t)(((unsigned __int128)(ticks - clock->base_ticks) * clock->ns_per_tick_q32) >> 32);
 }

@@ -17,7 +17,7 @@
 /* Bytes between words of different writers; 64 on x86-64 and on the aarch64 servers we know. */
 #define CF_CACHE_LINE 64
 
-#define cf_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define cf_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define CF_COUNTOF(array) (sizeof(array) / sizeof((array)[0]))
 
 #if defined(__SANITIZE_THREAD__)

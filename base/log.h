@@ -35,10 +35,10 @@ struct cf_log_site {
 };
 
 struct cf_log {
-    int level;              /* lines above it are dropped */
-    FILE *out;              /* NULL drops everything */
+    int level; /* lines above it are dropped */
+    FILE *out; /* NULL drops everything */
     uint16_t node;
-    uint32_t burst_max;     /* lines of one call site a window; 0 is without limit */
+    uint32_t burst_max;             /* lines of one call site a window; 0 is without limit */
     uint64_t (*wall_ns)(void *arg); /* NULL: cf_wall_ns */
     void *wall_arg;
     pthread_mutex_t lock;

@@ -128,8 +128,8 @@ static int refuse(const struct cf_option_desc *option, const char *value, char *
     return -1;
 }
 
-static int refuse_text(const struct cf_option_desc *option, enum cf_parse_kind kind, const char *value, char *err,
-                       size_t err_bytes)
+static int refuse_text(const struct cf_option_desc *option, enum cf_parse_kind kind, const char *value,
+                       char *err, size_t err_bytes)
 {
     char why[OPTION_TEXT_BYTES_MAX];
 
@@ -138,7 +138,8 @@ static int refuse_text(const struct cf_option_desc *option, enum cf_parse_kind k
     return -1;
 }
 
-static int set_integer(const struct cf_option_desc *option, void *obj, const char *value, char *err, size_t err_bytes)
+static int set_integer(const struct cf_option_desc *option, void *obj, const char *value, char *err,
+                       size_t err_bytes)
 {
     char low[32], high[32];
     uint64_t number = 0;
@@ -169,29 +170,33 @@ static int set_integer(const struct cf_option_desc *option, void *obj, const cha
     return 0;
 }
 
-static int set_double(const struct cf_option_desc *option, void *obj, const char *value, char *err, size_t err_bytes)
+static int set_double(const struct cf_option_desc *option, void *obj, const char *value, char *err,
+                      size_t err_bytes)
 {
     double number;
 
     if (cf_parse_double(value, &number) != 0)
         return refuse_text(option, CF_PARSE_DOUBLE, value, err, err_bytes);
     if (number < (double)option->min || (option->max != 0 && number > (double)option->max))
-        return refuse(option, value, err, err_bytes, "is out of range; allowed is %" PRIu64 " to %g", option->min,
-                      option->max != 0 ? (double)option->max : DBL_MAX);
+        return refuse(option, value, err, err_bytes, "is out of range; allowed is %" PRIu64 " to %g",
+                      option->min, option->max != 0 ? (double)option->max : DBL_MAX);
     *(double *)field_of(option, obj) = number;
     return 0;
 }
 
-static void join_choices(const struct cf_option_desc *option, const char *between, char *buf, size_t buf_bytes)
+static void join_choices(const struct cf_option_desc *option, const char *between, char *buf,
+                         size_t buf_bytes)
 {
     size_t used = 0;
 
     buf[0] = '\0';
     for (size_t i = 0; option->choices[i] != NULL && used < buf_bytes; i++)
-        used += (size_t)snprintf(buf + used, buf_bytes - used, "%s%s", i == 0 ? "" : between, option->choices[i]);
+        used += (size_t)snprintf(buf + used, buf_bytes - used, "%s%s", i == 0 ? "" : between,
+                                 option->choices[i]);
 }
 
-static int set_choice(const struct cf_option_desc *option, void *obj, const char *value, char *err, size_t err_bytes)
+static int set_choice(const struct cf_option_desc *option, void *obj, const char *value, char *err,
+                      size_t err_bytes)
 {
     char allowed[OPTION_TEXT_BYTES_MAX / 2];
 
@@ -205,20 +210,21 @@ static int set_choice(const struct cf_option_desc *option, void *obj, const char
     return refuse(option, value, err, err_bytes, "is not a choice; allowed is one of %s", allowed);
 }
 
-static int set_string(const struct cf_option_desc *option, void *obj, const char *value, char *err, size_t err_bytes)
+static int set_string(const struct cf_option_desc *option, void *obj, const char *value, char *err,
+                      size_t err_bytes)
 {
     size_t length = strlen(value);
 
     cf_assert(option->max > 0);
     if (length >= option->max || length < option->min)
-        return refuse(option, value, err, err_bytes,
-                      "has %zu characters; allowed is %" PRIu64 " to %" PRIu64, length, option->min,
-                      option->max - 1);
+        return refuse(option, value, err, err_bytes, "has %zu characters; allowed is %" PRIu64 " to %" PRIu64,
+                      length, option->min, option->max - 1);
     memcpy(field_of(option, obj), value, length + 1);
     return 0;
 }
 
-static int set_value(const struct cf_option_desc *option, void *obj, const char *value, char *err, size_t err_bytes)
+static int set_value(const struct cf_option_desc *option, void *obj, const char *value, char *err,
+                     size_t err_bytes)
 {
     bool flag;
 
@@ -244,8 +250,8 @@ static int set_value(const struct cf_option_desc *option, void *obj, const char 
     cf_unreachable();
 }
 
-int cf_option_set(const struct cf_option_desc *table, size_t count, void *obj, const char *name, const char *value,
-                  char *err, size_t err_bytes)
+int cf_option_set(const struct cf_option_desc *table, size_t count, void *obj, const char *name,
+                  const char *value, char *err, size_t err_bytes)
 {
     int index = cf_option_find(table, count, name);
     const char *nearest;
@@ -293,15 +299,15 @@ static int on_ini_line(void *arg, const char *section, const char *name, const c
         return 0;
     if (reading->section != NULL && strcmp(reading->section, section) != 0)
         return 1;
-    if (cf_option_set(reading->table, reading->count, reading->obj, name, value != NULL ? value : "", reading->err,
-                      reading->err_bytes) == 0)
+    if (cf_option_set(reading->table, reading->count, reading->obj, name, value != NULL ? value : "",
+                      reading->err, reading->err_bytes) == 0)
         return 1;
     reading->has_error = true;
     return 0;
 }
 
-int cf_options_ini(const struct cf_option_desc *table, size_t count, void *obj, const char *path, const char *section,
-                   char *err, size_t err_bytes)
+int cf_options_ini(const struct cf_option_desc *table, size_t count, void *obj, const char *path,
+                   const char *section, char *err, size_t err_bytes)
 {
     char why[OPTION_TEXT_BYTES_MAX] = "";
     struct ini_reading reading = {table, count, obj, section, why, sizeof(why), false};
@@ -438,7 +444,10 @@ void cf_options_help(const struct cf_option_desc *table, size_t count, FILE *out
                 option->text);
         if (option->unit != NULL)
             fprintf(out, " (%s)", option->unit);
-        fprintf(out, " [%s", option->dflt == NULL ? "no default" : option->dflt[0] == '\0' ? "empty" : option->dflt);
+        fprintf(out, " [%s",
+                option->dflt == NULL      ? "no default"
+                : option->dflt[0] == '\0' ? "empty"
+                                          : option->dflt);
         help_range(option, out);
         fprintf(out, "]\n");
     }

@@ -16,16 +16,31 @@ struct unit {
 
 /* Largest binary unit first: the formatter takes the first that divides. */
 static const struct unit size_units[] = {
-    {"TiB", UINT64_C(1) << 40}, {"GiB", UINT64_C(1) << 30}, {"MiB", UINT64_C(1) << 20}, {"KiB", UINT64_C(1) << 10},
-    {"B", 1},                   {"TB", 1000000000000},      {"GB", 1000000000},         {"MB", 1000000},
-    {"KB", 1000},               {"kB", 1000},               {"T", UINT64_C(1) << 40},   {"G", UINT64_C(1) << 30},
-    {"M", UINT64_C(1) << 20},   {"K", UINT64_C(1) << 10},   {"k", UINT64_C(1) << 10},
+    {"TiB", UINT64_C(1) << 40},
+    {"GiB", UINT64_C(1) << 30},
+    {"MiB", UINT64_C(1) << 20},
+    {"KiB", UINT64_C(1) << 10},
+    {"B", 1},
+    {"TB", 1000000000000},
+    {"GB", 1000000000},
+    {"MB", 1000000},
+    {"KB", 1000},
+    {"kB", 1000},
+    {"T", UINT64_C(1) << 40},
+    {"G", UINT64_C(1) << 30},
+    {"M", UINT64_C(1) << 20},
+    {"K", UINT64_C(1) << 10},
+    {"k", UINT64_C(1) << 10},
 };
 #define SIZE_UNITS_BINARY 4
 
 static const struct unit duration_units[] = {
-    {"h", UINT64_C(3600000000000)}, {"m", UINT64_C(60000000000)}, {"s", 1000000000}, {"ms", 1000000},
-    {"us", 1000},                   {"ns", 1},
+    {"h", UINT64_C(3600000000000)},
+    {"m", UINT64_C(60000000000)},
+    {"s", 1000000000},
+    {"ms", 1000000},
+    {"us", 1000},
+    {"ns", 1},
 };
 
 static const char *const size_unit_names = "B KiB MiB GiB TiB KB MB GB TB";
@@ -214,7 +229,8 @@ void cf_parse_error(enum cf_parse_kind kind, const char *text, char *err, size_t
         snprintf(err, err_bytes, "'%s' %s", text, reason);
 }
 
-static char *format_quantity(uint64_t value, const struct unit *units, size_t count, char *buf, size_t buf_bytes)
+static char *format_quantity(uint64_t value, const struct unit *units, size_t count, char *buf,
+                             size_t buf_bytes)
 {
     for (size_t i = 0; i < count; i++) {
         if (value != 0 && value % units[i].factor == 0) {

@@ -10,7 +10,7 @@
 /* A slot's links stand at the start of a timer's, so a slot is the head of its list. */
 _Static_assert(offsetof(struct cf_timer, next) == offsetof(struct cf_wheel_slot, next), "list head");
 _Static_assert(offsetof(struct cf_timer, prev) == offsetof(struct cf_wheel_slot, prev), "list head");
-_Static_assert(CF_WHEEL_LEVELS * CF_WHEEL_SLOT_BITS >= 64, "levels span all ticks");
+_Static_assert(CF_WHEEL_LEVELS *CF_WHEEL_SLOT_BITS >= 64, "levels span all ticks");
 
 static struct cf_timer *slot_head(struct cf_wheel *wheel, uint32_t slot)
 {

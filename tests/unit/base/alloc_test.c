@@ -11,8 +11,15 @@
 
 static void memory_is_aligned_zero_and_writable(void **state)
 {
-    static const size_t sizes[] = {1, 64, 4096, 4097, 100000, CF_HUGE_PAGE_BYTES - 1, CF_HUGE_PAGE_BYTES,
-                                   CF_HUGE_PAGE_BYTES + 1, 3 * CF_HUGE_PAGE_BYTES + 12345};
+    static const size_t sizes[] = {1,
+                                   64,
+                                   4096,
+                                   4097,
+                                   100000,
+                                   CF_HUGE_PAGE_BYTES - 1,
+                                   CF_HUGE_PAGE_BYTES,
+                                   CF_HUGE_PAGE_BYTES + 1,
+                                   3 * CF_HUGE_PAGE_BYTES + 12345};
     static const size_t aligns[] = {1, 64, 4096, 65536, CF_HUGE_PAGE_BYTES};
     static const unsigned flags[] = {0, CF_ALLOC_ZERO, CF_ALLOC_HUGE, CF_ALLOC_HUGE | CF_ALLOC_ZERO};
     const struct cf_allocator *allocator = cf_allocator_default();

@@ -61,7 +61,8 @@ static void pieces_give_what_the_whole_gives(void **state)
 
     (void)state;
     for (size_t cut = 0; cut <= length; cut++)
-        assert_int_equal(cf_crc32c(cf_crc32c(0, text, cut), text + cut, length - cut), cf_crc32c(0, text, length));
+        assert_int_equal(cf_crc32c(cf_crc32c(0, text, cut), text + cut, length - cut),
+                         cf_crc32c(0, text, length));
 }
 
 int main(void)

@@ -46,7 +46,8 @@ static void percentiles_are_within_the_bound_of_a_sorted_array(void **state)
     assert_int_equal(cf_hist_count(&hist), VALUES);
     assert_true(cf_hist_min(&hist) == values[0]);
     assert_true(cf_hist_max(&hist) == values[VALUES - 1]);
-    assert_true(cf_hist_mean(&hist) > 0.999999 * sum / VALUES && cf_hist_mean(&hist) < 1.000001 * sum / VALUES);
+    assert_true(cf_hist_mean(&hist) > 0.999999 * sum / VALUES &&
+                cf_hist_mean(&hist) < 1.000001 * sum / VALUES);
 }
 
 static void buckets_are_in_order_and_inside_the_array(void **state)

@@ -134,7 +134,8 @@ static void lines_of_threads_stay_whole(void **state)
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     close_sink(&sink);
-    assert_int_equal(count_of(sink.text, "\n2026-03-01T12:00:00.123456Z 3 thread: a line"), THREADS * LINES - 1);
+    assert_int_equal(count_of(sink.text, "\n2026-03-01T12:00:00.123456Z 3 thread: a line"),
+                     THREADS * LINES - 1);
     assert_int_equal(count_of(sink.text, "\n"), THREADS * LINES);
     free(sink.text);
 }

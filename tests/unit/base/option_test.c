@@ -34,7 +34,8 @@ static const struct cf_option_desc table[] = {
     {"seed", "of the run", NULL, CF_OPTION_U64, offsetof(struct settings, seed), "0", 0, 0, NULL},
     {"pool_size", "frames", "bytes", CF_OPTION_SIZE, offsetof(struct settings, pool_bytes), "64MiB", 1 << 20,
      UINT64_C(1) << 40, NULL},
-    {"poll-budget", "spin", NULL, CF_OPTION_DURATION, offsetof(struct settings, poll_ns), "20us", 0, 1000000000, NULL},
+    {"poll-budget", "spin", NULL, CF_OPTION_DURATION, offsetof(struct settings, poll_ns), "20us", 0,
+     1000000000, NULL},
     {"loss", "share", NULL, CF_OPTION_DOUBLE, offsetof(struct settings, loss), "0.25", 0, 1, NULL},
     {"path", "file", NULL, CF_OPTION_STRING, offsetof(struct settings, path), "data", 1,
      sizeof(((struct settings *)0)->path), NULL},
@@ -88,7 +89,8 @@ static void refusals_name_option_value_and_range(void **state)
     cf_options_defaults(table, COUNT, &s);
     before = s;
     for (size_t i = 0; i < CF_COUNTOF(cases); i++) {
-        assert_int_equal(cf_option_set(table, COUNT, &s, cases[i].name, cases[i].value, err, sizeof(err)), -1);
+        assert_int_equal(cf_option_set(table, COUNT, &s, cases[i].name, cases[i].value, err, sizeof(err)),
+                         -1);
         for (int t = 0; t < 3; t++)
             assert_non_null(strstr(err, cases[i].told[t]));
         assert_memory_equal(&s, &before, sizeof(s));

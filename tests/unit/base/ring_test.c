@@ -93,7 +93,8 @@ static void *produce(void *arg)
     struct producer *p = arg;
 
     for (uint64_t i = 0; i < SENT; i++) {
-        struct record record = {.number = i, .producer = p->id, .copy = (uint32_t)i, .payload = &p->payloads[i]};
+        struct record record = {
+            .number = i, .producer = p->id, .copy = (uint32_t)i, .payload = &p->payloads[i]};
         p->payloads[i] = i * 3;
         while (!(p->spsc != NULL ? cf_spsc_push(p->spsc, &record) : cf_mpsc_push(p->mpsc, &record)))
             sched_yield();
@@ -118,7 +119,8 @@ static void run_threads(struct cf_spsc *spsc, struct cf_mpsc *mpsc, uint32_t pro
     struct record record;
 
     for (uint32_t i = 0; i < producers; i++) {
-        p[i] = (struct producer){.spsc = spsc, .mpsc = mpsc, .payloads = calloc(SENT, sizeof(uint64_t)), .id = i};
+        p[i] = (struct producer){
+            .spsc = spsc, .mpsc = mpsc, .payloads = calloc(SENT, sizeof(uint64_t)), .id = i};
         assert_non_null(p[i].payloads);
         assert_int_equal(pthread_create(&threads[i], NULL, produce, &p[i]), 0);
     }

@@ -37,9 +37,8 @@ static int model_first(const struct model *m)
     int first = -1;
 
     for (int i = 0; i < TIMERS; i++)
-        if (m->is_armed[i] &&
-            (first < 0 || m->due_tick[i] < m->due_tick[first] ||
-             (m->due_tick[i] == m->due_tick[first] && m->armed_at[i] < m->armed_at[first])))
+        if (m->is_armed[i] && (first < 0 || m->due_tick[i] < m->due_tick[first] ||
+                               (m->due_tick[i] == m->due_tick[first] && m->armed_at[i] < m->armed_at[first])))
             first = i;
     return first;
 }
