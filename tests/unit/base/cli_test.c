@@ -54,6 +54,7 @@ static void values_come_behind_a_blank_or_an_equals_sign(void **state)
     (void)state;
     assert_int_equal(PARSE(W("--block-count"), W("3"), W("file")), CF_CLI_OK);
     assert_int_equal(settings.count, 3);
+    assert_int_equal(words_count, 1);
     assert_int_equal(PARSE(W("file"), W("--block_count=4")), CF_CLI_OK);
     assert_int_equal(settings.count, 4);
     assert_int_equal(words_count, 1);

@@ -54,6 +54,20 @@ static void below_stays_below_and_is_balanced(void **state)
         assert_true(cf_rng_below(&rng, (UINT64_C(1) << 63) + 1) <= UINT64_C(1) << 63);
 }
 
+/* 2^64 is a third more than this bound: without refusing, its lowest third would come up twice as often. */
+static void large_bounds_have_no_bias(void **state)
+{
+    const uint64_t bound = UINT64_C(3) << 62;
+    struct cf_rng rng;
+    int low_count = 0;
+
+    (void)state;
+    cf_rng_seed(&rng, 13);
+    for (int i = 0; i < 30000; i++)
+        low_count += cf_rng_below(&rng, bound) < UINT64_C(1) << 62;
+    assert_in_range(low_count, 9500, 10500);
+}
+
 static void chance_follows_its_probability(void **state)
 {
     struct cf_rng rng;
@@ -74,9 +88,8 @@ static void chance_follows_its_probability(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gives_the_published_sequence),
-        cmocka_unit_test(a_seed_names_a_sequence),
-        cmocka_unit_test(below_stays_below_and_is_balanced),
+        cmocka_unit_test(gives_the_published_sequence),      cmocka_unit_test(a_seed_names_a_sequence),
+        cmocka_unit_test(below_stays_below_and_is_balanced), cmocka_unit_test(large_bounds_have_no_bias),
         cmocka_unit_test(chance_follows_its_probability),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
