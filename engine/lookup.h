@@ -34,7 +34,7 @@ uint64_t eng_lookup_slots(uint64_t count);
 /* `slots` holds eng_lookup_slots(count) zeroes. */
 void eng_lookup_init(struct eng_lookup *lookup, _Atomic uint64_t *slots, uint64_t count, uint64_t seed);
 
-/* Of the halves of a key; the product moves file and file generation to bits that block numbers leave alone. */
+/* Of the halves of a key; the product moves file and file generation to bits that block numbers leave. */
 static inline uint64_t eng_lookup_hash(const struct eng_lookup *lookup, uint64_t name, uint64_t block)
 {
     return cf_mix64(block ^ (name * UINT64_C(0x9e3779b97f4a7c15)), lookup->seed);

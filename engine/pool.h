@@ -154,16 +154,15 @@ static inline enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const str
  * end of the close (acquire). One fetch-and-subtract each:
  *
  * S: pins only fall while closing or waiter is set (but for pins that the owner itself hands out), and the
- * owner
- *    sets them by an atomic change of the same word. So one that had to wait for pins is followed by the unpin
- *    that takes them to 0, and that one sees it.
+ *    owner sets them by an atomic change of the same word. So one that had to wait for pins is followed by
+ *    the unpin that takes them to 0, and that one sees it.
  * X: only the holder of excl sets dirty, and the owner clears it only while there is none, so dirty does not
  *    move between the load and the subtraction.
  */
 static inline bool eng_pool_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty)
 {
     _Atomic uint64_t *word_at = &frames->words[frame];
-    uint64_t before;
+    uint64_t before, change;
 
     if (mode == CF_MODE_S) {
         cf_assert_slow(!dirty);
@@ -172,15 +171,12 @@ static inline bool eng_pool_unpin(struct eng_frames *frames, uint32_t frame, enu
         return CF_UNLIKELY(before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) &&
                (before & ENG_WORD_PINS) == ENG_WORD_PIN;
     }
-    {
-        uint64_t change = ENG_WORD_EXCL;
-
-        if (dirty && !(cf_peek_u64(word_at) & ENG_WORD_DIRTY))
-            change -= ENG_WORD_DIRTY;
-        before = atomic_fetch_sub_explicit(word_at, change, memory_order_release);
-        cf_assert((before & ENG_WORD_EXCL) != 0);
-        return (before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) != 0;
-    }
+    change = ENG_WORD_EXCL;
+    if (dirty && !(cf_peek_u64(word_at) & ENG_WORD_DIRTY))
+        change -= ENG_WORD_DIRTY;
+    before = atomic_fetch_sub_explicit(word_at, change, memory_order_release);
+    cf_assert((before & ENG_WORD_EXCL) != 0);
+    return (before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) != 0;
 }
 
 /* ---- owner only ---- */
