@@ -110,6 +110,8 @@ TEST_FULL_debug ?= unit regress sim
 TEST_FULL_asan ?= unit regress sim shell
 TEST_FULL_tsan ?= unit regress litmus stress
 TEST_TIMEOUT_S ?= 120
+# T="unit/base sim" runs only the tests whose names begin so; T=--list shows the names.
+T ?=
 TEST_FULL_TIMEOUT_S ?= 1800
 
 # --- rules -----------------------------------------------------------------------------------------------
@@ -241,7 +243,7 @@ $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a
 
 # --- run and check -----------------------------------------------------------------------------------------
 
-.PHONY: all lib tests run test test-full bench bench-build lint check-layers check-headers check-format \
+.PHONY: all lib tests run test test-full bench bench-build lint check-layers check-headers check-format check-static check-shell \
     format setup install uninstall clean help compile_commands.json
 
 setup: ## install missing packages (apt-get; says what it would need without root)
@@ -254,11 +256,11 @@ run: setup ## build, then show instances sharing blocks
 test_env = BUILD='$(BUILD)' MAKE='$(MAKE)' CC='$(CC)' JOBS='$(JOBS)' V='$(V)' FULL='$(1)' TIMEOUT_S='$(2)' \
     TEST_release='$($(3)release)' TEST_debug='$($(3)debug)' TEST_asan='$($(3)asan)' TEST_tsan='$($(3)tsan)'
 
-test: setup ## build and run the tests of every submission
-	@$(call test_env,$(FULL),$(if $(filter 1,$(FULL)),$(TEST_FULL_TIMEOUT_S),$(TEST_TIMEOUT_S)),$(if $(filter 1,$(FULL)),TEST_FULL_,TEST_)) scripts/test
+test: setup ## build and run the tests of every submission (T="unit/base sim" only some, T=--list names)
+	@$(call test_env,$(FULL),$(if $(filter 1,$(FULL)),$(TEST_FULL_TIMEOUT_S),$(TEST_TIMEOUT_S)),$(if $(filter 1,$(FULL)),TEST_FULL_,TEST_)) scripts/test $(T)
 
 test-full: setup ## the same with more seeds, longer stress and all configurations
-	@$(call test_env,1,$(TEST_FULL_TIMEOUT_S),TEST_FULL_) scripts/test
+	@$(call test_env,1,$(TEST_FULL_TIMEOUT_S),TEST_FULL_) scripts/test $(T)
 
 # make t/base/wheel, t/sim/loss, t/shell/install ...: one test, with its output.
 define test_rule
@@ -287,17 +289,23 @@ check-layers: ## includes point to the own layer or below
 check-headers: ## each header compiles alone, the public ones in C++ too
 	@CC='$(CC)' CXX='$(CXX)' scripts/check-headers
 
-check-format: ## files are formatted as .clang-format says
-	@clang-format --dry-run --Werror $(c_files)
+check-format: ## files are formatted as .clang-format says (lists those that are not)
+	@bad=0; for f in $(c_files); do \
+	    clang-format --dry-run --Werror $$f >/dev/null 2>&1 || { echo "check-format: $$f ('make format' formats all files)"; bad=1; }; \
+	done; exit $$bad
 
 format: ## format all C files in place
 	@clang-format -i $(c_files)
 
-lint: check-layers check-headers check-format ## all checks that do not run the program
+check-static: ## cppcheck
 	@cppcheck --quiet --std=c11 --language=c --enable=warning,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem -D_GNU_SOURCE -D__x86_64__ -I. -Iinclude -j $(JOBS) $(filter %.c,$(c_files))
+
+check-shell: ## shellcheck, where it is installed
 	@if command -v shellcheck >/dev/null; then shellcheck $(shell grep -lE '^#!.*bash' scripts/* .ci/run 2>/dev/null) $(shell_src); \
 	    else echo "lint: shellcheck is not installed, shell scripts not checked"; fi
+
+lint: check-layers check-headers check-static check-shell check-format ## all checks that do not run the program (-k: past failures)
 
 define commands_entry
 {"directory": "$(CURDIR)", "file": "$1", "command": "$(CC) $(C_FLAGS) -c $1"},
