@@ -91,7 +91,8 @@ static enum state state_of(struct eng_frames *frames)
     if (word & ENG_WORD_PINS)
         bits |= ENG_WORD_PIN;
     for (int i = 0; i < STATES; i++)
-        if (states[i].mode == (word & ENG_WORD_MODE) && states[i].is_taken == is_taken && states[i].bits == bits)
+        if (states[i].mode == (word & ENG_WORD_MODE) && states[i].is_taken == is_taken &&
+            states[i].bits == bits)
             return (enum state)i;
     return STATE_NONE;
 }
@@ -231,7 +232,9 @@ static void every_op_in_every_state_does_what_the_table_says(void **unused)
             if (!is_right)
                 fail_msg("%s (%s) in %s: expected %s, wait status %#x", ops[op].name, ops[op].function,
                          states[from].name,
-                         to != STATE_NONE ? states[to].name : ops[op].missing == REFUSES ? "refusal" : "abort",
+                         to != STATE_NONE             ? states[to].name
+                         : ops[op].missing == REFUSES ? "refusal"
+                                                      : "abort",
                          (unsigned)status);
         }
     }

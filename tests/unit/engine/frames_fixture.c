@@ -33,8 +33,8 @@ void frames_fixture_close(struct frames_fixture *fixture)
     cf_free(cf_allocator_default(), fixture->base, fixture->base_bytes);
 }
 
-uint32_t frames_fixture_load(struct frames_fixture *fixture, uint32_t class_index, const struct cf_block_key *key,
-                             enum cf_mode mode, uint8_t fill)
+uint32_t frames_fixture_load(struct frames_fixture *fixture, uint32_t class_index,
+                             const struct cf_block_key *key, enum cf_mode mode, uint8_t fill)
 {
     uint32_t frame = eng_frame_take_owner(fixture->frames, class_index);
 

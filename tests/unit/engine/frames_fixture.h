@@ -17,7 +17,7 @@ struct frames_fixture {
 void frames_fixture_open(struct frames_fixture *fixture, uint32_t class_index, uint32_t count);
 void frames_fixture_close(struct frames_fixture *fixture);
 /* Takes a frame of the class, fills it with `fill` and opens it under `key`. */
-uint32_t frames_fixture_load(struct frames_fixture *fixture, uint32_t class_index, const struct cf_block_key *key,
-                             enum cf_mode mode, uint8_t fill);
+uint32_t frames_fixture_load(struct frames_fixture *fixture, uint32_t class_index,
+                             const struct cf_block_key *key, enum cf_mode mode, uint8_t fill);
 
 #endif
