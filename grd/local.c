@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records, pools and timers of the blocks this instance has business with, and the dispatch of messages. The
+ * requester's steps are in requester.c, the holder's in holder.c.
+ */
+#include "grd/local.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "grd/local_impl.h"
+#include "grd/mutant.h"
+
+/* The timer doubles its period at each repetition, up to this many times. */
+#define GRD_BACKOFF_MAX 6u
+/* Questions that are asked only in case a message was lost wait this many periods. */
+#define GRD_SLOW_PERIODS 4u
+
+static uint32_t table_slots(uint32_t blocks)
+{
+    uint32_t slots = 64;
+
+    while (slots < blocks * 2u)
+        slots *= 2;
+    return slots;
+}
+
+static enum cf_rc pools_take(struct grd_local *local, const struct grd_local_options *options)
+{
+    const struct cf_allocator *a = options->allocator;
+    uint32_t i, slots = table_slots(local->blocks_count);
+
+    local->table = cf_alloc(a, slots * sizeof *local->table, CF_CACHE_LINE, CF_ALLOC_HUGE);
+    local->blocks = cf_alloc(a, local->blocks_count * sizeof *local->blocks, CF_CACHE_LINE, CF_ALLOC_HUGE | CF_ALLOC_ZERO);
+    local->convs = cf_alloc(a, local->outstanding * sizeof *local->convs, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    local->demands = cf_alloc(a, local->demands_count * sizeof *local->demands, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    if (local->table == NULL || local->blocks == NULL || local->convs == NULL || local->demands == NULL)
+        return CF_MEMORY;
+    local->table_mask = slots - 1;
+    memset(local->table, 0xff, slots * sizeof *local->table);
+    for (i = 0; i < local->blocks_count; i++)
+        local->blocks[i].next = i + 1 < local->blocks_count ? i + 1 : GRD_FRAME_NONE;
+    for (i = 0; i < local->outstanding; i++)
+        local->convs[i].next = i + 1 < local->outstanding ? i + 1 : GRD_FRAME_NONE;
+    for (i = 0; i < local->demands_count; i++)
+        local->demands[i].next = i + 1 < local->demands_count ? i + 1 : GRD_FRAME_NONE;
+    return CF_OK;
+}
+
+enum cf_rc grd_local_open(const struct grd_local_options *options, struct grd_local **local_out)
+{
+    struct grd_local *local = cf_alloc(options->allocator, sizeof *local, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    enum cf_rc rc;
+
+    if (local == NULL)
+        return CF_MEMORY;
+    local->node = options->node;
+    local->outstanding = options->outstanding;
+    local->past_max = options->past_images;
+    local->resend_ns = options->resend_ns;
+    local->residency_ns = options->residency_ns;
+    local->request_next = 1;
+    local->map = options->map;
+    local->allocator = options->allocator;
+    local->seed = options->seed;
+    /* A record lives for a frame, a conversation, or a release: the third kind is bounded here. */
+    local->releases_max = options->outstanding * 4u + options->frames / 4u + 64u;
+    local->blocks_count = options->frames + options->outstanding + local->releases_max;
+    local->demands_count = options->demands;
+    cf_wheel_init(&local->wheel, options->now_ns, options->wheel_tick_ns);
+    rc = pools_take(local, options);
+    if (rc != CF_OK) {
+        grd_local_close(&local);
+        return rc;
+    }
+    *local_out = local;
+    return CF_OK;
+}
+
+void grd_local_close(struct grd_local **local)
+{
+    struct grd_local *l = *local;
+    const struct cf_allocator *a;
+
+    if (l == NULL)
+        return;
+    a = l->allocator;
+    cf_free(a, l->table, (l->table_mask + 1ull) * sizeof *l->table);
+    cf_free(a, l->blocks, l->blocks_count * sizeof *l->blocks);
+    cf_free(a, l->convs, l->outstanding * sizeof *l->convs);
+    cf_free(a, l->demands, l->demands_count * sizeof *l->demands);
+    cf_free(a, l, sizeof *l);
+    *local = NULL;
+}
+
+/* ------------------------------------------------------------------ table: linear probing, deletion by shifting back */
+
+static uint32_t slot_of(const struct grd_local *local, const struct cf_block_key *key)
+{
+    uint64_t name = key->block ^ ((uint64_t)key->file << 40) ^ ((uint64_t)key->generation << 52);
+
+    return (uint32_t)cf_mix64(name, local->seed) & local->table_mask;
+}
+
+struct grd_block *grd_local_find(struct grd_local *local, const struct cf_block_key *key)
+{
+    uint32_t slot = slot_of(local, key), number;
+
+    while ((number = local->table[slot]) != GRD_FRAME_NONE) {
+        if (grd_key_equal(&local->blocks[number].key, key))
+            return &local->blocks[number];
+        slot = (slot + 1) & local->table_mask;
+    }
+    return NULL;
+}
+
+static void table_remove(struct grd_local *local, const struct cf_block_key *key)
+{
+    uint32_t slot = slot_of(local, key), hole, home;
+
+    while (!grd_key_equal(&local->blocks[local->table[slot]].key, key))
+        slot = (slot + 1) & local->table_mask;
+    for (hole = slot;;) {
+        slot = (slot + 1) & local->table_mask;
+        if (local->table[slot] == GRD_FRAME_NONE)
+            break;
+        home = slot_of(local, &local->blocks[local->table[slot]].key);
+        /* Does the hole lie on the way from home to slot? Then the record may move into it. */
+        if (((slot - home) & local->table_mask) >= ((slot - hole) & local->table_mask)) {
+            local->table[hole] = local->table[slot];
+            hole = slot;
+        }
+    }
+    local->table[hole] = GRD_FRAME_NONE;
+}
+
+struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_key *key)
+{
+    struct grd_block *block = grd_local_find(local, key);
+    uint32_t number, slot;
+
+    if (block)
+        return block;
+    number = local->block_free;
+    if (number == GRD_FRAME_NONE)
+        return NULL;
+    block = &local->blocks[number];
+    local->block_free = block->next;
+    local->blocks_used++;
+    memset(block, 0, sizeof *block);
+    block->key = *key;
+    block->hash = grd_map_hash(local->map, key);
+    block->master = grd_map_master(local->map, block->hash);
+    if (grd_mutant(GRD_MUT_WRONG_MASTER) && local->node == 1 && (block->hash & 63) == 0)
+        block->master = local->node;
+    block->in_use = true;
+    block->frame = block->kept_frame = block->past_frame = GRD_FRAME_NONE;
+    block->conv = block->demand_first = block->demand_last = GRD_FRAME_NONE;
+    cf_timer_init(&block->timer, 0);
+    slot = slot_of(local, key);
+    while (local->table[slot] != GRD_FRAME_NONE)
+        slot = (slot + 1) & local->table_mask;
+    local->table[slot] = number;
+    return block;
+}
+
+bool grd_local_settle(struct grd_local *local, struct grd_block *block)
+{
+    if (block->users != 0 || block->mode != CF_MODE_N || block->conv != GRD_FRAME_NONE || block->release_tenure != 0 ||
+        block->kept_tenure != 0 || block->past_version != 0 || block->demand_first != GRD_FRAME_NONE || block->is_writing)
+        return false;
+    cf_assert(block->frame == GRD_FRAME_NONE);
+    cf_wheel_disarm(&local->wheel, &block->timer);
+    table_remove(local, &block->key);
+    block->in_use = false;
+    block->next = local->block_free;
+    local->block_free = (uint32_t)(block - local->blocks);
+    local->blocks_used--;
+    return true;
+}
+
+/* ------------------------------------------------------------------ pools */
+
+struct grd_conv *grd_local_conv_take(struct grd_local *local, struct grd_block *block)
+{
+    uint32_t number = local->conv_free;
+
+    cf_assert(number != GRD_FRAME_NONE);
+    cf_assert(block->conv == GRD_FRAME_NONE);
+    local->conv_free = local->convs[number].next;
+    local->convs_used++;
+    block->conv = number;
+    return &local->convs[number];
+}
+
+void grd_local_conv_free(struct grd_local *local, struct grd_block *block)
+{
+    local->convs[block->conv].next = local->conv_free;
+    local->conv_free = block->conv;
+    local->convs_used--;
+    block->conv = GRD_FRAME_NONE;
+}
+
+/* Parks a demand at the end of the block's queue. Doubles are dropped; so is one that finds the pool empty: its
+ * sender's timer says it again. */
+uint32_t grd_local_demand_add(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg)
+{
+    uint32_t number;
+    struct grd_demand *demand;
+
+    for (number = block->demand_first; number != GRD_FRAME_NONE; number = local->demands[number].next) {
+        demand = &local->demands[number];
+        if (demand->msg.type == msg->type && demand->msg.tenure == msg->tenure && demand->msg.requester == msg->requester &&
+            demand->msg.request == msg->request)
+            return number;
+    }
+    number = local->demand_free;
+    if (number == GRD_FRAME_NONE) {
+        local->counters.demands_dropped++;
+        return GRD_FRAME_NONE;
+    }
+    demand = &local->demands[number];
+    local->demand_free = demand->next;
+    local->demands_used++;
+    memcpy(&demand->msg, msg, offsetof(struct grd_msg, set));
+    grd_set_copy(&demand->msg.set, &msg->set);
+    demand->next = GRD_FRAME_NONE;
+    if (block->demand_first == GRD_FRAME_NONE)
+        block->demand_first = number;
+    else
+        local->demands[block->demand_last].next = number;
+    block->demand_last = number;
+    return number;
+}
+
+void grd_local_demand_pop(struct grd_local *local, struct grd_block *block)
+{
+    uint32_t number = block->demand_first;
+
+    block->demand_first = local->demands[number].next;
+    if (block->demand_first == GRD_FRAME_NONE)
+        block->demand_last = GRD_FRAME_NONE;
+    local->demands[number].next = local->demand_free;
+    local->demand_free = number;
+    local->demands_used--;
+}
+
+void grd_local_free_frame(struct grd_actions *actions, uint32_t frame)
+{
+    if (frame != GRD_FRAME_NONE)
+        grd_action_add(actions, GRD_ACT_FREE)->frame = frame;
+}
+
+/* A kept image and a past image of a block may share a frame: the last of them gives it back. */
+void grd_local_kept_drop(struct grd_local *local, struct grd_block *block, struct grd_actions *actions)
+{
+    if (block->kept_tenure == 0)
+        return;
+    if (block->kept_frame != block->past_frame)
+        grd_local_free_frame(actions, block->kept_frame);
+    block->kept_tenure = 0;
+    block->kept_frame = GRD_FRAME_NONE;
+    local->kept_used--;
+}
+
+void grd_local_past_drop(struct grd_local *local, struct grd_block *block, struct grd_actions *actions)
+{
+    if (block->past_version == 0)
+        return;
+    if (block->past_frame != block->kept_frame)
+        grd_local_free_frame(actions, block->past_frame);
+    block->past_version = 0;
+    block->past_frame = GRD_FRAME_NONE;
+    local->past_used--;
+    local->counters.past_dropped++;
+}
+
+/* ------------------------------------------------------------------ timer: one a block */
+
+void grd_local_arm(struct grd_local *local, struct grd_block *block, uint64_t now_ns)
+{
+    block->retries = 0;
+    cf_wheel_arm(&local->wheel, &block->timer, now_ns + local->resend_ns);
+}
+
+void grd_local_send_release(struct grd_block *block, struct grd_actions *actions)
+{
+    struct grd_msg *msg = grd_action_send(actions, block->master, GRD_MSG_RELEASE, &block->key);
+
+    msg->tenure = block->release_tenure;
+    msg->version = block->release_version;
+    msg->durable = block->release_durable;
+}
+
+static void send_again(struct grd_local *local, struct grd_block *block, struct grd_actions *actions)
+{
+    struct grd_conv *conv = grd_local_conv(local, block);
+    struct grd_msg *msg;
+
+    if (conv && !conv->is_reading) {
+        grd_requester_send(local, block, actions);
+        local->counters.resends++;
+    }
+    if (block->release_tenure) {
+        grd_local_send_release(block, actions);
+        local->counters.resends++;
+    }
+    if (block->retries % GRD_SLOW_PERIODS != GRD_SLOW_PERIODS - 1)
+        return;
+    if (block->kept_tenure) {
+        msg = grd_action_send(actions, block->master, GRD_MSG_KEPT, &block->key);
+        msg->tenure = block->kept_tenure;
+        msg->requester = block->kept_for;
+        local->counters.resends++;
+    }
+    if (block->past_version) {
+        bool over = local->past_used > local->past_max;
+
+        msg = grd_action_send(actions, block->master, over ? GRD_MSG_WRITE_ASK : GRD_MSG_PAST, &block->key);
+        msg->version = block->past_version;
+        local->counters.resends++;
+        local->counters.write_asks += over;
+    }
+}
+
+bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions *actions)
+{
+    struct cf_timer *timer = cf_wheel_expire(&local->wheel, now_ns);
+    struct grd_block *block;
+    bool is_needed;
+
+    if (timer == NULL)
+        return false;
+    block = cf_container_of(timer, struct grd_block, timer);
+    is_needed = block->conv != GRD_FRAME_NONE || block->release_tenure || block->kept_tenure || block->past_version ||
+                block->demand_first != GRD_FRAME_NONE;
+    if (!is_needed)
+        return true;
+    send_again(local, block, actions);
+    grd_holder_serve(local, block, now_ns, actions); /* demands that waited for the residency */
+    block->retries++;
+    cf_wheel_arm(&local->wheel, &block->timer,
+                 now_ns + (local->resend_ns << (block->retries < GRD_BACKOFF_MAX ? block->retries : GRD_BACKOFF_MAX)));
+    return true;
+}
+
+uint64_t grd_local_next_ns(const struct grd_local *local)
+{
+    return cf_wheel_next_ns(&local->wheel);
+}
+
+void grd_local_reset(struct grd_local *local, uint16_t node, uint64_t now_ns)
+{
+    uint32_t i;
+
+    (void)node; /* a holder's lane carries ships for conversations of any master: all of them look again */
+    for (i = 0; i < local->blocks_count; i++) {
+        struct grd_block *block = &local->blocks[i];
+
+        if (block->in_use && cf_timer_armed(&block->timer)) {
+            block->retries = GRD_SLOW_PERIODS - 1;
+            cf_wheel_arm(&local->wheel, &block->timer, now_ns);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ messages */
+
+void grd_local_truth(struct grd_local *local, struct grd_block *block, uint64_t tenure, struct grd_actions *actions)
+{
+    struct grd_msg *msg;
+
+    if (block->mode != CF_MODE_N && block->tenure == tenure) {
+        msg = grd_action_send(actions, block->master, GRD_MSG_INSTALLED, &block->key);
+        msg->request = 0;
+        msg->tenure = tenure;
+        msg->version = block->version;
+        msg->durable = block->durable;
+    } else if (block->release_tenure == tenure && tenure != 0) {
+        grd_local_send_release(block, actions);
+    } else {
+        local->counters.stale++;
+    }
+}
+
+static void on_unknown(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, struct grd_actions *actions)
+{
+    switch (msg->type) {
+    case GRD_MSG_FORWARD:
+    case GRD_MSG_INVALIDATE:
+        grd_holder_answer_gone(local, NULL, msg, actions);
+        break;
+    default:
+        local->counters.stale++;
+        break;
+    }
+    grd_local_free_frame(actions, frame);
+}
+
+static void on_released(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg)
+{
+    if (block->release_tenure == 0 || block->release_tenure != msg->tenure) {
+        local->counters.stale++;
+        return;
+    }
+    block->release_tenure = 0;
+    local->releases_used--;
+}
+
+void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_block *block = grd_local_find(local, &msg->key);
+
+    if (block == NULL) {
+        on_unknown(local, msg, frame, actions);
+        return;
+    }
+    switch (msg->type) {
+    case GRD_MSG_GRANT:
+        grd_requester_on_grant(local, block, msg, now_ns, actions);
+        break;
+    case GRD_MSG_SHIP:
+        grd_requester_on_ship(local, block, msg, frame, now_ns, actions);
+        break;
+    case GRD_MSG_INVALIDATED:
+        grd_requester_on_invalidated(local, block, msg, now_ns, actions);
+        break;
+    case GRD_MSG_BOUNCE:
+        grd_requester_on_bounce(local, block, msg, now_ns, actions);
+        break;
+    case GRD_MSG_FORWARD:
+    case GRD_MSG_INVALIDATE:
+        grd_holder_on_demand(local, block, msg, now_ns, actions);
+        break;
+    case GRD_MSG_RELEASED:
+        on_released(local, block, msg);
+        break;
+    case GRD_MSG_DISCARD: /* I-5: the version named is durable */
+        if (block->past_version != 0 && block->past_version <= msg->durable)
+            grd_local_past_drop(local, block, actions);
+        break;
+    case GRD_MSG_PROBE:
+        grd_local_truth(local, block, msg->tenure, actions);
+        break;
+    case GRD_MSG_CONFIRMED:
+        if (block->kept_tenure == msg->tenure)
+            grd_local_kept_drop(local, block, actions);
+        break;
+    case GRD_MSG_WRITE_ASK:
+        if (block->mode != CF_MODE_N && block->has_duty)
+            grd_action_add(actions, GRD_ACT_WRITE)->block = block;
+        break;
+    default:
+        local->counters.stale++;
+        break;
+    }
+    grd_local_settle(local, block);
+}
+
+void grd_block_dump(const struct grd_local *local, const struct grd_block *block, FILE *out)
+{
+    const struct grd_conv *conv = block->conv == GRD_FRAME_NONE ? NULL : &local->convs[block->conv];
+    uint32_t number;
+
+    fprintf(out, "block file %" PRIu32 " block %" PRIu64 " mode %u tenure %" PRIu64 " version %" PRIu64 " durable %" PRIu64
+                 " frame %d duty %d writing %d closing %u master %u\n",
+            block->key.file, block->key.block, block->mode, block->tenure, block->version, block->durable, (int)block->frame,
+            block->has_duty, block->is_writing, block->closing, block->master);
+    if (block->release_tenure)
+        fprintf(out, "  release tenure %" PRIu64 "\n", block->release_tenure);
+    if (block->kept_tenure)
+        fprintf(out, "  kept tenure %" PRIu64 " version %" PRIu64 "\n", block->kept_tenure, block->kept_version);
+    if (block->past_version)
+        fprintf(out, "  past image version %" PRIu64 "\n", block->past_version);
+    if (conv)
+        fprintf(out, "  wants %u request %" PRIu64 " granted %d tenure %" PRIu64 " how %u data %d need %u acks %u refuse %" PRIu64 "\n",
+                conv->want, conv->request, conv->is_granted, conv->tenure, conv->how, conv->has_data, conv->need.count,
+                conv->acks.count, conv->refuse);
+    for (number = block->demand_first; number != GRD_FRAME_NONE; number = local->demands[number].next)
+        fprintf(out, "  demand %s for node %u tenure %" PRIu64 "\n", grd_msg_name(local->demands[number].msg.type),
+                local->demands[number].msg.requester, local->demands[number].msg.tenure);
+}

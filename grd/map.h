@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GRD_MAP_H
+#define GRD_MAP_H
+
+/*
+ * From a resource to its master under an epoch: key -> keyed hash -> bucket (low bits) -> instance. The map is a
+ * pure function of the members and the epoch's number of buckets (rendezvous hashing: every bucket goes to the
+ * member with the highest hash of bucket and node), so that all members compute the same one (I-10) and a change
+ * of one member moves only its share. The shard comes from bits that the bucket does not use.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cachefusion/status.h>
+#include <cachefusion/types.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+
+struct grd_map {
+    struct cf_hash_key key;   /* of the cluster: from its name and secret */
+    uint64_t epoch;
+    uint32_t buckets;         /* a power of two */
+    uint32_t shards;
+    uint16_t *master;         /* [buckets] */
+    const struct cf_allocator *allocator;
+};
+
+/* The cluster's hash key from its name and secret. */
+void grd_map_key(const char *cluster, const char *secret, struct cf_hash_key *key_out);
+/* `members` = sorted node ids of the view. */
+CF_CHECK enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, uint32_t buckets, uint32_t shards,
+                                 const uint16_t *members, uint32_t members_count, const struct cf_allocator *allocator,
+                                 struct grd_map *map_out);
+void grd_map_close(struct grd_map *map);
+
+static inline uint64_t grd_map_hash(const struct grd_map *map, const struct cf_block_key *key)
+{
+    return cf_siphash(&map->key, key, sizeof *key);
+}
+static inline uint32_t grd_map_bucket(const struct grd_map *map, uint64_t hash)
+{
+    return (uint32_t)hash & (map->buckets - 1);
+}
+static inline uint16_t grd_map_master(const struct grd_map *map, uint64_t hash)
+{
+    return map->master[grd_map_bucket(map, hash)];
+}
+static inline uint32_t grd_map_shard(const struct grd_map *map, uint64_t hash)
+{
+    return (uint32_t)(hash >> 32) % map->shards;
+}
+
+#endif
