@@ -5,6 +5,10 @@
 /* What a provider implements; xp.c dispatches. Contracts are those of xp.h. Private to transport/. */
 #include "transport/xp.h"
 
+/* Windows of a lane in messages; xp_open refuses others. */
+#define XP_LANE_SLOTS_MIN 2u
+#define XP_LANE_SLOTS_MAX 4096u
+
 struct xp_ops {
     const char *name; /* text before the colon */
     enum cf_rc (*open)(const struct xp_options *options, const char *rest, struct xp **xp_out, struct cf_error *error);
