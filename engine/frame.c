@@ -14,6 +14,58 @@ enum eng_pin eng_frame_pin_try(struct eng_frames *frames, const struct cf_block_
     return eng_pool_pin_try(frames, key, mode, frame_out);
 }
 
+/* As eng_pool_pin_try, for one frame; false: it is not (or no longer) this block's. */
+static bool pin_frame(struct eng_frames *frames, uint32_t frame, const struct cf_block_key *key,
+                      enum cf_mode mode, enum eng_pin *result_out)
+{
+    uint64_t name = eng_pool_key_name(key);
+    uint64_t word = cf_observe_u64(&frames->words[frame]);
+
+    *result_out = ENG_PIN_BUSY;
+    for (uint32_t tries = 0; tries < ENG_PIN_TRIES_MAX; tries++) {
+        uint64_t held = word & ENG_WORD_MODE;
+        uint64_t pinned = eng_pool_pinned(word, mode, ENG_POOL_PINS_BARRED);
+
+        /* Read after the word, as pool.h says: the frame may have got another block since the last try. */
+        if (held == CF_MODE_N || !eng_pool_is_key(&frames->frames[frame], name, key->block))
+            return false;
+        if (held < mode) {
+            *result_out = ENG_PIN_WEAK;
+            return true;
+        }
+        if (pinned == 0)
+            return true;
+        if (cf_cas_u64(&frames->words[frame], &word, pinned)) {
+            eng_pool_generation_fence();
+            *result_out = ENG_PIN_OK;
+            return true;
+        }
+        cf_pause();
+    }
+    return true;
+}
+
+enum eng_pin eng_pool_pin_slow(struct eng_frames *frames, const struct cf_block_key *key, enum cf_mode mode,
+                               uint32_t *frame_out)
+{
+    uint32_t tag = eng_lookup_tag(eng_frames_hash(frames, key));
+    enum eng_pin result;
+
+    for (uint64_t step = 0; step <= frames->lookup.mask; step++) {
+        uint64_t slot = eng_lookup_slot(&frames->lookup, tag, step);
+        uint32_t frame = eng_lookup_slot_frame(slot);
+
+        if (slot == 0)
+            break;
+        if (eng_lookup_slot_tag(slot) != tag || !pin_frame(frames, frame, key, mode, &result))
+            continue;
+        if (result == ENG_PIN_OK)
+            *frame_out = frame;
+        return result;
+    }
+    return ENG_PIN_MISS;
+}
+
 bool eng_frame_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty)
 {
     return eng_pool_unpin(frames, frame, mode, dirty);
@@ -137,22 +189,14 @@ uint32_t eng_frame_find_owner(struct eng_frames *frames, const struct cf_block_k
 bool eng_frame_pin_owner(struct eng_frames *frames, uint32_t frame, enum cf_mode mode)
 {
     uint64_t word = eng_frames_word(frames, frame);
-    uint64_t pinned;
 
+    cf_assert(mode == CF_MODE_S || mode == CF_MODE_X);
     /* With waiter set only unpins can win the swap, and the last of them reports. */
     for (uint32_t tries = 0; tries < ENG_PIN_TRIES_MAX; tries++) {
-        if ((word & ENG_WORD_MODE) < mode || (word & (ENG_WORD_EXCL | ENG_WORD_CLOSING)))
+        uint64_t pinned = eng_pool_pinned(word, mode, ENG_WORD_EXCL | ENG_WORD_CLOSING);
+
+        if (pinned == 0)
             return false;
-        if (mode == CF_MODE_S) {
-            if ((word & ENG_WORD_PINS) == ENG_WORD_PINS)
-                return false;
-            pinned = (word + ENG_WORD_PIN) | ENG_WORD_REF;
-        } else {
-            cf_assert(mode == CF_MODE_X);
-            if (word & ENG_WORD_PINS)
-                return false;
-            pinned = (word + ENG_WORD_GENERATION) | ENG_WORD_EXCL | ENG_WORD_REF;
-        }
         if (cf_cas_u64(&frames->words[frame], &word, pinned)) {
             eng_pool_generation_fence();
             return true;
@@ -230,7 +274,7 @@ bool eng_pool_hold_owner(struct eng_frames *frames, uint32_t frame, bool *is_pin
             *is_pinned_out = false;
             return true;
         }
-        if ((word & ENG_WORD_PINS) == ENG_WORD_PINS)
+        if (word & ENG_WORD_PINS_FULL)
             return false;
         if (cf_cas_u64(&frames->words[frame], &word, word + ENG_WORD_PIN)) {
             *is_pinned_out = true;

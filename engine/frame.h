@@ -50,6 +50,8 @@
 #define ENG_WORD_PIN_SHIFT 8
 #define ENG_WORD_PIN (1ull << ENG_WORD_PIN_SHIFT)
 #define ENG_WORD_PINS (0xffffull << ENG_WORD_PIN_SHIFT)
+/* The highest of the pins' bits: no pin is added once 32,768 are there, so that they never overflow. */
+#define ENG_WORD_PINS_FULL (0x8000ull << ENG_WORD_PIN_SHIFT)
 #define ENG_WORD_GENERATION_SHIFT 24
 #define ENG_WORD_GENERATION (1ull << ENG_WORD_GENERATION_SHIFT)
 /* What must not move while a peer copies the bytes. */

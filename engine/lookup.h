@@ -21,7 +21,11 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/compiler.h"
 #include "base/hash.h"
+
+/* Frame numbers are below this. */
+#define ENG_LOOKUP_FRAMES_MAX (UINT32_C(1) << 30)
 
 struct eng_lookup {
     _Atomic uint64_t *slots; /* [const] pointer; [owner] writes the slots, everyone reads */
@@ -34,7 +38,11 @@ uint64_t eng_lookup_slots(uint64_t count);
 /* `slots` holds eng_lookup_slots(count) zeroes. */
 void eng_lookup_init(struct eng_lookup *lookup, _Atomic uint64_t *slots, uint64_t count, uint64_t seed);
 
-/* Of the halves of a key; the product moves file and file generation to bits that block numbers leave. */
+/*
+ * Of the two halves of a key. The product moves file and file generation to bits that block numbers leave. A
+ * cheaper hash (one wide multiplication) was tried: it puts neighbouring blocks side by side, and linear probing
+ * then pays more for the runs than a hit saves.
+ */
 static inline uint64_t eng_lookup_hash(const struct eng_lookup *lookup, uint64_t name, uint64_t block)
 {
     return cf_mix64(block ^ (name * UINT64_C(0x9e3779b97f4a7c15)), lookup->seed);
@@ -42,13 +50,33 @@ static inline uint64_t eng_lookup_hash(const struct eng_lookup *lookup, uint64_t
 
 static inline uint32_t eng_lookup_tag(uint64_t hash)
 {
-    return (uint32_t)(hash >> 32);
+    return (uint32_t)hash;
 }
 
 /* Slot number `step` of the probe for a tag; 0 <= step <= mask. Pairs with the publishing in lookup.c. */
 static inline uint64_t eng_lookup_slot(const struct eng_lookup *lookup, uint32_t tag, uint64_t step)
 {
     return cf_observe_u64(&lookup->slots[(tag + step) & lookup->mask]);
+}
+
+/*
+ * The first frame entered under a tag, or UINT32_MAX. Two keys may have one tag: see eng_lookup_slot for the rest.
+ * Changes behind a reader could keep it from meeting an empty slot, so it goes round once at most.
+ */
+static inline uint64_t eng_lookup_probe(const struct eng_lookup *lookup, uint32_t tag)
+{
+    uint64_t base = (uint64_t)tag << 32;
+
+    for (uint64_t at = tag;; at++) {
+        uint64_t slot = cf_observe_u64(&lookup->slots[at & lookup->mask]);
+
+        /* A slot of this tag lies above base by frame + 1; an empty one does not, not even for tag 0. */
+        if (CF_LIKELY(slot - base - 1 < ENG_LOOKUP_FRAMES_MAX))
+            return slot - base - 1;
+        if (slot == 0 || at - tag == lookup->mask)
+            break;
+    }
+    return UINT32_MAX;
 }
 
 static inline uint32_t eng_lookup_slot_tag(uint64_t slot)

@@ -5,6 +5,8 @@
 
 #include <cachefusion/status.h>
 
+_Static_assert(ENG_FRAMES_MAX <= ENG_LOOKUP_FRAMES_MAX, "frame numbers fit the slots of the table");
+
 /* Frames are written and read by direct I/O. */
 #define ENG_FRAME_ALIGN UINT64_C(4096)
 

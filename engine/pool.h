@@ -78,75 +78,58 @@ static inline bool eng_pool_is_key(const struct eng_frame *descriptor, uint64_t 
     return cf_peek_u64(&descriptor->key_block) == block && cf_peek_u64(&descriptor->key_name) == name;
 }
 
+/* The mode is a constant where these are used, which halves their branches. */
+#define ENG_POOL_INLINE static inline __attribute__((always_inline))
+
 #define ENG_POOL_PINS_BARRED (ENG_WORD_EXCL | ENG_WORD_CLOSING | ENG_WORD_WAITER)
 
 /*
- * Pins a frame that the table names for a tag. False: it is not this block's, look on. True: *result_out
- * is it. The swap is acquire (sees what the last holder of excl wrote) and release (the key was read
- * before it).
+ * The word with one pin of this mode more; 0 when that may not be. A pin is at least REF, so 0 is no such word.
+ * `barred`: bits that keep it out besides those of its mode.
  */
-static inline bool eng_pool_pin_frame(struct eng_frames *frames, uint32_t frame, uint64_t name,
-                                      uint64_t block, enum cf_mode mode, enum eng_pin *result_out)
+static inline uint64_t eng_pool_pinned(uint64_t word, enum cf_mode mode, uint64_t barred)
 {
-    _Atomic uint64_t *word_at = &frames->words[frame];
-    uint64_t word = cf_observe_u64(word_at);
-    uint64_t pinned;
-
-    for (uint32_t tries = 0; tries < ENG_PIN_TRIES_MAX; tries++) {
-        uint64_t held = word & ENG_WORD_MODE;
-
-        if (!eng_pool_is_key(&frames->frames[frame], name, block))
-            return false;
-        if (CF_UNLIKELY(held < mode)) {
-            *result_out = held == CF_MODE_N ? ENG_PIN_MISS : ENG_PIN_WEAK;
-            return true;
-        }
-        if (mode == CF_MODE_S) {
-            if (CF_UNLIKELY((word & ENG_POOL_PINS_BARRED) || (word & ENG_WORD_PINS) == ENG_WORD_PINS))
-                break;
-            pinned = (word + ENG_WORD_PIN) | ENG_WORD_REF;
-        } else {
-            if (CF_UNLIKELY(word & (ENG_POOL_PINS_BARRED | ENG_WORD_PINS)))
-                break;
-            pinned = (word + ENG_WORD_GENERATION) | ENG_WORD_EXCL | ENG_WORD_REF;
-        }
-        if (CF_LIKELY(cf_cas_u64(word_at, &word, pinned))) {
-            if (mode == CF_MODE_X)
-                eng_pool_generation_fence();
-            *result_out = ENG_PIN_OK;
-            return true;
-        }
-        cf_pause();
+    if (mode == CF_MODE_S) {
+        if ((word & ENG_WORD_MODE) == CF_MODE_N || (word & (barred | ENG_WORD_PINS_FULL)))
+            return 0;
+        return (word + ENG_WORD_PIN) | ENG_WORD_REF;
     }
-    *result_out = ENG_PIN_BUSY;
-    return true;
+    if ((word & (ENG_WORD_MODE | barred | ENG_WORD_PINS)) != CF_MODE_X)
+        return 0;
+    return (word + ENG_WORD_GENERATION) | ENG_WORD_EXCL | ENG_WORD_REF;
 }
 
-/* eng_frame_pin_try, inlined. */
-static inline enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const struct cf_block_key *key,
-                                            enum cf_mode mode, uint32_t *frame_out)
+/* What eng_pool_pin_try leaves over: another block of the same tag, a lost swap, a refusal. Starts again. */
+CF_COLD enum eng_pin eng_pool_pin_slow(struct eng_frames *frames, const struct cf_block_key *key,
+                                       enum cf_mode mode, uint32_t *frame_out);
+
+/*
+ * eng_frame_pin_try, inlined. The swap is acquire (sees what the last holder of excl wrote) and release (the key
+ * was read before it).
+ */
+ENG_POOL_INLINE enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const struct cf_block_key *key,
+                                              enum cf_mode mode, uint32_t *frame_out)
 {
     uint64_t name = eng_pool_key_name(key);
     uint64_t block = key->block;
     uint32_t tag = eng_lookup_tag(eng_lookup_hash(&frames->lookup, name, block));
-    enum eng_pin result;
+    uint64_t frame = eng_lookup_probe(&frames->lookup, tag);
+    _Atomic uint64_t *word_at;
+    uint64_t word, pinned;
 
     cf_assert_slow(mode == CF_MODE_S || mode == CF_MODE_X);
-    /* Changes behind the reader could keep it from meeting an empty slot: one turn of the table at most. */
-    for (uint64_t step = 0; step <= frames->lookup.mask; step++) {
-        uint64_t slot = eng_lookup_slot(&frames->lookup, tag, step);
-
-        if (slot == 0)
-            break;
-        if (eng_lookup_slot_tag(slot) != tag)
-            continue;
-        if (eng_pool_pin_frame(frames, eng_lookup_slot_frame(slot), name, block, mode, &result)) {
-            if (result == ENG_PIN_OK)
-                *frame_out = eng_lookup_slot_frame(slot);
-            return result;
-        }
-    }
-    return ENG_PIN_MISS;
+    if (CF_UNLIKELY(frame == ENG_FRAME_NONE))
+        return ENG_PIN_MISS;
+    word_at = &frames->words[frame];
+    word = cf_observe_u64(word_at);
+    if (CF_UNLIKELY(!eng_pool_is_key(&frames->frames[frame], name, block)))
+        return eng_pool_pin_slow(frames, key, mode, frame_out);
+    pinned = eng_pool_pinned(word, mode, ENG_POOL_PINS_BARRED);
+    if (CF_UNLIKELY(pinned == 0) || CF_UNLIKELY(!cf_cas_u64(word_at, &word, pinned)))
+        return eng_pool_pin_slow(frames, key, mode, frame_out);
+    eng_pool_generation_fence();
+    *frame_out = (uint32_t)frame;
+    return ENG_PIN_OK;
 }
 
 /*
@@ -159,7 +142,7 @@ static inline enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const str
  * X: only the holder of excl sets dirty, and the owner clears it only while there is none, so dirty does not
  *    move between the load and the subtraction.
  */
-static inline bool eng_pool_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty)
+ENG_POOL_INLINE bool eng_pool_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty)
 {
     _Atomic uint64_t *word_at = &frames->words[frame];
     uint64_t before, change;
@@ -168,8 +151,9 @@ static inline bool eng_pool_unpin(struct eng_frames *frames, uint32_t frame, enu
         cf_assert_slow(!dirty);
         before = atomic_fetch_sub_explicit(word_at, ENG_WORD_PIN, memory_order_release);
         cf_assert((before & ENG_WORD_PINS) != 0);
-        return CF_UNLIKELY(before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) &&
-               (before & ENG_WORD_PINS) == ENG_WORD_PIN;
+        if (CF_LIKELY((before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) == 0))
+            return false;
+        return (before & ENG_WORD_PINS) == ENG_WORD_PIN;
     }
     change = ENG_WORD_EXCL;
     if (dirty && !(cf_peek_u64(word_at) & ENG_WORD_DIRTY))

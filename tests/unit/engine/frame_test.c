@@ -239,13 +239,13 @@ static void full_pins_refuse_one_more(void **state)
     uint32_t frame = frames_fixture_load(fixture, CLASS, &key, CF_MODE_S, 1);
     uint64_t version, position;
 
-    atomic_fetch_or(&fixture->words[frame], ENG_WORD_PINS);
+    atomic_fetch_or(&fixture->words[frame], ENG_WORD_PINS_FULL);
     assert_int_equal(pin(fixture, CF_MODE_S), ENG_PIN_BUSY);
     assert_false(eng_frame_pin_owner(fixture->frames, frame, CF_MODE_S));
     assert_false(eng_frame_copy_owner(fixture->frames, frame, NULL, &version, &position));
     assert_false(eng_frame_unpin(fixture->frames, frame, CF_MODE_S, false));
     assert_int_equal(pin(fixture, CF_MODE_S), ENG_PIN_OK);
-    assert_true(has(fixture, frame, ENG_WORD_PINS));
+    assert_true(has(fixture, frame, ENG_WORD_PINS_FULL));
 }
 
 static void dirty_is_cleared_for_the_version_that_is_durable(void **state)
