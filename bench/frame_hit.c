@@ -2,12 +2,13 @@
 /*
  * Question: what does a get and put of a cached block cost?
  *
- * Pins and unpins blocks that are in the cache, each thread blocks of its own: in S, in X with dirty, and in S
- * through the functions instead of their inlined bodies. Prints nanoseconds a pair, 1 thread and 2, median, best
- * and worst of several rounds. --once N KIND does N pairs of one kind and nothing else, for a count of
- * instructions:
+ * Pins and unpins blocks that are in the cache, each thread blocks of its own: in S, in X with dirty, and
+ * in S through the functions instead of their inlined bodies. Prints nanoseconds a pair, 1 thread and 2,
+ * median, best and worst of several rounds. --once N KIND does N pairs of one kind and nothing else, for a
+ * count of instructions:
  *
- *   for n in 0 100000; do valgrind --tool=callgrind --callgrind-out-file=/dev/null bench/frame_hit --once $n s; done
+ *   valgrind --tool=callgrind --callgrind-out-file=/dev/null bench/frame_hit --once 0 s
+ *   valgrind --tool=callgrind --callgrind-out-file=/dev/null bench/frame_hit --once 100000 s
  *
  * The difference of the two totals, divided by 100000, is instructions a pair; some 10 of them are the loop.
  */

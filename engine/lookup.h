@@ -38,11 +38,7 @@ uint64_t eng_lookup_slots(uint64_t count);
 /* `slots` holds eng_lookup_slots(count) zeroes. */
 void eng_lookup_init(struct eng_lookup *lookup, _Atomic uint64_t *slots, uint64_t count, uint64_t seed);
 
-/*
- * Of the two halves of a key. The product moves file and file generation to bits that block numbers leave. A
- * cheaper hash (one wide multiplication) was tried: it puts neighbouring blocks side by side, and linear probing
- * then pays more for the runs than a hit saves.
- */
+/* Of the two halves of a key. The product moves file and file generation to bits that block numbers leave. */
 static inline uint64_t eng_lookup_hash(const struct eng_lookup *lookup, uint64_t name, uint64_t block)
 {
     return cf_mix64(block ^ (name * UINT64_C(0x9e3779b97f4a7c15)), lookup->seed);
@@ -60,8 +56,8 @@ static inline uint64_t eng_lookup_slot(const struct eng_lookup *lookup, uint32_t
 }
 
 /*
- * The first frame entered under a tag, or UINT32_MAX. Two keys may have one tag: see eng_lookup_slot for the rest.
- * Changes behind a reader could keep it from meeting an empty slot, so it goes round once at most.
+ * The first frame entered under a tag, or UINT32_MAX. Two keys may have one tag: see eng_lookup_slot for
+ * the rest. Changes behind a reader could keep it from meeting an empty slot, so it goes round once at most.
  */
 static inline uint64_t eng_lookup_probe(const struct eng_lookup *lookup, uint32_t tag)
 {

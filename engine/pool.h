@@ -84,8 +84,8 @@ static inline bool eng_pool_is_key(const struct eng_frame *descriptor, uint64_t 
 #define ENG_POOL_PINS_BARRED (ENG_WORD_EXCL | ENG_WORD_CLOSING | ENG_WORD_WAITER)
 
 /*
- * The word with one pin of this mode more; 0 when that may not be. A pin is at least REF, so 0 is no such word.
- * `barred`: bits that keep it out besides those of its mode.
+ * The word with one pin of this mode more; 0 when that may not be. A pin is at least REF, so 0 is no such
+ * word. `barred`: bits that keep it out besides those of its mode.
  */
 static inline uint64_t eng_pool_pinned(uint64_t word, enum cf_mode mode, uint64_t barred)
 {
@@ -104,8 +104,8 @@ CF_COLD enum eng_pin eng_pool_pin_slow(struct eng_frames *frames, const struct c
                                        enum cf_mode mode, uint32_t *frame_out);
 
 /*
- * eng_frame_pin_try, inlined. The swap is acquire (sees what the last holder of excl wrote) and release (the key
- * was read before it).
+ * eng_frame_pin_try, inlined. The swap is acquire (sees what the last holder of excl wrote) and release
+ * (the key was read before it).
  */
 ENG_POOL_INLINE enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const struct cf_block_key *key,
                                               enum cf_mode mode, uint32_t *frame_out)

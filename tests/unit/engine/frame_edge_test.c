@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Covers: every op of frame.def in every state: an edge of the table leads where the table says, anything else is
- * refused and leaves the word as it was, or aborts. Each try runs in a child process. Also: the fields cover the
- * word without overlap. Not covered here: threads (tests/stress/frame_stress.c).
+ * Covers: every op of frame.def in every state: an edge of the table leads where the table says, anything
+ * else is refused and leaves the word as it was, or aborts. Each try runs in a child process. Also: the
+ * fields cover the word without overlap. Not covered here: threads (tests/stress/frame_stress.c).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -81,7 +81,7 @@ static enum state edge(enum op op, enum state from)
     return STATE_NONE;
 }
 
-/* The pool has one frame, number 0. It is read through its word, so that reading cannot go by the functions tested. */
+/* Of frame 0, the only one. Read from its word, not through the functions that are tested. */
 static enum state state_of(struct eng_frames *frames)
 {
     uint64_t word = eng_frames_word(frames, 0);
@@ -193,7 +193,7 @@ static _Noreturn void child(enum op op, enum state from)
     _exit(is_done ? CHILD_STATE + (int)to : CHILD_REFUSED);
 }
 
-/* The status of a child that tries the op; what an assertion prints is not for the log of a test that passes. */
+/* The status of a child that tries the op. What its assertion prints is not for the log of a good test. */
 static int try_in_child(enum op op, enum state from)
 {
     pid_t pid = fork();
