@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The public options over the table of base/option.h. A cluster file is read twice: first into a scratch copy, so
- * that a mistake in any section refuses the file on every node, then the two sections that count.
+ * The public options over the table of base/option.h. A cluster file is read twice: first into a scratch
+ * copy, so that a mistake in any section refuses the file on every node, then the two sections that count.
  */
 #include "engine/options.h"
 
@@ -23,8 +23,8 @@
 #define SECTION_BYTES_MAX 64u
 
 /* The unit of options.def decides how a number is written; its length tells the units apart at compile time. */
-#define TYPE_OF_UNIT(unit)                              \
-    (sizeof(unit) == sizeof("bytes") ? CF_OPTION_SIZE   \
+#define TYPE_OF_UNIT(unit)                                \
+    (sizeof(unit) == sizeof("bytes") ? CF_OPTION_SIZE     \
      : sizeof(unit) == sizeof("ns")  ? CF_OPTION_DURATION \
                                      : CF_OPTION_U64)
 #define DEFAULT_OF_UNIT(unit, dflt) (sizeof(unit) == sizeof("ns") ? #dflt "ns" : #dflt)
@@ -51,8 +51,9 @@ static struct {
     .once = PTHREAD_ONCE_INIT,
     .row =
         {
-#define CF_OPTION_U64(name, unit, dflt, min, max, text) \
-    {#name, text, NULL, TYPE_OF_UNIT(unit), offsetof(struct cf_options, name), DEFAULT_OF_UNIT(unit, dflt), min, max, NULL},
+#define CF_OPTION_U64(name, unit, dflt, min, max, text)                                                     \
+    {#name, text, NULL, TYPE_OF_UNIT(unit), offsetof(struct cf_options, name), DEFAULT_OF_UNIT(unit, dflt), \
+     min,   max,  NULL},
 #define CF_OPTION_STR(name, dflt, text) \
     {#name, text, NULL, CF_OPTION_STRING, offsetof(struct cf_options, name), dflt, 0, STRING_MAX, NULL},
 #define CF_OPTION_ENUM(name, dflt, choices, text) \
@@ -126,7 +127,8 @@ void cf_options_init(struct cf_options *options)
     cf_options_defaults(rows, count, options);
 }
 
-enum cf_rc cf_options_set(struct cf_options *options, const char *name, const char *value, struct cf_error *error)
+enum cf_rc cf_options_set(struct cf_options *options, const char *name, const char *value,
+                          struct cf_error *error)
 {
     char why[WHY_BYTES_MAX];
     size_t count;
@@ -158,8 +160,8 @@ static bool section_node(const char *section, uint64_t *node_out)
     size_t prefix = strlen(ENG_OPTIONS_SECTION_NODE);
     uint64_t node;
 
-    if (strncmp(section, ENG_OPTIONS_SECTION_NODE, prefix) != 0 || cf_parse_u64(section + prefix, &node) != 0 ||
-        node >= CF_NODES_MAX)
+    if (strncmp(section, ENG_OPTIONS_SECTION_NODE, prefix) != 0 ||
+        cf_parse_u64(section + prefix, &node) != 0 || node >= CF_NODES_MAX)
         return false;
     snprintf(again, sizeof again, ENG_OPTIONS_SECTION_NODE "%" PRIu64, node);
     *node_out = node;
@@ -190,22 +192,25 @@ static int on_line(void *arg, const char *section, const char *name, const char 
     if (reading->has_why)
         return 0;
     if (!is_all && !section_node(section, &node))
-        return refuse_line(reading, "unknown section [%s]; allowed are [cluster] and [node 0] to [node %u]", section,
-                           CF_NODES_MAX - 1);
+        return refuse_line(reading, "unknown section [%s]; allowed are [cluster] and [node 0] to [node %u]",
+                           section, CF_NODES_MAX - 1);
     if (strcmp(reading->section, section) != 0) {
         snprintf(reading->section, sizeof reading->section, "%s", section);
         memset(reading->is_given, 0, sizeof reading->is_given);
     }
-    if (cf_option_set(reading->rows, reading->count, &reading->scratch, name, value != NULL ? value : "", why, sizeof why) != 0)
+    if (cf_option_set(reading->rows, reading->count, &reading->scratch, name, value != NULL ? value : "", why,
+                      sizeof why) != 0)
         return refuse_line(reading, "%s", why);
     index = cf_option_find(reading->rows, reading->count, name);
     cf_assert(index >= 0);
     /* A line that begins with a space continues the one before in this format: it would be a second value. */
     if (reading->is_given[index])
-        return refuse_line(reading, "option %s is given twice in [%s] (or the line begins with a space)", name, section);
+        return refuse_line(reading, "option %s is given twice in [%s] (or the line begins with a space)",
+                           name, section);
     reading->is_given[index] = true;
     if (index == INDEX_node && (is_all || reading->scratch.node != node))
-        return refuse_line(reading, "option node: value '%s' in [%s]; the section's name says it", value, section);
+        return refuse_line(reading, "option node: value '%s' in [%s]; the section's name says it", value,
+                           section);
     return 1;
 }
 
@@ -228,7 +233,8 @@ static enum cf_rc file_validate(const char *path, struct cf_error *error)
 }
 
 /* Reads both sections over *options, which may be left half done on failure. */
-static enum cf_rc file_apply(struct cf_options *options, const char *path, uint16_t node, struct cf_error *error)
+static enum cf_rc file_apply(struct cf_options *options, const char *path, uint16_t node,
+                             struct cf_error *error)
 {
     char why[WHY_BYTES_MAX], section[SECTION_BYTES_MAX];
     size_t count;
@@ -245,7 +251,8 @@ static enum cf_rc file_apply(struct cf_options *options, const char *path, uint1
 }
 
 /* `path` NULL: the environment alone. *options is changed only when everything was right. */
-enum cf_rc cf_options_load(struct cf_options *options, const char *path, uint16_t node, struct cf_error *error)
+enum cf_rc cf_options_load(struct cf_options *options, const char *path, uint16_t node,
+                           struct cf_error *error)
 {
     char why[WHY_BYTES_MAX];
     size_t count;
@@ -254,7 +261,8 @@ enum cf_rc cf_options_load(struct cf_options *options, const char *path, uint16_
     enum cf_rc rc = CF_OK;
 
     if (options == NULL || node >= CF_NODES_MAX)
-        return fail(error, CF_INVALID, options == NULL ? "options must be given" : "node %u: the highest is %u", node,
+        return fail(error, CF_INVALID,
+                    options == NULL ? "options must be given" : "node %u: the highest is %u", node,
                     CF_NODES_MAX - 1);
     loaded = *options;
     loaded.node = node;
@@ -266,7 +274,8 @@ enum cf_rc cf_options_load(struct cf_options *options, const char *path, uint16_
         return fail(error, CF_OPTION, "%s", why);
     /* The section of one node with the id of another would be two instances in one. */
     if (loaded.node != node)
-        return fail(error, CF_OPTION, "environment CF_NODE: value '%" PRIu64 "', but the options of node %u are loaded",
+        return fail(error, CF_OPTION,
+                    "environment CF_NODE: value '%" PRIu64 "', but the options of node %u are loaded",
                     loaded.node, node);
     *options = loaded;
     return CF_OK;
@@ -276,8 +285,9 @@ enum cf_rc cf_options_load(struct cf_options *options, const char *path, uint16_
 
 uint64_t eng_options_cache_bytes(const struct cf_options *options, uint32_t class_index)
 {
-    const uint64_t bytes[CF_BLOCK_SIZES] = {options->cache_2k_bytes, options->cache_4k_bytes, options->cache_bytes,
-                                            options->cache_16k_bytes, options->cache_32k_bytes};
+    const uint64_t bytes[CF_BLOCK_SIZES] = {options->cache_2k_bytes, options->cache_4k_bytes,
+                                            options->cache_bytes, options->cache_16k_bytes,
+                                            options->cache_32k_bytes};
 
     cf_assert(class_index < CF_BLOCK_SIZES);
     return bytes[class_index];
@@ -295,14 +305,16 @@ static enum cf_rc check_ranges(const struct cf_options *options, struct cf_error
         const char *field = (const char *)options + rows[i].offset;
 
         if (rows[i].type == CF_OPTION_STRING && memchr(field, 0, STRING_MAX) == NULL)
-            return fail(error, CF_OPTION, "option %s: the text has no end within %u bytes", rows[i].name, STRING_MAX);
+            return fail(error, CF_OPTION, "option %s: the text has no end within %u bytes", rows[i].name,
+                        STRING_MAX);
         if (rows[i].type == CF_OPTION_CHOICE) {
             uint32_t chosen = *(const uint32_t *)(const void *)field, choices = 0;
 
             while (rows[i].choices[choices] != NULL)
                 choices++;
             if (chosen >= choices)
-                return fail(error, CF_OPTION, "option %s: value %u; allowed is 0 to %u", rows[i].name, chosen, choices - 1);
+                return fail(error, CF_OPTION, "option %s: value %u; allowed is 0 to %u", rows[i].name, chosen,
+                            choices - 1);
         }
         cf_option_format(&rows[i], options, value, sizeof value);
         if (cf_option_set(rows, count, &scratch, rows[i].name, value, why, sizeof why) != 0)
@@ -338,8 +350,8 @@ static enum cf_rc check_frames(const struct cf_options *options, struct cf_error
     if (frames == 0)
         return fail(error, CF_OPTION, "option cache_bytes: value '0'; at least one block size needs frames");
     if (frames > ENG_FRAMES_MAX)
-        return fail(error, CF_OPTION, "option cache_bytes: %" PRIu64 " frames in all; allowed is up to %u", frames,
-                    ENG_FRAMES_MAX);
+        return fail(error, CF_OPTION, "option cache_bytes: %" PRIu64 " frames in all; allowed is up to %u",
+                    frames, ENG_FRAMES_MAX);
     if (options->past_images > frames)
         return fail(error, CF_OPTION, "option past_images: value '%" PRIu64 "'; there are %" PRIu64 " frames",
                     options->past_images, frames);
@@ -355,16 +367,18 @@ static bool is_one_host(const char *transport)
 
 static enum cf_rc check_texts(const struct cf_options *options, struct cf_error *error)
 {
-    size_t cluster_max = sizeof ((struct eng_super *)0)->cluster - 1;
+    size_t cluster_max = sizeof((struct eng_super *)0)->cluster - 1;
 
     if (options->cluster[0] == '\0' || strlen(options->cluster) > cluster_max)
-        return fail(error, CF_OPTION, "option cluster: %zu characters; allowed is 1 to %zu", strlen(options->cluster),
-                    cluster_max);
+        return fail(error, CF_OPTION, "option cluster: %zu characters; allowed is 1 to %zu",
+                    strlen(options->cluster), cluster_max);
     if (options->transport[0] == ':' || strchr(options->transport, ':') == NULL)
-        return fail(error, CF_OPTION, "option transport: value '%.100s'; it begins with a provider and a colon, as shm:",
+        return fail(error, CF_OPTION,
+                    "option transport: value '%.100s'; it begins with a provider and a colon, as shm:",
                     options->transport);
     if (!is_one_host(options->transport) && strlen(options->secret) < SECRET_BYTES_MIN)
-        return fail(error, CF_OPTION, "option secret: %zu characters; transport %.100s leaves the host and needs at least %u",
+        return fail(error, CF_OPTION,
+                    "option secret: %zu characters; transport %.100s leaves the host and needs at least %u",
                     strlen(options->secret), options->transport, SECRET_BYTES_MIN);
     return CF_OK;
 }
@@ -379,12 +393,15 @@ enum cf_rc cf_options_check(const struct cf_options *options, struct cf_error *e
     if (rc != CF_OK)
         return rc;
     if (options->node >= options->nodes)
-        return fail(error, CF_OPTION, "option node: value '%" PRIu64 "'; nodes %" PRIu64 " allows 0 to %" PRIu64,
-                    options->node, options->nodes, options->nodes - 1);
+        return fail(error, CF_OPTION,
+                    "option node: value '%" PRIu64 "'; nodes %" PRIu64 " allows 0 to %" PRIu64, options->node,
+                    options->nodes, options->nodes - 1);
     if (!is_power_of_two(options->buckets))
-        return fail(error, CF_OPTION, "option buckets: value '%" PRIu64 "' is not a power of two", options->buckets);
+        return fail(error, CF_OPTION, "option buckets: value '%" PRIu64 "' is not a power of two",
+                    options->buckets);
     if (!is_power_of_two(options->lane_slots))
-        return fail(error, CF_OPTION, "option lane_slots: value '%" PRIu64 "' is not a power of two", options->lane_slots);
+        return fail(error, CF_OPTION, "option lane_slots: value '%" PRIu64 "' is not a power of two",
+                    options->lane_slots);
     rc = check_texts(options, error);
     return rc != CF_OK ? rc : check_frames(options, error);
 }

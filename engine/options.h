@@ -7,8 +7,10 @@
 
 #include "base/option.h"
 
-/* An instance whose frames a class are fewer could wait for itself: each conversation under way takes up to two
- * frames (one to arrive in, one kept for a past or shipped image), and some are on their way through the sweep. */
+/*
+ * Frames of a class at least. With fewer an instance could wait for itself: each conversation under way takes
+ * up to two frames (one to arrive in, one kept for a past or shipped image), and some are in the sweep's hands.
+ */
 #define ENG_OPTIONS_FRAMES_SPARE 16u
 static inline uint64_t eng_options_frames_min(const struct cf_options *options)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Result codes in words, from status.def. A number that is no code of ours (a newer library's) has words too. */
+/* Result codes in words, from status.def. A number that is no code of ours has words too. */
 #include <cachefusion/status.h>
 
 const char *cf_rc_name(enum cf_rc rc)
