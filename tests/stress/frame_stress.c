@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Four clients and an owner on few frames and more keys than frames. Clients pin in S and check that all
- * bytes of the frame are equal and of the block asked for; in X they write it anew. Those that find no way
- * queue at the owner. The owner loads, closes, undoes, raises, copies, cleans, frees and sweeps at random,
- * and looks after a queue or a close only when it was told to (an unpin that returned true, or its own
- * change): a report that is lost hangs the test, which then ends with a dump. A shadow counts readers and
- * writers without ordering anything.
+ * Four clients and an owner on few frames and more keys than frames. Clients pin in S and check that all bytes
+ * of the frame are equal and of the block asked for; in X they write it anew. Those that find no way queue at
+ * the owner. The owner loads, closes, undoes, raises, copies, cleans, frees and sweeps at random, and looks
+ * after a queue or a close only when it was told to: by an unpin that returned true, or by a change of its
+ * own. A shadow counts readers and writers without ordering anything.
+ *
+ * In the first test the changes of the owner come at any time. In the second it keeps off frames that somebody
+ * queues for and off closes that only lack their report: there lost reports of closes hang the test, which
+ * then ends with a dump. Not covered here: a lost report to a queue, when a later client's report of the same
+ * frame makes up for it (tests/unit/engine/frame_test.c).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +32,7 @@
 #define FRAMES 6u
 #define KEYS 9u
 #define WORDS (CF_BLOCK_BYTES_MIN / sizeof(uint64_t))
-#define PINS_PER_CLIENT (CF_TSAN ? 80000u : 500000u)
+#define PINS_PER_CLIENT (CF_TSAN ? 40000u : 300000u)
 #define CHECK_TURNS 512u
 #define HANG_NS (60 * CF_NS_PER_S)
 
@@ -53,6 +57,7 @@ struct stress {
     _Atomic uint32_t readers[FRAMES], writers[FRAMES]; /* the shadow, relaxed */
     _Atomic uint32_t done_count;
     enum cf_mode close_to[FRAMES]; /* [owner] while the frame is closing */
+    bool is_reserved;              /* [const] the owner leaves alone what waits for a report */
     uint64_t closes_count, undone_count, copies_count, waited_closes_count;
 };
 
@@ -165,6 +170,16 @@ static bool is_asked(struct client *client)
     return cf_observe_u32(&client->request) == REQUEST_ASKED;
 }
 
+/* Does something wait for a report about this frame that may be under way? */
+static bool is_reported_soon(struct stress *stress, uint32_t frame)
+{
+    uint64_t word = eng_frames_word(stress->fixture.frames, frame);
+
+    if (word & ENG_WORD_CLOSING)
+        return (word & (ENG_WORD_EXCL | ENG_WORD_PINS)) == 0;
+    return (word & ENG_WORD_WAITER) != 0;
+}
+
 /* The frame's state moved: whoever queues for its block is looked after again. */
 static void frame_moved(struct stress *stress, uint32_t frame)
 {
@@ -275,6 +290,8 @@ static void disturb(struct stress *stress, struct cf_rng *rng)
             load(stress, &key, cf_rng_chance(rng, 0.5) ? CF_MODE_S : CF_MODE_X);
         return;
     }
+    if (stress->is_reserved && is_reported_soon(stress, frame))
+        return;
     switch (cf_rng_below(rng, 4)) {
     case 0:
         if (!is_closing(stress, frame)) {
@@ -328,14 +345,14 @@ static void run_owner(struct stress *stress)
     }
 }
 
-static void clients_and_owner_agree(void **state)
+static void run(bool is_reserved)
 {
     struct stress *stress = aligned_alloc(CF_CACHE_LINE, sizeof(*stress));
     uint64_t queued_count = 0;
 
-    (void)state;
     assert_non_null(stress);
     memset(stress, 0, sizeof(*stress));
+    stress->is_reserved = is_reserved;
     frames_fixture_open(&stress->fixture, 0, FRAMES);
     for (uint32_t c = 0; c < CLIENTS; c++) {
         struct client *client = &stress->clients[c];
@@ -366,9 +383,24 @@ static void clients_and_owner_agree(void **state)
     free(stress);
 }
 
+static void clients_and_owner_agree(void **state)
+{
+    (void)state;
+    run(false);
+}
+
+static void every_report_arrives(void **state)
+{
+    (void)state;
+    run(true);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(clients_and_owner_agree)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clients_and_owner_agree),
+        cmocka_unit_test(every_report_arrives),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
