@@ -22,7 +22,7 @@
 #define WHY_BYTES_MAX 512u
 #define SECTION_BYTES_MAX 64u
 
-/* The unit of options.def decides how a number is written; its length tells the units apart at compile time. */
+/* The unit of options.def decides how a number is written; its length tells the units apart at compile. */
 #define TYPE_OF_UNIT(unit)                                \
     (sizeof(unit) == sizeof("bytes") ? CF_OPTION_SIZE     \
      : sizeof(unit) == sizeof("ns")  ? CF_OPTION_DURATION \
@@ -41,7 +41,7 @@ enum option_index {
     OPTION_COUNT
 };
 
-/* [const] once table_build has run. The choices of options.def are one text; here they are cut into words. */
+/* [const] once table_build has run. Choices come as one text; here they are cut into words. */
 static struct {
     pthread_once_t once;
     struct cf_option_desc row[OPTION_COUNT];
@@ -85,11 +85,27 @@ static void choices_cut(size_t index)
     row->min = 0;
 }
 
+/* 67108864 is read better as 64MiB. */
+static void default_shorten(size_t index)
+{
+    struct cf_option_desc *row = &table.row[index];
+    uint64_t value = 0;
+    bool is_size = row->type == CF_OPTION_SIZE;
+    int rc = is_size ? cf_parse_size(row->dflt, &value) : cf_parse_duration(row->dflt, &value);
+
+    cf_assert(rc == 0);
+    row->dflt = is_size ? cf_format_size(value, table.words[index], CHOICE_BYTES_MAX)
+                        : cf_format_duration(value, table.words[index], CHOICE_BYTES_MAX);
+}
+
 static void table_build(void)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++)
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
         if (table.row[i].type == CF_OPTION_CHOICE)
             choices_cut(i);
+        else if (table.row[i].type == CF_OPTION_SIZE || table.row[i].type == CF_OPTION_DURATION)
+            default_shorten(i);
+    }
 }
 
 const struct cf_option_desc *eng_options_table(size_t *count_out)

@@ -48,8 +48,8 @@ CF_CHECK enum cf_rc eng_plan_make_on(struct hwloc_topology *topology, const stru
 /* Binds the calling thread to a cpu of the plan; ENG_CPU_ANY does nothing. CF_SYSTEM: the cpu is gone. */
 CF_CHECK enum cf_rc eng_plan_bind_thread(const struct eng_plan *plan, int cpu);
 /*
- * Memory not yet touched shall come from the plan's node, or from the next one when that is full. Does nothing
- * on one node or where the kernel has no NUMA. `address` at the start of a page. CF_SYSTEM: refused.
+ * Memory not yet touched shall come from the plan's node, or from the next one when that is full. Does
+ * nothing on one node or where the kernel has no NUMA. `address` at the start of a page. CF_SYSTEM: refused.
  */
 CF_CHECK enum cf_rc eng_plan_bind_memory(const struct eng_plan *plan, void *address, uint64_t bytes);
 

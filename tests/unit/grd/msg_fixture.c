@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/grd/msg_fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "grd/msg_fields.h"
+
+static void random_u8(struct cf_rng *rng, uint8_t *v)
+{
+    *v = (uint8_t)cf_rng_next(rng);
+}
+
+static void random_u16(struct cf_rng *rng, uint16_t *v)
+{
+    *v = (uint16_t)cf_rng_next(rng);
+}
+
+static void random_u32(struct cf_rng *rng, uint32_t *v)
+{
+    *v = (uint32_t)cf_rng_next(rng);
+}
+
+/* Small, large and everything between. */
+static void random_u64(struct cf_rng *rng, uint64_t *v)
+{
+    *v = cf_rng_next(rng) >> cf_rng_below(rng, 64);
+}
+
+static void random_key(struct cf_rng *rng, struct cf_block_key *v)
+{
+    random_u32(rng, &v->file);
+    random_u32(rng, &v->generation);
+    random_u64(rng, &v->block);
+}
+
+static void random_set(struct cf_rng *rng, struct grd_set *set)
+{
+    (void)rng;
+    grd_set_clear(set);
+}
+
+/* Knuth's selection: each subset of that size is as likely as any other. */
+static void random_members(struct cf_rng *rng, uint32_t nodes, uint32_t members, struct grd_set *set)
+{
+    for (uint32_t node = 0; node < nodes && set->count < members; node++)
+        if (cf_rng_below(rng, nodes - node) < members - set->count)
+            grd_set_add(set, (uint16_t)node);
+}
+
+static bool has_set(uint16_t type)
+{
+    return type == GRD_MSG_GRANT || type == GRD_MSG_FORWARD || type == GRD_MSG_SHIP;
+}
+
+void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t members, struct grd_msg *msg)
+{
+    memset(msg, 0x5e, sizeof *msg);
+    msg->type = type;
+    switch (type) {
+#define FIELD_RANDOM(width, member) random_##width(rng, &msg->member);
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
+    case number:                                                    \
+        GRD_FIELDS_##name(FIELD_RANDOM) break;
+#include "grd/msg.def"
+#undef GRD_MSG
+    }
+    msg->requester = (uint16_t)cf_rng_below(rng, nodes);
+    msg->hops = (uint8_t)(2 + cf_rng_below(rng, 2));
+    msg->mode = cf_rng_chance(rng, 0.5) ? CF_MODE_S : CF_MODE_X;
+    if (type == GRD_MSG_REQUEST)
+        msg->flags = (uint8_t)cf_rng_below(rng, 2) ? GRD_FLAG_NEW : 0;
+    if (type == GRD_MSG_SHIP)
+        msg->flags = (uint8_t)cf_rng_below(rng, 2) ? GRD_FLAG_CHECKED : 0;
+    if (has_set(type)) {
+        random_members(rng, nodes, members < nodes ? members : nodes, &msg->set);
+        if (msg->set.count > 0)
+            msg->mode = CF_MODE_X;
+    }
+    msg->how = GRD_HOW_DISK;
+    if (msg->mode == CF_MODE_X)
+        msg->how = (uint8_t)(GRD_HOW_DISK + cf_rng_below(rng, GRD_HOW_NEW));
+}
+
+static bool equal_u8(const uint8_t *a, const uint8_t *b)
+{
+    return *a == *b;
+}
+
+static bool equal_u16(const uint16_t *a, const uint16_t *b)
+{
+    return *a == *b;
+}
+
+static bool equal_u32(const uint32_t *a, const uint32_t *b)
+{
+    return *a == *b;
+}
+
+static bool equal_u64(const uint64_t *a, const uint64_t *b)
+{
+    return *a == *b;
+}
+
+static bool equal_key(const struct cf_block_key *a, const struct cf_block_key *b)
+{
+    return grd_key_equal(a, b);
+}
+
+static bool equal_set(const struct grd_set *a, const struct grd_set *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (uint32_t node = 0; node < CF_NODES_MAX; node++)
+        if (grd_set_has(a, (uint16_t)node) != grd_set_has(b, (uint16_t)node))
+            return false;
+    return true;
+}
+
+static bool told(bool is_equal, const char *message, const char *field)
+{
+    if (!is_equal)
+        fprintf(stderr, "%s: field %s differs\n", message, field);
+    return is_equal;
+}
+
+bool msg_equal(const struct grd_msg *a, const struct grd_msg *b)
+{
+    if (!told(a->type == b->type, grd_msg_name(a->type), "type"))
+        return false;
+    switch (a->type) {
+#define FIELD_EQUAL(width, member) \
+    &&told(equal_##width(&a->member, &b->member), grd_msg_name(a->type), #member)
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
+    case number:                                                    \
+        return true GRD_FIELDS_##name(FIELD_EQUAL);
+#include "grd/msg.def"
+#undef GRD_MSG
+    }
+    return false;
+}
