@@ -21,10 +21,9 @@ enum grd_action_type {
     GRD_ACT_FORMAT,    /* zero the conversation's frame: a new block; answer grd_local_read_done with version 0 */
     GRD_ACT_CLOSE,     /* bring the frame of `block` down to `mode`; answer grd_local_closed, at once or later */
     GRD_ACT_BEGIN,     /* the copy of `block` is held in `mode` under `frame` from now on: open or raise the frame */
+    GRD_ACT_FAILED,    /* the grant of `block` ended without a copy; `frame` carries the enum cf_rc of the failed read */
     GRD_ACT_FREE,      /* `frame` holds nothing that matters any more */
-    GRD_ACT_ENDED,     /* the copy of `block` is gone; what its frame becomes follows in other actions */
-    GRD_ACT_WRITE,     /* somebody needs `block` on storage soon */
-    GRD_ACT_IDLE       /* nothing is left to remember of `block`: its record goes back to the pool after this */
+    GRD_ACT_WRITE      /* somebody needs `block` on storage soon */
 };
 
 struct grd_action {

@@ -82,7 +82,6 @@ static void copy_end(struct grd_local *local, struct grd_block *block, struct gr
         local->past_used++;
         local->counters.past_made++;
     }
-    grd_action_add(actions, GRD_ACT_ENDED)->block = block;
     block->mode = CF_MODE_N;
     block->frame = GRD_FRAME_NONE;
     block->tenure = 0;
@@ -246,7 +245,6 @@ void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t 
     block->release_durable = block->durable;
     local->releases_used++;
     local->counters.evicted++;
-    grd_action_add(actions, GRD_ACT_ENDED)->block = block;
     block->mode = CF_MODE_N;
     block->tenure = 0;
     block->frame = GRD_FRAME_NONE;

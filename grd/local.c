@@ -298,7 +298,7 @@ static void send_again(struct grd_local *local, struct grd_block *block, struct 
     struct grd_conv *conv = grd_local_conv(local, block);
     struct grd_msg *msg;
 
-    if (conv && !conv->is_reading) {
+    if (conv && !conv->is_reading && !(conv->is_granted && conv->failed && block->release_tenure)) {
         grd_requester_send(local, block, actions);
         local->counters.resends++;
     }
@@ -335,8 +335,10 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
     block = cf_container_of(timer, struct grd_block, timer);
     is_needed = block->conv != GRD_FRAME_NONE || block->release_tenure || block->kept_tenure || block->past_version ||
                 block->demand_first != GRD_FRAME_NONE;
-    if (!is_needed)
+    if (!is_needed) {
+        grd_local_settle(local, block);
         return true;
+    }
     send_again(local, block, actions);
     grd_holder_serve(local, block, now_ns, actions); /* demands that waited for the residency */
     block->retries++;
@@ -398,7 +400,8 @@ static void on_unknown(struct grd_local *local, const struct grd_msg *msg, uint3
     grd_local_free_frame(actions, frame);
 }
 
-static void on_released(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg)
+static void on_released(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint64_t now_ns,
+                        struct grd_actions *actions)
 {
     if (block->release_tenure == 0 || block->release_tenure != msg->tenure) {
         local->counters.stale++;
@@ -406,6 +409,7 @@ static void on_released(struct grd_local *local, struct grd_block *block, const 
     }
     block->release_tenure = 0;
     local->releases_used--;
+    grd_requester_on_released(local, block, now_ns, actions);
 }
 
 void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns, struct grd_actions *actions)
@@ -434,7 +438,7 @@ void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t
         grd_holder_on_demand(local, block, msg, now_ns, actions);
         break;
     case GRD_MSG_RELEASED:
-        on_released(local, block, msg);
+        on_released(local, block, msg, now_ns, actions);
         break;
     case GRD_MSG_DISCARD: /* I-5: the version named is durable */
         if (block->past_version != 0 && block->past_version <= msg->durable)
@@ -447,7 +451,7 @@ void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t
         if (block->kept_tenure == msg->tenure)
             grd_local_kept_drop(local, block, actions);
         break;
-    case GRD_MSG_WRITE_ASK:
+    case GRD_MSG_WRITE:
         if (block->mode != CF_MODE_N && block->has_duty)
             grd_action_add(actions, GRD_ACT_WRITE)->block = block;
         break;

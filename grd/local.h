@@ -37,6 +37,7 @@ struct grd_conv {
     bool is_granted;    /* the grant's words are here */
     bool has_data;      /* the image is here (or need not come) */
     bool is_reading;    /* the disk read of the grant is under way */
+    int32_t failed;     /* enum cf_rc of a failed read, 0 = none */
     bool is_cancelled;  /* that read belongs to a grant since refused: ask again when it ends */
     uint32_t frame;     /* reserved, or the one the image landed in */
     uint32_t next;      /* free list */
@@ -163,7 +164,12 @@ CF_HOT void grd_local_step(struct grd_local *local, const struct grd_msg *msg, u
                            struct grd_actions *actions);
 /* A SHIP whose image could not be copied whole: ask again at once. */
 void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
-/* The READ or FORMAT of a grant is done; the image has this version. (A failed read is fatal to the engine.) */
+/*
+ * The READ of a grant failed: the conversation ends without a copy. It still waits for its whole set, then the
+ * tenure is released [3, 9], and GRD_ACT_FAILED hands `rc` on to those who wait.
+ */
+void grd_local_read_failed(struct grd_local *local, struct grd_block *block, int32_t rc, uint64_t now_ns, struct grd_actions *actions);
+/* The READ or FORMAT of a grant is done; the image has this version. */
 void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint64_t version, uint64_t now_ns, struct grd_actions *actions);
 /* The frame has reached the mode of the CLOSE action. Call grd_local_changed before. */
 CF_HOT void grd_local_closed(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions);

@@ -27,6 +27,8 @@ void grd_requester_on_invalidated(struct grd_local *local, struct grd_block *blo
                                   struct grd_actions *actions);
 void grd_requester_on_bounce(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint64_t now_ns,
                              struct grd_actions *actions);
+/* An older release was acknowledged: a failed grant may be waiting to be released. */
+void grd_requester_on_released(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions);
 void grd_requester_send(struct grd_local *local, struct grd_block *block, struct grd_actions *actions);
 /* An invalidate that concerns a grant still under way: true = there is such a conversation and it took note. */
 bool grd_requester_refuse(struct grd_local *local, struct grd_block *block, uint64_t held, uint64_t now_ns, struct grd_actions *actions);

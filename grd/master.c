@@ -569,7 +569,7 @@ static void on_write_ask(struct grd_master *master, struct grd_entry *entry, con
     while (grd_holder_next(master->directory, entry, &cursor, &holder)) {
         if (!holder.has_duty)
             continue;
-        grd_action_send(actions, holder.node, GRD_MSG_WRITE_ASK, &msg->key)->version = msg->version;
+        grd_action_send(actions, holder.node, GRD_MSG_WRITE, &msg->key)->version = msg->version;
         return;
     }
     do_durable(master, entry, entry->version, actions);

@@ -27,6 +27,7 @@
 #define GRD_FIELDS_KEPT(F) F(key, key) F(u64, tenure) F(u16, requester)
 #define GRD_FIELDS_BOUNCE(F) F(key, key) F(u64, request)
 #define GRD_FIELDS_WRITE_ASK(F) F(key, key) F(u64, version)
+#define GRD_FIELDS_WRITE(F) F(key, key) F(u64, version)
 #define GRD_FIELDS_PAST(F) F(key, key) F(u64, version)
 #define GRD_FIELDS_SCN_ASK(F) F(u64, request)
 #define GRD_FIELDS_SCN_TELL(F) F(u64, request)

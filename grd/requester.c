@@ -35,6 +35,7 @@ void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mo
     conv->how = 0;
     conv->hops = 0;
     conv->is_granted = conv->has_data = conv->is_reading = conv->is_cancelled = false;
+    conv->failed = 0;
     conv->frame = frame;
     conv->request = local->request_next++;
     conv->tenure = conv->version = conv->durable = conv->refuse = 0;
@@ -81,6 +82,26 @@ static void send_installed(struct grd_block *block, const struct grd_conv *conv,
     msg->durable = durable;
 }
 
+/* Everything is in but the image could not be read: the tenure is released without having begun. */
+static void end_failed(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_conv *conv = grd_local_conv(local, block);
+    struct grd_action *action;
+
+    cf_assert(block->release_tenure == 0);
+    block->release_tenure = conv->tenure;
+    block->release_version = conv->version;
+    block->release_durable = conv->durable;
+    local->releases_used++;
+    grd_local_send_release(block, actions);
+    grd_local_arm(local, block, now_ns);
+    action = grd_action_add(actions, GRD_ACT_FAILED);
+    action->block = block;
+    action->frame = (uint32_t)conv->failed;
+    grd_local_free_frame(actions, conv->frame);
+    grd_local_conv_free(local, block);
+}
+
 /* Image and every name in: the mode begins, installed goes out, the conversation ends. */
 static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
 {
@@ -92,6 +113,11 @@ static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t
     if (!acks_are_in(conv)) {
         if (grd_mutant(GRD_MUT_INSTALLED_EARLY))
             send_installed(block, conv, conv->version, conv->durable, actions);
+        return;
+    }
+    if (conv->failed) {
+        if (block->release_tenure == 0) /* else the acknowledgement of the older release brings us here again */
+            end_failed(local, block, now_ns, actions);
         return;
     }
     cf_assert_id(conv->tenure > block->tenure || block->mode == CF_MODE_N, "I-2");
@@ -198,6 +224,29 @@ void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint6
     }
     conv->has_data = true;
     try_begin(local, block, now_ns, actions);
+}
+
+void grd_local_read_failed(struct grd_local *local, struct grd_block *block, int32_t rc, uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_conv *conv = grd_local_conv(local, block);
+
+    cf_assert(conv != NULL && conv->is_reading && rc != 0);
+    conv->is_reading = false;
+    if (conv->is_cancelled) {
+        ask_anew(local, block, now_ns, actions);
+        return;
+    }
+    conv->failed = rc;
+    conv->has_data = true;
+    try_begin(local, block, now_ns, actions);
+}
+
+void grd_requester_on_released(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_conv *conv = grd_local_conv(local, block);
+
+    if (conv && conv->failed)
+        try_begin(local, block, now_ns, actions);
 }
 
 void grd_requester_on_ship(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint32_t frame,

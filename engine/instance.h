@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_INSTANCE_H
+#define ENGINE_INSTANCE_H
+
+/*
+ * The inside of an instance, shared by the files of this layer.
+ *
+ *   client threads --(frame words: hits)-------------------------------------------+
+ *        | ops, by the inbox ring                                                   v
+ *        +--------------> progress: one thread at a time <--- transport, storage  frames
+ *                           |  turn.c     arrivals, ops, timers, in this order
+ *                           |  act.c      carries out what the step functions of grd/ want
+ *                           |  op.c       callers that wait: first come, first served a block
+ *                           |  write.c    write-back, flush, making room
+ *                           +--> completions to sessions
+ *
+ * Ownership. Whoever holds `progress` (a poller, or a client that waits and finds nobody driving) owns everything
+ * marked [own]; it passes by one compare-and-swap with acquire, and a release store. [const] is set before the first
+ * thread starts. [atomic] is touched by any thread as its comment says.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <cachefusion/cachefusion.h>
+
+#include "base/atomic.h"
+#include "base/hist.h"
+#include "base/log.h"
+#include "base/ring.h"
+#include "base/trace.h"
+#include "base/wheel.h"
+#include "engine/engine.h"
+#include "engine/frame.h"
+#include "engine/place.h"
+#include "engine/store.h"
+#include "grd/local.h"
+#include "grd/map.h"
+#include "grd/master.h"
+#include "transport/xp.h"
+
+#define ENG_EPOCH_STATIC 1ull
+#define ENG_INBOX_SLOTS 4096u
+#define ENG_SELF_SLOTS 4096u       /* messages of this instance to itself under way inside a turn */
+#define ENG_BACKLOG_SLOTS 8192u    /* messages that wait for a credit, all lanes together */
+#define ENG_TURN_OPS_MAX 64u       /* ops taken from the inbox a turn */
+#define ENG_TURN_TIMERS_MAX 64u    /* timers of each kind served a turn */
+#define ENG_TURN_IO_MAX 32u
+#define ENG_SCAN_FRAMES_MAX 512u   /* frames looked at a tick for write-back by age */
+#define ENG_SCAN_TICK_NS 1000000ull
+#define ENG_TIMER_TICK_NS 65536ull
+/* A peer's clock further ahead than this is refused: at 10^9 changes a second it is a day and a half. */
+#define ENG_SCN_AHEAD_MAX (1ull << 47)
+/* A client looks after the network once in so many hits when nobody else does. */
+#define ENG_HITS_A_TURN 64u
+/* One hit in so many is timed for the latency figures. */
+#define ENG_HIT_SAMPLE 64u
+
+struct cf_file {
+    struct cf_instance *instance;
+    uint32_t slot;              /* [const] in instance->files */
+    uint32_t id;                /* [const] */
+    uint32_t block_bytes;       /* [const] */
+    uint32_t class_index;       /* [const] frames it uses */
+    uint32_t header_bytes;      /* [const] 64 native, 0 foreign */
+    enum cf_format format;      /* [const] */
+    bool read_only;             /* [const] */
+    bool is_manual;             /* [const] attached by eng_attach_manual: no superblock */
+    bool in_use;                /* [own]+files lock */
+    _Atomic uint32_t generation; /* [atomic] changed by file operations */
+    _Atomic uint64_t blocks;     /* [atomic] length as last seen in the superblock */
+    _Atomic uint32_t is_stopped; /* [atomic] a file operation is under way, or the file was dropped: gets answer CF_STALE or wait */
+    uint64_t bytes;             /* [const] foreign: length */
+    struct eng_store_file *store_file; /* [const] */
+    struct cf_foreign foreign;  /* [const] size 0 = none */
+    char path[256];             /* [const] */
+};
+
+/* What the engine keeps in cf_op.private_. */
+struct eng_op {
+    struct cf_timer timer;      /* [own] deadline */
+    struct cf_op *next;         /* [own] queue of its block or of those that wait for a frame */
+    struct cf_session *session;
+    uint64_t started_ns;
+    uint8_t state;              /* enum eng_op_state, [own] once submitted */
+    uint8_t is_sync;            /* completion is told by `done`, not by the session's ring */
+    uint8_t hops;               /* how it was satisfied, for the latencies: 0 hit, 1 disk, 2, 3, 4 upgrade, 5 new */
+    uint8_t is_internal;        /* prefetch: no completion; back to the pool */
+    _Atomic uint32_t done;      /* [atomic] sync: 1 = completed */
+};
+_Static_assert(sizeof(struct eng_op) <= sizeof(((struct cf_op *)0)->private_), "room in cf_op");
+static inline struct eng_op *eng_op_of(struct cf_op *op)
+{
+    return (struct eng_op *)(void *)op->private_;
+}
+enum eng_op_state {
+    ENG_OP_IDLE = 0,
+    ENG_OP_QUEUED,   /* in the inbox */
+    ENG_OP_BLOCK,    /* waits in its block's queue */
+    ENG_OP_FRAME,    /* waits for a free frame, a conversation or a record */
+    ENG_OP_FLUSH,    /* in the list of flushes */
+    ENG_OP_DONE
+};
+
+struct cf_session {
+    struct cf_instance *instance;
+    uint32_t slot;
+    bool in_use;
+    uint32_t under_way;         /* ops submitted and not yet polled; the session's thread */
+    uint32_t refs;              /* references held; the session's thread */
+    uint32_t hit_count;         /* since the last look at the network */
+    uint32_t sample;
+    struct cf_error error;
+    struct cf_spsc done;        /* completed ops: progress pushes, the session pops */
+    void *done_mem;
+    _Atomic uint32_t wake;      /* [atomic] futex word: rises at each completion */
+    _Atomic uint32_t sleeping;  /* [atomic] 1 while the session's thread sleeps on `wake` */
+    /* counters of the session's thread, summed by cf_stats_read (relaxed) */
+    _Atomic uint64_t gets, hits;
+    _Atomic uint64_t timeouts;
+    struct cf_hist *hit_hist;   /* the session's thread */
+};
+
+enum eng_inbox_kind { ENG_IN_OP = 1, ENG_IN_CANCEL = 2, ENG_IN_CALL = 3 };
+struct eng_inbox_record {
+    uint64_t kind;
+    void *object;               /* struct cf_op *, or struct eng_call * */
+};
+/* Something another thread wants done by the owner of progress, and waits for. */
+struct eng_call {
+    void (*run)(struct cf_instance *instance, void *arg, uint64_t now_ns);
+    void *arg;
+    _Atomic uint32_t done;
+};
+
+/* A message that waits for a credit, or a ship that waits for the log. */
+struct eng_backlog {
+    uint16_t to;
+    uint8_t lane;
+    uint8_t is_ship;
+    uint32_t frame;
+    uint64_t word;              /* ship: the frame's generation when the step was taken */
+    struct grd_msg msg;
+};
+
+/* One disk transfer with its own buffer. */
+struct eng_slot {
+    struct eng_io io;
+    uint8_t *buffer;            /* CF_BLOCK_BYTES_MAX, 4 KiB aligned */
+    struct cf_block_key key;
+    uint32_t frame;
+    uint32_t next;
+    uint64_t version, position;
+    uint64_t ticket;            /* of a pending before_write, 0 = none */
+    uint8_t stage;              /* enum eng_slot_stage */
+};
+enum eng_slot_stage { ENG_SLOT_FREE = 0, ENG_SLOT_LOG, ENG_SLOT_CALLBACK, ENG_SLOT_SUBMIT, ENG_SLOT_DISK };
+enum eng_io_kind { ENG_IO_BLOCK_READ = 1, ENG_IO_BLOCK_WRITE = 2 };
+
+/* An operation on a whole file that one instance coordinates (truncate, drop) or takes part in: file_op.c. */
+struct eng_file_op;
+
+struct eng_counters { /* [own], read by others without order */
+    uint64_t hops2, hops3, upgrades, news, disk_reads, disk_writes, messages_sent, messages_received, messages_local,
+        bytes_sent, bad_messages, lane_full, backlog_dropped, lane_resets, sleeps, turns, client_turns, timeouts,
+        checksum_failures, blocks_shipped;
+};
+
+enum eng_peer_state { ENG_PEER_ABSENT = 0, ENG_PEER_UP, ENG_PEER_GONE };
+struct eng_peer {
+    uint8_t state;
+    bool has_left;              /* LEAVE received */
+    uint32_t incarnation;       /* told by its hello */
+    uint32_t backlog_first, backlog_last; /* messages that wait for a credit of its lanes, in order */
+    uint64_t scn_asked;
+};
+
+struct cf_instance {
+    uint64_t magic;             /* ENG_MAGIC */
+    volatile const uint64_t *guard; /* [const] ENG_MAGIC, zero in a forked child */
+    struct cf_options options;  /* [const] */
+    struct cf_callbacks callbacks; /* [const] */
+    struct cf_log log;
+    struct cf_trace trace;
+    const struct cf_allocator *allocator;
+    uint16_t node;              /* [const] */
+    uint32_t nodes, incarnation; /* [const] */
+    uint64_t epoch;             /* [const] until membership changes it */
+    uint64_t view;              /* [own] hash of cluster and members with their incarnations, known when open */
+    bool is_manual;             /* [const] driven by eng_turn */
+    bool is_compact;            /* [const] */
+    struct eng_plan plan;       /* [const] */
+    uint64_t opened_ns;
+
+    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t scn;      /* [atomic] the clock */
+    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t progress; /* [atomic] 0 free, 1 held */
+    _Atomic uint32_t is_asleep; /* [atomic] the poller sleeps on the transport's fd: whoever adds work wakes it */
+    _Atomic uint32_t attention; /* [atomic] an unpin that somebody may wait for */
+    _Atomic int32_t state;      /* [atomic] enum cf_rc: CF_OK or the sticky status that stopped the instance */
+    _Atomic uint32_t is_open;   /* [atomic] all members are connected */
+    _Atomic uint64_t log_durable; /* [atomic] position told by cf_log_durable */
+    struct cf_error stop_error; /* [own] written before state */
+
+    struct eng_frames *frames;  /* [const] pointer */
+    struct xp *xp;              /* [own] */
+    struct eng_store *store;    /* [own] */
+    struct grd_map map;         /* [const] within an epoch */
+    struct grd_local *local;    /* [own] */
+    struct grd_master *masters[64]; /* [own] in the compact plan; a directory worker's each in the dedicated one */
+    uint32_t shards;
+    struct grd_actions *actions; /* [own] */
+    bool is_acting;             /* [own] eng_actions_run is at work */
+    struct cf_hash_key cluster_key;
+
+    struct cf_mpsc inbox;       /* client threads push, the owner pops */
+    void *inbox_mem;
+    struct grd_msg *self;       /* [own] ring of messages to this instance */
+    uint32_t self_head, self_tail;
+    struct eng_backlog *backlog; /* [own] pool */
+    uint32_t *backlog_next;
+    uint32_t backlog_free, backlog_used;
+    uint32_t ship_wait_first, ship_wait_last; /* [own] ships that wait for the log */
+    struct grd_msg decoded;     /* [own] the message at hand */
+    struct eng_peer *peers;     /* [own] */
+    uint64_t peer_frames_max;   /* [const] frames and past images of a peer that the directory allows for */
+    uint32_t peer_outstanding_max; /* [const] */
+    bool dirty_seen;            /* [own] the last full sweep met dirty frames: look again by age */
+    bool dirty_met;             /* [own] the sweep under way has met one */
+    uint32_t peers_up;
+    uint32_t lent[CF_BLOCK_SIZES], lent_target[CF_BLOCK_SIZES]; /* [own] frames lent to the transport */
+
+    struct cf_wheel op_wheel;   /* [own] deadlines */
+    struct cf_op *starved_first, *starved_last; /* [own] ops that wait for a frame or a conversation */
+    struct cf_op *flush_first;  /* [own] */
+    uint32_t *attention_list;   /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
+    uint32_t attention_count;
+    uint64_t scan_next_ns;
+    uint32_t scan_hand;
+    uint32_t *read_wait;        /* [own] ring of blocks whose granted read waits for a slot: at most one a conversation */
+    uint32_t read_wait_head, read_wait_tail;
+    struct eng_slot *slots;     /* [own] */
+    uint32_t slots_count, slot_free, slots_used;
+    uint8_t *slot_buffers;
+    uint64_t ticket_next;
+    struct cf_hist *hists;      /* [own] hits are in sessions: remote2, remote3, disk, upgrade */
+    struct eng_counters counters;
+    struct eng_file_op *file_op; /* [own] */
+    _Atomic uint32_t closing;   /* [atomic] 1: cf_close has begun; 2: LEAVE is out */
+    uint64_t leave_next_ns;
+
+    pthread_mutex_t lock;       /* control path: sessions and files */
+    struct cf_session *sessions;
+    struct cf_file *files;
+    pthread_t poller;
+    bool has_poller;
+    _Atomic uint32_t stop_threads;
+    int poll_fd;                /* epoll over transport, storage and wake-ups */
+    int wake_fd;                /* eventfd: clients wake the poller */
+    void *status;               /* status.c: the status socket's thread */
+};
+#define ENG_MAGIC 0x4e4f495355464643ull
+
+/* What instances tell each other before they connect: XP_HELLO_BYTES. */
+#define ENG_HELLO_MAGIC 0x4f4c4c4548464343ull
+#define ENG_HELLO_VERSION 1u
+struct eng_hello {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t nodes;
+    uint32_t buckets;
+    uint32_t outstanding;
+    uint64_t frames;
+    uint64_t past_images;
+    uint32_t incarnation;
+    uint8_t reserved[20];
+};
+_Static_assert(sizeof(struct eng_hello) == XP_HELLO_BYTES, "hello");
+
+#define ENG_FLUSH_TICK_NS 500000ull
+
+/* ---- turn.c: the progress loop's one turn. Owner of progress. ---- */
+bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns);
+uint64_t eng_next_ns_owner(const struct cf_instance *instance);
+/* A message for one of this instance's roles, own or a peer's. */
+void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns);
+/* Stops the instance for good: every call answers rc from now on. */
+void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...) CF_PRINTF(5, 6);
+static inline enum cf_rc eng_state(const struct cf_instance *instance)
+{
+    return (enum cf_rc)atomic_load_explicit(&instance->state, memory_order_acquire);
+}
+/* The clock is at least `scn` from now on. Any thread. */
+void eng_scn_raise(struct cf_instance *instance, uint64_t scn);
+
+/* ---- act.c: carrying out actions. Owner. ---- */
+void eng_actions_run(struct cf_instance *instance, uint64_t now_ns);
+void eng_send_owner(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg);
+/* Empties the queue of messages to this instance. */
+void eng_self_drain(struct cf_instance *instance, uint64_t now_ns);
+void eng_backlog_drain(struct cf_instance *instance, uint16_t node);
+/* Ships that waited for the redo. */
+void eng_ships_drain(struct cf_instance *instance);
+void eng_frame_give_back(struct cf_instance *instance, uint32_t frame);
+/* A free frame of the class: from the free list or by eviction; NONE when there is none now. */
+uint32_t eng_frame_make_room(struct cf_instance *instance, uint32_t class_index, uint64_t now_ns);
+/* Looks at closing frames and waiters again. */
+void eng_attention_add(struct cf_instance *instance, struct grd_block *block);
+void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns);
+
+/* ---- op.c: callers. ---- */
+void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
+void eng_op_cancel_owner(struct cf_instance *instance, struct cf_op *op);
+void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc);
+void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns);
+void eng_ops_starved(struct cf_instance *instance, uint64_t now_ns);
+/* Gives the block to those who wait for it, as far as possible; opens the conversation the first of them needs. */
+void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
+/* The frame begins to close to N: those who wait to upgrade have lost. */
+void eng_block_upgrades_lost(struct cf_instance *instance, struct grd_block *block);
+/* The grant came, the block could not be had: everybody who waits for it gets rc. */
+void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc);
+void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc);
+void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame, enum cf_mode mode,
+                  struct cf_ref *ref);
+struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key);
+void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out);
+
+/* ---- client.c: the synchronous calls. The session's thread. ---- */
+/* As cf_get, for internal blocks too (ENG_SUPER_BLOCK); no check of the range. */
+enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
+                   uint64_t deadline_ns, struct cf_ref *ref_out);
+/* Submits, drives or waits, until the op is done. */
+enum cf_rc eng_op_run(struct cf_session *session, struct cf_op *op);
+/* Runs something under progress and waits for it. Any thread but the owner's. */
+enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_instance *, void *, uint64_t), void *arg);
+enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, ...) CF_PRINTF(3, 4);
+void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...) CF_PRINTF(5, 6);
+
+/* ---- write.c: storage. Owner. ---- */
+bool eng_write_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
+void eng_read_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
+void eng_format_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
+/* After a stop: takes what storage still completes, without any effect. */
+void eng_store_abandon(struct cf_instance *instance);
+bool eng_store_turn(struct cf_instance *instance, uint64_t now_ns);
+bool eng_write_back_tick(struct cf_instance *instance, uint64_t now_ns);
+bool eng_flush_turn(struct cf_instance *instance, uint64_t now_ns);
+/* The version a block has now, read when no thread changes it; false = it is being changed. */
+bool eng_block_refresh(struct cf_instance *instance, struct grd_block *block);
+
+/* ---- progress.c: threads and waiting. ---- */
+bool eng_progress_try(struct cf_instance *instance);
+void eng_progress_leave(struct cf_instance *instance);
+void eng_poller_wake(struct cf_instance *instance);
+enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *error);
+void eng_threads_stop(struct cf_instance *instance);
+void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
+void eng_futex_wake(_Atomic uint32_t *word);
+
+/* ---- file.c, file_op.c: attach, extend, truncate, drop. ---- */
+void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
+bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns);
+enum cf_rc eng_files_close_all(struct cf_session *session);
+
+/* ---- status.c ---- */
+enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error);
+void eng_status_stop(struct cf_instance *instance);
+
+/*
+ * Refuses what no thread may do: a wrong object, use after fork, a stopped instance. The guard is a page that the
+ * kernel zeroes in a forked child (MADV_WIPEONFORK), so that the check costs a load and no system call.
+ */
+static inline enum cf_rc eng_enter(const struct cf_instance *instance)
+{
+    if (CF_UNLIKELY(instance == NULL || instance->magic != ENG_MAGIC))
+        return CF_INVALID;
+    if (CF_UNLIKELY(*instance->guard != ENG_MAGIC))
+        return CF_FORKED;
+    return eng_state(instance);
+}
+
+#endif

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Callers. An op waits in the queue of its block, first come first served; the queue's head opens the conversation
+ * that the block needs, so that an instance never has more than one open for a block. What the head gets, it gets
+ * as a pin on its behalf, before any demand of a peer is served: each grant serves at least one caller.
+ *
+ *   submit -> block queue -> (pin) -> complete
+ *               |   ^  conversation begins, frame unpinned, frame closed
+ *               v   |
+ *             starved: no frame, no conversation, no record: tried again each turn
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "engine/format.h"
+#include "engine/instance.h"
+#include "engine/pool.h"
+
+void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out)
+{
+    key_out->file = file->id;
+    key_out->generation = block == ENG_SUPER_BLOCK ? 0 : atomic_load_explicit(&file->generation, memory_order_relaxed);
+    key_out->block = block;
+}
+
+struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key)
+{
+    uint32_t i;
+
+    for (i = 0; i < instance->options.files; i++) {
+        struct cf_file *file = &instance->files[i];
+
+        if (file->in_use && file->id == key->file)
+            return file;
+    }
+    return NULL;
+}
+
+void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame, enum cf_mode mode,
+                  struct cf_ref *ref)
+{
+    const struct eng_frame *descriptor = eng_frames_at(instance->frames, frame);
+
+    ref->data = descriptor->data + file->header_bytes;
+    ref->bytes = file->block_bytes - file->header_bytes;
+    ref->mode = (uint8_t)mode;
+    ref->dirty = 0;
+    ref->version = descriptor->version;
+    ref->file = file;
+    ref->block = block;
+    ref->frame = frame;
+}
+
+/* ------------------------------------------------------------------ completion */
+
+void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc)
+{
+    struct eng_op *inner = eng_op_of(op);
+    struct cf_session *session = inner->session;
+
+    cf_wheel_disarm(&instance->op_wheel, &inner->timer);
+    inner->state = ENG_OP_DONE;
+    op->rc = rc;
+    if (inner->is_internal) { /* a prefetch: nobody waits, and what it pinned is let go */
+        if (rc == CF_OK && eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
+            atomic_store_explicit(&instance->attention, 1, memory_order_release);
+        op->rc = CF_OK;
+    }
+    if (inner->is_sync) {
+        cf_publish_u32(&inner->done, 1); /* partner: eng_op_run; *op is the caller's from here on */
+    } else {
+        bool is_room = cf_spsc_push(&session->done, &op);
+
+        cf_assert(is_room); /* a session has at most `outstanding` ops under way */
+    }
+    /* Rises before `sleeping` is read; the sleeper sets `sleeping` before it reads `wake` (client.c). */
+    atomic_fetch_add_explicit(&session->wake, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&session->sleeping, memory_order_seq_cst))
+        eng_futex_wake(&session->wake);
+}
+
+static void give(struct cf_instance *instance, struct cf_op *op, uint32_t frame, enum cf_mode mode)
+{
+    eng_ref_fill(instance, op->file, op->block, frame, mode, &op->ref);
+    eng_op_complete_owner(instance, op, CF_OK);
+}
+
+/* ------------------------------------------------------------------ a block's queue */
+
+static void queue_push(struct grd_block *block, struct cf_op *op)
+{
+    eng_op_of(op)->next = NULL;
+    eng_op_of(op)->state = ENG_OP_BLOCK;
+    if (block->waiter_first == NULL)
+        block->waiter_first = op;
+    else
+        eng_op_of(block->waiter_last)->next = op;
+    block->waiter_last = op;
+    block->users++;
+}
+
+static void queue_remove(struct grd_block *block, struct cf_op *op)
+{
+    struct cf_op *at = block->waiter_first, *before = NULL;
+
+    while (at != op) {
+        before = at;
+        at = eng_op_of(at)->next;
+    }
+    if (before == NULL)
+        block->waiter_first = eng_op_of(op)->next;
+    else
+        eng_op_of(before)->next = eng_op_of(op)->next;
+    if (block->waiter_last == op)
+        block->waiter_last = before;
+    block->users--;
+}
+
+static void starve(struct cf_instance *instance, struct cf_op *op)
+{
+    eng_op_of(op)->next = NULL;
+    eng_op_of(op)->state = ENG_OP_FRAME;
+    if (instance->starved_first == NULL)
+        instance->starved_first = op;
+    else
+        eng_op_of(instance->starved_last)->next = op;
+    instance->starved_last = op;
+}
+
+static void starved_remove(struct cf_instance *instance, struct cf_op *op)
+{
+    struct cf_op *at = instance->starved_first, *before = NULL;
+
+    while (at != op) {
+        before = at;
+        at = eng_op_of(at)->next;
+    }
+    if (before == NULL)
+        instance->starved_first = eng_op_of(op)->next;
+    else
+        eng_op_of(before)->next = eng_op_of(op)->next;
+    if (instance->starved_last == op)
+        instance->starved_last = before;
+}
+
+/* Opens the conversation that the head of the queue needs. False: nothing to open it with now; the head starves. */
+static bool converse(struct cf_instance *instance, struct grd_block *block, struct cf_op *op, uint64_t now_ns)
+{
+    struct grd_local *local = instance->local;
+    enum cf_mode wanted = op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode;
+    uint32_t frame;
+
+    if (block->conv != GRD_FRAME_NONE)
+        return true;
+    if (grd_local_room(local) == 0)
+        return false;
+    frame = eng_frame_make_room(instance, op->file->class_index, now_ns);
+    if (frame == ENG_FRAME_NONE)
+        return false;
+    grd_local_want(local, block, wanted, (op->flags & CF_GET_NEW) ? GRD_FLAG_NEW : 0, frame, now_ns, instance->actions);
+    return true;
+}
+
+/* X for a caller that holds one of the pins in S: when that is the only one, it changes to excl. */
+static bool upgrade_in_place(struct cf_instance *instance, struct grd_block *block)
+{
+    uint64_t word = eng_frames_word(instance->frames, block->frame);
+
+    if ((word & ENG_WORD_PINS) != ENG_WORD_PIN || (word & (ENG_WORD_EXCL | ENG_WORD_CLOSING)))
+        return false;
+    /* `waiter` is set: only the owner hands out pins now, so nobody comes between these two. */
+    (void)eng_frame_unpin(instance->frames, block->frame, CF_MODE_S, false);
+    if (!eng_frame_pin_owner(instance->frames, block->frame, CF_MODE_X))
+        cf_unreachable();
+    return true;
+}
+
+/* Tries to give the block to the head; false = not now (and `waiter` is set, so that the next unpin tells us). */
+static bool serve_head(struct cf_instance *instance, struct grd_block *block, struct cf_op *op)
+{
+    bool is_upgrade = op->kind == CF_OP_UPGRADE;
+    enum cf_mode mode = is_upgrade ? CF_MODE_X : op->mode;
+    uint32_t frame = block->frame;
+    int tries;
+
+    for (tries = 0; tries < 2; tries++) {
+        if (is_upgrade ? tries > 0 && upgrade_in_place(instance, block) : eng_frame_pin_owner(instance->frames, frame, mode)) {
+            queue_remove(block, op);
+            give(instance, op, frame, mode);
+            return true;
+        }
+        eng_frame_waiter_owner(instance->frames, frame, true); /* first the bit, then the second try: none is missed */
+    }
+    return false;
+}
+
+void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
+{
+    struct cf_op *op;
+
+    while ((op = block->waiter_first) != NULL) {
+        enum cf_mode wanted = op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode;
+
+        if (block->closing)
+            return; /* served when the close is complete */
+        if (block->mode >= wanted) {
+            if (serve_head(instance, block, op))
+                continue;
+            if (op->flags & CF_GET_TRY) {
+                queue_remove(block, op);
+                eng_op_complete_owner(instance, op, CF_BUSY);
+                continue;
+            }
+            eng_attention_add(instance, block);
+            return;
+        }
+        if (op->flags & CF_GET_TRY) {
+            queue_remove(block, op);
+            eng_op_complete_owner(instance, op, CF_BUSY);
+            continue;
+        }
+        if (converse(instance, block, op, now_ns))
+            return;
+        queue_remove(block, op);
+        starve(instance, op);
+    }
+    if (block->mode != CF_MODE_N && !block->closing)
+        eng_frame_waiter_owner(instance->frames, block->frame, false);
+}
+
+/* Whoever waits to upgrade holds a pin that the close waits for: it has lost, and its pin is taken. */
+void eng_block_upgrades_lost(struct cf_instance *instance, struct grd_block *block)
+{
+    struct cf_op *op = block->waiter_first, *next;
+
+    for (; op != NULL; op = next) {
+        next = eng_op_of(op)->next;
+        if (op->kind != CF_OP_UPGRADE)
+            continue;
+        queue_remove(block, op);
+        if (eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
+            atomic_store_explicit(&instance->attention, 1, memory_order_release);
+        memset(&op->ref, 0, sizeof op->ref);
+        eng_op_complete_owner(instance, op, CF_UPGRADE_LOST);
+    }
+}
+
+void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc)
+{
+    struct cf_op *op;
+
+    while ((op = block->waiter_first) != NULL) {
+        queue_remove(block, op);
+        eng_op_complete_owner(instance, op, rc);
+    }
+}
+
+/* ------------------------------------------------------------------ submit, cancel, deadlines */
+
+static bool other_upgrade_waits(const struct grd_block *block)
+{
+    const struct cf_op *op;
+
+    for (op = block->waiter_first; op != NULL; op = eng_op_of((struct cf_op *)(uintptr_t)op)->next)
+        if (op->kind == CF_OP_UPGRADE)
+            return true;
+    return false;
+}
+
+static void submit_upgrade(struct cf_instance *instance, struct grd_block *block, struct cf_op *op, uint64_t now_ns)
+{
+    /* Two that wait for each other's S pin: the second has lost. So has one whose copy is closing. */
+    if (block->closing == 1 || other_upgrade_waits(block)) {
+        if (eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
+            atomic_store_explicit(&instance->attention, 1, memory_order_release);
+        memset(&op->ref, 0, sizeof op->ref);
+        eng_op_complete_owner(instance, op, CF_UPGRADE_LOST);
+        return;
+    }
+    /* An upgrade goes ahead of those who wait to get the block: they wait for its pin. */
+    queue_push(block, op);
+    if (block->waiter_first != op) {
+        queue_remove(block, op);
+        eng_op_of(op)->next = block->waiter_first;
+        block->waiter_first = op;
+        block->users++;
+    }
+    eng_block_serve(instance, block, now_ns);
+}
+
+void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+{
+    struct eng_op *inner = eng_op_of(op);
+    struct cf_block_key key;
+    struct grd_block *block;
+    enum cf_rc state = eng_state(instance);
+
+    if (state != CF_OK) {
+        eng_op_complete_owner(instance, op, state);
+        return;
+    }
+    if (op->deadline_ns != CF_FOREVER && !cf_timer_armed(&inner->timer))
+        cf_wheel_arm(&instance->op_wheel, &inner->timer, op->deadline_ns);
+    if (op->kind == CF_OP_FLUSH) {
+        inner->state = ENG_OP_FLUSH;
+        op->ref.version = atomic_load_explicit(&instance->scn, memory_order_relaxed);
+        op->block = 0; /* time of the next look */
+        inner->next = instance->flush_first;
+        instance->flush_first = op;
+        return;
+    }
+    if (atomic_load_explicit(&op->file->is_stopped, memory_order_acquire) && op->block != ENG_SUPER_BLOCK &&
+        op->kind != CF_OP_UPGRADE) {
+        eng_op_complete_owner(instance, op, CF_STALE);
+        return;
+    }
+    eng_key_of(op->file, op->block, &key);
+    block = grd_local_get(instance->local, &key);
+    if (block == NULL) {
+        starve(instance, op);
+        return;
+    }
+    if (op->kind == CF_OP_UPGRADE) {
+        submit_upgrade(instance, block, op, now_ns);
+        return;
+    }
+    queue_push(block, op);
+    if (block->waiter_first == op)
+        eng_block_serve(instance, block, now_ns);
+    grd_local_settle(instance->local, block);
+}
+
+/* Takes a waiting op out of whatever it waits in. False: it does not wait (it is done). */
+static bool op_withdraw(struct cf_instance *instance, struct cf_op *op)
+{
+    struct cf_block_key key;
+    struct grd_block *block;
+    struct cf_op **link;
+
+    switch ((enum eng_op_state)eng_op_of(op)->state) {
+    case ENG_OP_BLOCK:
+        eng_key_of(op->file, op->block, &key);
+        block = grd_local_find(instance->local, &key);
+        cf_assert(block != NULL);
+        queue_remove(block, op);
+        if (block->waiter_first == NULL && block->mode != CF_MODE_N && !block->closing)
+            eng_frame_waiter_owner(instance->frames, block->frame, false);
+        else
+            atomic_store_explicit(&instance->attention, 1, memory_order_relaxed); /* the next in line may be served */
+        grd_local_settle(instance->local, block);
+        return true;
+    case ENG_OP_FRAME:
+        starved_remove(instance, op);
+        return true;
+    case ENG_OP_FLUSH:
+        for (link = &instance->flush_first; *link != op; link = &eng_op_of(*link)->next)
+            ;
+        *link = eng_op_of(op)->next;
+        return true;
+    case ENG_OP_IDLE:
+    case ENG_OP_QUEUED:
+    case ENG_OP_DONE:
+        return false;
+    }
+    return false;
+}
+
+static void op_end_early(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc)
+{
+    if (!op_withdraw(instance, op))
+        return;
+    if (rc == CF_TIMEOUT)
+        instance->counters.timeouts++;
+    eng_op_complete_owner(instance, op, rc);
+}
+
+void eng_op_cancel_owner(struct cf_instance *instance, struct cf_op *op)
+{
+    op_end_early(instance, op, CF_CANCELLED);
+}
+
+void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns)
+{
+    uint32_t i;
+
+    for (i = 0; i < ENG_TURN_TIMERS_MAX; i++) {
+        struct cf_timer *timer = cf_wheel_expire(&instance->op_wheel, now_ns);
+        struct eng_op *inner;
+
+        if (timer == NULL)
+            return;
+        inner = cf_container_of(timer, struct eng_op, timer);
+        op_end_early(instance, (struct cf_op *)(void *)((uint8_t *)inner - offsetof(struct cf_op, private_)), CF_TIMEOUT);
+    }
+}
+
+/* Those who starved, oldest first, until one starves again. */
+void eng_ops_starved(struct cf_instance *instance, uint64_t now_ns)
+{
+    struct cf_op *op = instance->starved_first, *last = instance->starved_last, *next;
+
+    for (; op != NULL; op = next) {
+        next = op == last ? NULL : eng_op_of(op)->next;
+        starved_remove(instance, op);
+        eng_op_submit_owner(instance, op, now_ns);
+        eng_actions_run(instance, now_ns);
+        if (instance->starved_last == op)
+            return;
+    }
+}
+
+/* The instance has stopped: everybody who waits is told, pins of upgrades stay the callers'. */
+void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc)
+{
+    uint32_t i;
+
+    for (i = 0; i < instance->local->blocks_count; i++) {
+        struct grd_block *block = &instance->local->blocks[i];
+
+        if (block->in_use)
+            eng_block_fail(instance, block, rc);
+    }
+    while (instance->starved_first)
+        op_end_early(instance, instance->starved_first, rc);
+    while (instance->flush_first)
+        op_end_early(instance, instance->flush_first, rc);
+}
