@@ -6,8 +6,6 @@
 #include "base/assert.h"
 #include "transport/xp_ops.h"
 
-#pragma weak xp_sim_ops
-
 static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *what, const char *value)
 {
     if (error != NULL) {
@@ -48,7 +46,7 @@ enum cf_rc xp_open(const struct xp_options *options, struct xp **xp_out, struct 
         const struct xp_ops *ops = providers[i];
         size_t name_bytes = (size_t)(colon - address);
 
-        if (ops == NULL || strlen(ops->name) != name_bytes || memcmp(ops->name, address, name_bytes) != 0)
+        if (strlen(ops->name) != name_bytes || memcmp(ops->name, address, name_bytes) != 0)
             continue;
         rc = ops->open(options, colon + 1, xp_out, error);
         cf_assert(rc != CF_OK || (*xp_out)->ops == ops);

@@ -158,6 +158,16 @@ static void refuse(struct xp_shm *shm, struct xp_shm_peer *peer, enum cf_rc rc, 
     end_refused(shm, peer, rc, why, batch);
 }
 
+/*
+ * A message that cannot be sent is not the end: what the peer has said before it left (why it refuses) is still
+ * to be read, the reader then finds the end, and the deadline of the handshake covers the rest.
+ */
+static void handshake_send(struct xp_shm_peer *peer, const void *message, size_t bytes, const int *fds,
+                           uint32_t fds_count)
+{
+    peer->is_mute = !xp_shm_sock_send(peer->fd, message, bytes, fds, fds_count);
+}
+
 static void open_send(struct xp_shm *shm, struct xp_shm_peer *peer)
 {
     struct xp_shm_wire_open open = {.head = {XP_SHM_MAGIC, XP_WIRE_VERSION, XP_SHM_OPEN},
@@ -168,8 +178,7 @@ static void open_send(struct xp_shm *shm, struct xp_shm_peer *peer)
     memcpy(open.nonce, peer->own_nonce, sizeof(open.nonce));
     peer->state = XP_SHM_OPENING;
     peer->deadline_ns = peer->was_up ? peer->deadline_ns : shm->now_ns + HANDSHAKE_NS;
-    if (!xp_shm_sock_send(peer->fd, &open, sizeof(open), NULL, 0))
-        lost(shm, peer);
+    handshake_send(peer, &open, sizeof(open), NULL, 0);
 }
 
 static void socket_adopt(struct xp_shm *shm, struct xp_shm_peer *peer, int fd)
@@ -209,8 +218,7 @@ static void on_open(struct xp_shm *shm, struct xp_shm_peer *peer, const struct x
     hello.facts.generation = peer->was_up ? peer->generation : 0;
     xp_shm_hello_sign(&hello, shm->key, peer->peer_nonce, peer->own_nonce);
     peer->state = XP_SHM_PROVING;
-    if (!xp_shm_sock_send(peer->fd, &hello, sizeof(hello), NULL, 0))
-        lost(shm, peer);
+    handshake_send(peer, &hello, sizeof(hello), NULL, 0);
 }
 
 static void grant(struct xp_shm *shm, struct xp_shm_peer *peer)
@@ -224,8 +232,8 @@ static void grant(struct xp_shm *shm, struct xp_shm_peer *peer)
     xp_shm_peer_unmap(shm, peer);
     xp_shm_peer_rewind(shm, peer);
     peer->state = XP_SHM_GRANTED;
-    if (!xp_shm_sock_send(peer->fd, &brief, sizeof(brief), fds, fds_count))
-        lost(shm, peer);
+    peer->deadline_ns = peer->was_up ? peer->deadline_ns : shm->now_ns + HANDSHAKE_NS;
+    handshake_send(peer, &brief, sizeof(brief), fds, fds_count);
 }
 
 static void on_hello(struct xp_shm *shm, struct xp_shm_peer *peer, const struct xp_shm_wire_hello *hello,
@@ -434,7 +442,10 @@ static void peer_tick(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_sh
     bool is_connector = shm->node > peer->node;
     uint64_t now_ns = shm->now_ns;
 
-    if (in_handshake(peer) && peer->state != XP_SHM_ASKED && now_ns >= peer->deadline_ns) {
+    /* Our layer above, or the peer's, may take its time to answer a hello. */
+    bool may_take_time = peer->state == XP_SHM_ASKED || (peer->state == XP_SHM_GRANTED && !peer->was_up);
+
+    if (in_handshake(peer) && (!may_take_time || peer->is_mute) && now_ns >= peer->deadline_ns) {
         lost(shm, peer);
     } else if (peer->state == XP_SHM_BROKEN) {
         if (!xp_shm_place_is_held(&shm->place, peer->node) || now_ns >= peer->deadline_ns)

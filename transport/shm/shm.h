@@ -76,6 +76,7 @@ struct xp_shm_peer {
     uint16_t node;
     bool was_up;              /* this life of the peer had open lanes before: the next opening is a RESET */
     bool is_known;            /* facts hold */
+    bool is_mute;             /* the last message of the handshake could not be sent */
     bool is_refused;          /* by the layer above: the life refused_incarnation is not asked about again */
     enum cf_rc down_rc;       /* DRAINING: why */
     enum cf_rc told_rc;       /* refusal already reported by XP_EV_DOWN */

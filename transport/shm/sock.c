@@ -151,6 +151,9 @@ int xp_shm_sock_receive(int fd, union xp_shm_wire *wire_out, struct xp_shm_sock_
     memset(wire_out, 0, sizeof(*wire_out));
     fds_out->count = 0;
     got = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    /* Told once when the other end left with messages unread; what it said before that is still there. */
+    if (got < 0 && errno == ECONNRESET)
+        got = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (got > 0) {
         fds_take(&header, fds_out);
         return (int)got;
