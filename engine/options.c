@@ -207,6 +207,9 @@ static int on_line(void *arg, const char *section, const char *name, const char 
 
     if (reading->has_why)
         return 0;
+    if (section[0] == '\0')
+        return refuse_line(
+            reading, "option %s stands before the first section; allowed are [cluster] and [node N]", name);
     if (!is_all && !section_node(section, &node))
         return refuse_line(reading, "unknown section [%s]; allowed are [cluster] and [node 0] to [node %u]",
                            section, CF_NODES_MAX - 1);
