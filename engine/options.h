@@ -9,7 +9,7 @@
 
 /*
  * Frames of a class at least. With fewer an instance could wait for itself: each conversation under way takes
- * up to two frames (one to arrive in, one kept for a past or shipped image), and some are in the sweep's hands.
+ * up to two frames (one to arrive in, one kept for a past or shipped image), and some are being swept.
  */
 #define ENG_OPTIONS_FRAMES_SPARE 16u
 static inline uint64_t eng_options_frames_min(const struct cf_options *options)

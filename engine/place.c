@@ -311,7 +311,7 @@ enum cf_rc eng_plan_bind_memory(const struct eng_plan *plan, void *address, uint
         return CF_OK;
     cf_assert(plan->node < NODE_NUMBERS_MAX);
     mask[(unsigned long)plan->node / word_bits] = 1ul << ((unsigned long)plan->node % word_bits);
-    /* Preferred, not bound: a full node must not end the process. The kernel reads a bit less than it is told. */
+    /* Preferred, not bound: a full node must not end the process. The kernel reads a bit less than told. */
     if (syscall(SYS_mbind, address, bytes, MPOL_PREFERRED, mask, NODE_NUMBERS_MAX + 1, 0) == 0)
         return CF_OK;
     return errno == ENOSYS || errno == EPERM ? CF_OK : CF_SYSTEM;

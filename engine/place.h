@@ -45,13 +45,17 @@ struct hwloc_topology;
 CF_CHECK enum cf_rc eng_plan_make_on(struct hwloc_topology *topology, const struct cf_options *options,
                                      const char *nic, struct eng_plan *plan_out, struct cf_error *error);
 
-/* Binds the calling thread to a cpu of the plan; ENG_CPU_ANY does nothing. CF_SYSTEM: the cpu is gone. */
-CF_CHECK enum cf_rc eng_plan_bind_thread(const struct eng_plan *plan, int cpu);
+/*
+ * Binds the calling thread to a cpu of the plan; ENG_CPU_ANY does nothing. CF_SYSTEM: the cpu is gone; the
+ * thread runs where it did before, only slower, so that a caller may go on.
+ */
+enum cf_rc eng_plan_bind_thread(const struct eng_plan *plan, int cpu);
 /*
  * Memory not yet touched shall come from the plan's node, or from the next one when that is full. Does
- * nothing on one node or where the kernel has no NUMA. `address` at the start of a page. CF_SYSTEM: refused.
+ * nothing on one node or where the kernel has no NUMA. `address` at the start of a page. CF_SYSTEM: refused;
+ * the memory is usable all the same.
  */
-CF_CHECK enum cf_rc eng_plan_bind_memory(const struct eng_plan *plan, void *address, uint64_t bytes);
+enum cf_rc eng_plan_bind_memory(const struct eng_plan *plan, void *address, uint64_t bytes);
 
 /* A line for each role: what `cachefusion tune` shows. */
 void eng_plan_print(const struct eng_plan *plan, FILE *out);

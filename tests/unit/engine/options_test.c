@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Covers: defaults, text to value, order of cluster file, environment and call, what a cluster file may hold, options
- * against each other. Not here: how numbers with units are read (base/units, base/option).
+ * Covers: defaults, text to value, order of cluster file, environment and call, what a cluster file may hold,
+ * options against each other. Not here: how numbers with units are read (base/units, base/option).
  */
 #include <setjmp.h>
 #include <stdarg.h>

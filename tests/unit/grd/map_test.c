@@ -93,9 +93,9 @@ static void counts_of(const struct grd_map *map, uint32_t counts[CF_NODES_MAX])
 }
 
 /*
- * Shares are drawn, not dealt: a member's deviates by about sqrt(share). So few members are within ten per cent
- * at 4096 buckets, and 64 members at 65536 (share 1024, deviation 3 %); in between the sum over all members of
- * deviation squared by share must be that of fair drawing (chi-square, five deviations).
+ * Shares are drawn, not dealt: a member's deviates by about sqrt(share). So up to four members are within ten
+ * per cent at 4096 buckets, and 32 members at 65536 (share 2048, deviation 2 %); for all others, deviation
+ * squared by share, summed up, must be that of fair drawing (chi-square, five deviations).
  */
 static void shares_are_fair(uint32_t buckets, uint32_t members_count, const struct cf_hash_key *key,
                             bool is_within_tenth)

@@ -7,8 +7,8 @@
 #include "grd/msg.h"
 
 /*
- * Fills the fields of the type with random values that decode accepts in a view of `nodes` instances. A type with a
- * set gets `members` of them (then the mode is X), at most `nodes`. What the type does not carry is garbage.
+ * Fills the fields of the type with random values that decode accepts in a view of `nodes` instances. A type
+ * with a set gets `members` of them (then the mode is X), at most `nodes`. What it does not carry is garbage.
  */
 void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t members, struct grd_msg *msg_out);
 /* Every field of the type is equal; the first one that is not is printed. */
