@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every planted mistake of grd/mutant.def is caught within MUTANT_SEEDS seeds by a checker or an assertion, in the
+ * program that carries them (SIM_BIN = path of cachefusion-sim). The short run tries a few, FULL=1 all.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/compiler.h"
+#include "grd/mutant.h"
+#include "tests/sim/harness.h"
+
+#define MUTANT_SEEDS 200u
+
+extern char **environ;
+
+static const char *const short_run[] = {"skip_sharer", "drop_dirty", "no_refuse", "release_early"};
+
+static const char *program(void)
+{
+    const char *path = getenv("SIM_BIN");
+
+    return path != NULL && path[0] != 0 && access(path, X_OK) == 0 ? path : NULL;
+}
+
+/* Exit status of one seed, its output thrown away. */
+static int run_seed(const char *path, const char *mutant, uint32_t seed)
+{
+    char seed_text[16];
+    char *argv[] = {(char *)(uintptr_t)path,
+                    (char *)(uintptr_t) "sim",
+                    (char *)(uintptr_t) "--seed",
+                    seed_text,
+                    (char *)(uintptr_t) "--seconds",
+                    (char *)(uintptr_t) "1",
+                    (char *)(uintptr_t) "--ops",
+                    (char *)(uintptr_t) "1500",
+                    (char *)(uintptr_t) "--mutant",
+                    (char *)(uintptr_t)mutant,
+                    NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int status = 0;
+
+    snprintf(seed_text, sizeof(seed_text), "%u", seed);
+    assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
+    assert_int_equal(posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0), 0);
+    assert_int_equal(posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0), 0);
+    assert_int_equal(posix_spawn(&pid, path, &actions, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* 0 = survived. */
+static uint32_t killed_by(const char *path, const char *mutant)
+{
+    for (uint32_t seed = 1; seed <= MUTANT_SEEDS; seed++) {
+        int status = run_seed(path, mutant, seed);
+
+        if (status == 1)
+            return seed;
+        assert_int_equal(status, 0);
+    }
+    return 0;
+}
+
+static bool is_chosen(const char *mutant)
+{
+    if (sim_is_full())
+        return true;
+    for (uint32_t i = 0; i < CF_COUNTOF(short_run); i++) {
+        if (strcmp(short_run[i], mutant) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void planted_mistakes_are_caught(void **state)
+{
+    const char *path = program();
+    uint32_t survivors = 0, tried = 0;
+
+    (void)state;
+    if (path == NULL)
+        skip();
+    for (uint32_t i = 1; i < GRD_MUT_COUNT; i++) {
+        uint32_t seed;
+
+        if (!is_chosen(grd_mutant_name(i)))
+            continue;
+        tried++;
+        seed = killed_by(path, grd_mutant_name(i));
+        if (seed != 0)
+            printf("%-24s killed by seed %u\n", grd_mutant_name(i), seed);
+        else
+            printf("%-24s SURVIVED %u seeds\n", grd_mutant_name(i), MUTANT_SEEDS);
+        survivors += seed == 0;
+    }
+    assert_true(tried >= CF_COUNTOF(short_run));
+    assert_int_equal(survivors, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(planted_mistakes_are_caught),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

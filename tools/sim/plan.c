@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/sim/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+
+#define US CF_NS_PER_US
+#define MS CF_NS_PER_MS
+/* From this size on sizes an instance are small, so that the whole stays affordable. */
+#define BIG_INSTANCES 33u
+
+static const struct {
+    const char *name;
+    const char *text;
+} faults[SIM_FAULTS] = {
+#define SIM_FAULT(upper, name, text) {#name, text},
+#include "tools/sim/fault.def"
+#undef SIM_FAULT
+};
+
+const char *sim_fault_name(uint32_t fault)
+{
+    return fault < SIM_FAULTS ? faults[fault].name : NULL;
+}
+
+const char *sim_fault_text(uint32_t fault)
+{
+    return fault < SIM_FAULTS ? faults[fault].text : NULL;
+}
+
+static uint64_t pick(struct cf_rng *rng, const uint64_t *values, uint32_t count)
+{
+    return values[cf_rng_below(rng, count)];
+}
+#define PICK(rng, ...) \
+    pick(rng, (const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+/* One draw a class whatever the options say, so that turning a class off leaves the others as they were. */
+static void draw_switches(struct cf_rng *rng, struct sim_plan *plan)
+{
+    for (uint32_t i = 0; i < SIM_FAULTS; i++) {
+        bool coin = (cf_rng_next(rng) >> 63) != 0;
+
+        plan->faults[i] = plan->options.faults == SIM_FAULTS_ALL ? coin
+                                                                 : (plan->options.faults >> i & 1) != 0;
+    }
+    for (uint32_t i = 0; i < SIM_WORKS; i++)
+        plan->works[i] = (cf_rng_next(rng) >> 63) != 0;
+    if (!plan->works[SIM_WORK_WRITE] && !plan->works[SIM_WORK_UPGRADE] && !plan->works[SIM_WORK_GROUP])
+        plan->works[SIM_WORK_WRITE] = true;
+}
+
+static void draw_sizes(struct cf_rng *rng, struct sim_plan *plan)
+{
+    uint32_t drawn = (uint32_t)(SIM_INSTANCES_MIN + cf_rng_below(rng, 7));
+    bool is_big;
+
+    plan->instances = plan->options.instances != 0 ? plan->options.instances : drawn;
+    is_big = plan->instances >= BIG_INSTANCES;
+    plan->clients = (uint32_t)PICK(rng, 1, 2, 3, 5);
+    plan->outstanding = (uint32_t)PICK(rng, 4, 8, 16);
+    plan->blocks = (uint32_t)PICK(rng, 1, 2, 4, 8, 16, 40);
+    plan->frames = plan->outstanding * 3 + 8 + (uint32_t)PICK(rng, 0, 4, 16);
+    plan->past_images = (uint32_t)PICK(rng, 2, 4, 8);
+    plan->buckets = (uint32_t)PICK(rng, 16, 64, 256);
+    plan->shards = (uint32_t)PICK(rng, 1, 1, 2);
+    plan->lane_slots = (uint32_t)PICK(rng, 64, 256);
+    plan->ship_checksum = (uint32_t)PICK(rng, 0, 1, 2);
+    if (is_big) {
+        plan->clients = 1;
+        plan->outstanding = 4;
+        plan->frames = 20;
+        plan->lane_slots = 64;
+        plan->blocks = plan->blocks < 16 ? 16 : plan->blocks;
+    }
+    plan->blocks_born = plan->works[SIM_WORK_NEW] ? plan->blocks - plan->blocks / 2 : plan->blocks;
+}
+
+static void draw_times(struct cf_rng *rng, struct sim_plan *plan)
+{
+    plan->resend_ns = PICK(rng, 500 * US, 1 * MS, 4 * MS);
+    plan->residency_ns = PICK(rng, 0, 0, 20 * US, 200 * US);
+    plan->dirty_age_ns = PICK(rng, 1 * MS, 5 * MS, 50 * MS, 1000 * MS);
+    plan->think_ns_mean = PICK(rng, 5 * US, 50 * US, 500 * US);
+    plan->hold_ns_mean = PICK(rng, 2 * US, 20 * US, 300 * US);
+    plan->disk_ns_mean = plan->faults[SIM_FAULT_DISK] ? PICK(rng, 500 * US, 5 * MS)
+                                                      : PICK(rng, 20 * US, 100 * US);
+    plan->turn_ns = PICK(rng, 100, 1000, 5000);
+    plan->episode_ns_mean = PICK(rng, 2 * MS, 10 * MS, 40 * MS);
+}
+
+static void draw_net(struct cf_rng *rng, struct sim_plan *plan)
+{
+    bool reaches_above = plan->faults[SIM_FAULT_LOSS] || plan->faults[SIM_FAULT_DUPLICATE] ||
+                         plan->faults[SIM_FAULT_STALE];
+    bool raw = (cf_rng_next(rng) >> 63) != 0 && reaches_above;
+    uint32_t loss = (uint32_t)PICK(rng, 1000, 10000, 50000, 100000, 300000);
+    uint32_t duplicate = (uint32_t)PICK(rng, 1000, 20000, 100000, 500000);
+
+    plan->net = (struct sim_net_options){
+        .nodes = plan->instances,
+        .seed = cf_rng_next(rng),
+        .order = plan->faults[SIM_FAULT_REORDER] ? SIM_CHAOS
+                 : raw                           ? SIM_RAW
+                                                 : SIM_ORDERED,
+        .blocks = (enum sim_blocks)(cf_rng_next(rng) >> 63),
+        .delay_floor_ns = PICK(rng, 500, 2000, 10000),
+        .bytes_per_us = PICK(rng, 0, 1000, 10000),
+        .retransmit_ns = PICK(rng, 100 * US, 1 * MS),
+        .detect_ns = PICK(rng, 100 * US, 2 * MS),
+        .faults = {.loss_ppm = plan->faults[SIM_FAULT_LOSS] ? loss : 0,
+                   .duplicate_ppm = plan->faults[SIM_FAULT_DUPLICATE] ? duplicate : 0,
+                   .torn_ppm = plan->faults[SIM_FAULT_TORN] ? 50000 : 0,
+                   .late_ns_max = PICK(rng, 10 * US, 1 * MS, 20 * MS),
+                   .delay_mean_ns = plan->faults[SIM_FAULT_DELAY] ? PICK(rng, 50 * US, 500 * US)
+                                                                  : PICK(rng, 0, 2 * US)}};
+}
+
+void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
+{
+    struct cf_rng rng;
+
+    cf_rng_seed(&rng, options->seed);
+    memset(plan, 0, sizeof(*plan));
+    plan->options = *options;
+    draw_switches(&rng, plan);
+    draw_sizes(&rng, plan);
+    draw_times(&rng, plan);
+    draw_net(&rng, plan);
+}
+
+void sim_plan_print(const struct sim_plan *plan, char *text, size_t text_bytes)
+{
+    static const char *const orders[] = {"ordered", "raw", "chaos"};
+    int used = snprintf(
+        text, text_bytes,
+        "%u instances, %u clients each, %u blocks, %u frames each, lanes %s, blocks %s, faults:",
+        plan->instances, plan->clients, plan->blocks, plan->frames, orders[plan->net.order],
+        plan->net.blocks == SIM_PULL ? "pulled" : "pushed");
+
+    for (uint32_t i = 0; i < SIM_FAULTS && used > 0 && (size_t)used < text_bytes; i++) {
+        if (plan->faults[i])
+            used += snprintf(text + used, text_bytes - (size_t)used, " %s", faults[i].name);
+    }
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TOOLS_SIM_PLAN_H
+#define TOOLS_SIM_PLAN_H
+
+/* What one seed runs: sizes, faults, work. Drawn from the seed alone, so that a command line repeats it. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "transport/sim/sim.h"
+
+enum sim_fault {
+#define SIM_FAULT(upper, name, text) SIM_FAULT_##upper,
+#include "tools/sim/fault.def"
+#undef SIM_FAULT
+    SIM_FAULTS
+};
+enum sim_work {
+#define SIM_WORK(upper, text) SIM_WORK_##upper,
+#include "tools/sim/work.def"
+#undef SIM_WORK
+    SIM_WORKS
+};
+
+#define SIM_FAULTS_ALL UINT32_MAX /* each with probability one half */
+#define SIM_INSTANCES_MIN 2u
+#define SIM_BLOCK_BYTES 2048u
+#define SIM_FILE_ID 7u
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t instances; /* 0 = drawn, 2 to 8 */
+    uint64_t run_ns;    /* virtual time of the phase with faults */
+    uint64_t ops_max;   /* ends that phase earlier; 0 = no bound */
+    uint32_t faults;    /* bits of enum sim_fault, or SIM_FAULTS_ALL */
+    bool crash;         /* one instance dies */
+    bool is_quiet;      /* facts of a run that held are not printed */
+    const char *mutant; /* NULL = none */
+};
+
+struct sim_plan {
+    struct sim_options options;
+    uint32_t instances;
+    uint32_t clients; /* an instance */
+    uint32_t blocks;
+    uint32_t blocks_born; /* may be got without CF_GET_NEW from the start */
+    uint32_t frames;      /* an instance */
+    uint32_t outstanding;
+    uint32_t past_images;
+    uint32_t buckets;
+    uint32_t shards;
+    uint32_t lane_slots;
+    uint32_t ship_checksum;
+    uint64_t resend_ns;
+    uint64_t residency_ns;
+    uint64_t dirty_age_ns;
+    uint64_t think_ns_mean;
+    uint64_t hold_ns_mean;
+    uint64_t disk_ns_mean;
+    uint64_t turn_ns;         /* from a call to the turn that sees it */
+    uint64_t episode_ns_mean; /* between cuts, flaps, stalls, injected messages */
+    bool faults[SIM_FAULTS];
+    bool works[SIM_WORKS];
+    struct sim_net_options net;
+};
+
+const char *sim_fault_name(uint32_t fault);
+const char *sim_fault_text(uint32_t fault);
+void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan_out);
+/* One line of facts. */
+void sim_plan_print(const struct sim_plan *plan, char *text, size_t text_bytes);
+
+#endif

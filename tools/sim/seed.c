@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/sim/seed.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "grd/mutant.h"
+#include "tools/sim/cluster.h"
+
+#define ULL(x) ((unsigned long long)(x))
+
+void sim_seed_command(const struct sim_options *options, char *text, size_t text_bytes)
+{
+    int used = snprintf(text, text_bytes, "%s sim --seed %llu --instances %u --seconds %.9g --faults",
+                        options->mutant != NULL ? "cachefusion-sim" : "cachefusion", ULL(options->seed),
+                        options->instances, (double)options->run_ns / (double)CF_NS_PER_S);
+    char separator = ' ';
+
+    if (options->faults == SIM_FAULTS_ALL || options->faults == 0)
+        used += snprintf(text + used, text_bytes - (size_t)used, " %s",
+                         options->faults == 0 ? "none" : "all");
+    for (uint32_t i = 0; i < SIM_FAULTS && options->faults != SIM_FAULTS_ALL; i++) {
+        if ((options->faults >> i & 1) == 0)
+            continue;
+        used += snprintf(text + used, text_bytes - (size_t)used, "%c%s", separator, sim_fault_name(i));
+        separator = ',';
+    }
+    if (options->ops_max != 0)
+        used += snprintf(text + used, text_bytes - (size_t)used, " --ops %llu", ULL(options->ops_max));
+    if (options->mutant != NULL)
+        used += snprintf(text + used, text_bytes - (size_t)used, " --mutant %s", options->mutant);
+    if (options->crash)
+        snprintf(text + used, text_bytes - (size_t)used, " --crash");
+}
+
+static void report(const struct sim_options *options, uint32_t instances, const struct sim_result *result,
+                   FILE *out)
+{
+    char command[400];
+
+    if (!result->ok) {
+        sim_seed_command(options, command, sizeof(command));
+        fprintf(out, "repeat: %s\n", command);
+    }
+    fprintf(out, "sim seed=%llu instances=%u events=%llu trace=%016llx result=%s\n", ULL(options->seed),
+            instances, ULL(result->events), ULL(result->trace), result->ok ? "ok" : "FAILED");
+    fflush(out);
+}
+
+static void print_facts(const struct sim_plan *plan, const struct sim_result *r, FILE *out)
+{
+    char text[400];
+
+    sim_plan_print(plan, text, sizeof(text));
+    fprintf(out, "%s\n", text);
+    fprintf(out,
+            "%.3f s virtual, %llu turns, %llu calls (%llu gets, %llu upgrades, %llu lost, %llu groups, %llu "
+            "timed out, %llu "
+            "cancelled, %llu busy, %llu again), %llu checks of a block, %llu ops in the history\n",
+            (double)r->virtual_ns / (double)CF_NS_PER_S, ULL(r->counts.turns), ULL(r->counts.ops),
+            ULL(r->counts.gets), ULL(r->counts.upgrades), ULL(r->counts.lost_upgrades), ULL(r->counts.groups),
+            ULL(r->counts.timeouts), ULL(r->counts.cancelled), ULL(r->counts.busy), ULL(r->counts.again),
+            ULL(r->checks), ULL(r->history_count));
+    fprintf(out,
+            "%llu messages delivered, %llu lost, %llu doubled, %llu torn, %llu flaps; %llu shipped, %llu "
+            "invalidated, %llu evicted, "
+            "%llu past images dropped, %llu not-held, %llu refused grants, %llu disk writes\n",
+            ULL(r->net.delivered), ULL(r->net.lost), ULL(r->net.doubled), ULL(r->net.torn), ULL(r->net.flaps),
+            ULL(r->stats.blocks_shipped), ULL(r->stats.invalidated), ULL(r->stats.evicted),
+            ULL(r->stats.past_images_dropped), ULL(r->stats.not_held), ULL(r->stats.refused_grants),
+            ULL(r->stats.disk_writes));
+}
+
+bool sim_seed_run_here(const struct sim_options *options, FILE *out)
+{
+    struct sim_plan plan;
+    struct sim_result result;
+
+#if CF_MUTANTS
+    if (!grd_mutant_select(options->mutant))
+        return false;
+#endif
+    sim_plan_draw(options, &plan);
+    sim_cluster_run(&plan, out, &result);
+    if (!options->is_quiet || !result.ok)
+        print_facts(&plan, &result, out);
+    report(options, plan.instances, &result, out);
+    return result.ok;
+}
+
+bool sim_seed_run(const struct sim_options *options, FILE *out)
+{
+    struct sim_result nothing = {.ok = false};
+    struct sim_plan plan;
+    pid_t pid;
+    int status = 0;
+
+    fflush(NULL);
+    pid = fork();
+    if (pid < 0) {
+        fprintf(out, "sim: no process could be made for the seed\n");
+        return false;
+    }
+    if (pid == 0) {
+        bool ok;
+
+        alarm(SIM_SEED_WALL_S_MAX);
+        ok = sim_seed_run_here(options, out);
+        fflush(NULL);
+        _exit(ok ? 0 : 1);
+    }
+    if (waitpid(pid, &status, 0) != pid) {
+        fprintf(out, "sim: the seed's process was lost\n");
+        return false;
+    }
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status) == 0;
+    fprintf(out, "the run was ended by signal %d%s\n", WTERMSIG(status),
+            WTERMSIG(status) == SIGALRM ? ": it took too long" : "");
+    sim_plan_draw(options, &plan);
+    report(options, plan.instances, &nothing, out);
+    return false;
+}
