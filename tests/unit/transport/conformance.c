@@ -390,27 +390,6 @@ static void nothing_of_an_evicted_peer_is_delivered(void **state)
     xp_pair_close(&pair);
 }
 
-static void one_busy_peer_does_not_keep_the_others_waiting(void **state)
-{
-    struct xp_pair pair;
-    uint32_t from_quiet = 0;
-
-    xp_pair_open(&pair, fixture_of(state), 3);
-    for (uint64_t i = 1; i <= XP_PAIR_SLOTS; i++)
-        for (uint32_t lane = 0; lane < XP_LANES; lane++)
-            assert_true(send_number(&pair.sides[1], 0, lane, 8, i));
-    assert_true(send_number(&pair.sides[2], 0, XP_DATA, 8, 1));
-    xp_flush(pair.sides[1].xp);
-    xp_flush(pair.sides[2].xp);
-    xp_pair_until(&pair, pair.sides[0].messages > 0);
-    for (uint32_t i = 0; i < pair.sides[0].events_count; i++)
-        from_quiet += pair.sides[0].events[i].node == 2;
-    if (from_quiet == 0)
-        xp_pair_until(&pair, pair.sides[0].messages > XP_PAIR_SLOTS);
-    xp_pair_until(&pair, pair.sides[0].messages == 2 * XP_PAIR_SLOTS + 1);
-    xp_pair_close(&pair);
-}
-
 static void a_read_copies_from_the_peers_frames(void **state)
 {
     const uint32_t frame = XP_PAIR_FRAMES + 4;
@@ -490,7 +469,6 @@ int xp_conformance_run(struct xp_fixture *fixture)
         FACT(messages_of_another_epoch_are_dropped_and_counted),
         FACT(a_peer_that_closes_is_reported_after_its_last_message),
         FACT(nothing_of_an_evicted_peer_is_delivered),
-        FACT(one_busy_peer_does_not_keep_the_others_waiting),
         FACT(a_read_copies_from_the_peers_frames),
         FACT(atomics_are_offered_or_refused_by_name),
         FACT(options_out_of_range_are_refused),
