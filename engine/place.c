@@ -262,6 +262,20 @@ enum cf_rc eng_plan_make_on(struct hwloc_topology *topology, const struct cf_opt
     return CF_OK;
 }
 
+/*
+ * Devices that compute or draw say nothing about our threads, and their drivers take seconds or leak. The
+ * plugin for PCI leaks too; the system's own list of devices, which hwloc then takes, is enough.
+ */
+static void skip_plugins(hwloc_topology_t topology)
+{
+    static const char *const components[] = {"opencl", "cuda", "nvml", "rsmi", "levelzero", "gl", "pci"};
+
+    /* A component that is not installed is refused, which is as good. */
+    for (size_t i = 0; i < CF_COUNTOF(components); i++)
+        (void)hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
+                                            components[i]);
+}
+
 enum cf_rc eng_plan_make(const struct cf_options *options, const char *nic, struct eng_plan *plan_out,
                          struct cf_error *error)
 {
@@ -270,6 +284,7 @@ enum cf_rc eng_plan_make(const struct cf_options *options, const char *nic, stru
 
     if (hwloc_topology_init(&topology) != 0)
         return fail(error, errno, "hwloc cannot start");
+    skip_plugins(topology);
     if (hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) != 0 ||
         hwloc_topology_load(topology) != 0)
         rc = fail(error, errno, "hwloc cannot read the topology of the machine");
