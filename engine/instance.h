@@ -54,6 +54,8 @@
 #define ENG_HITS_A_TURN 64u
 /* One hit in so many is timed for the latency figures. */
 #define ENG_HIT_SAMPLE 64u
+/* Prefetches of a session under way at once. */
+#define ENG_PREFETCH_OPS 64u
 
 struct cf_file {
     struct cf_instance *instance;
@@ -112,11 +114,15 @@ struct cf_session {
     struct cf_error error;
     struct cf_spsc done;        /* completed ops: progress pushes, the session pops */
     void *done_mem;
+    uint32_t done_slots;
     _Atomic uint32_t wake;      /* [atomic] futex word: rises at each completion */
     _Atomic uint32_t sleeping;  /* [atomic] 1 while the session's thread sleeps on `wake` */
     /* counters of the session's thread, summed by cf_stats_read (relaxed) */
     _Atomic uint64_t gets, hits;
     _Atomic uint64_t timeouts;
+    struct cf_op *ready_first, *ready_last; /* ops satisfied at submit */
+    struct cf_op *prefetch;     /* ENG_PREFETCH_OPS ops of the session's own */
+    uint32_t prefetch_next;
     struct cf_hist *hit_hist;   /* the session's thread */
 };
 
@@ -150,9 +156,11 @@ struct eng_slot {
     uint32_t frame;
     uint32_t next;
     uint64_t version, position;
-    uint64_t ticket;            /* of a pending before_write, 0 = none */
+    _Atomic uint64_t ticket;    /* [atomic] of a pending before_write, 0 = none; any thread adds ENG_TICKET_ANSWERED */
+    _Atomic int32_t answer;     /* [atomic] enum cf_rc, valid once ANSWERED is set */
     uint8_t stage;              /* enum eng_slot_stage */
 };
+#define ENG_TICKET_ANSWERED (1ull << 63)
 enum eng_slot_stage { ENG_SLOT_FREE = 0, ENG_SLOT_LOG, ENG_SLOT_CALLBACK, ENG_SLOT_SUBMIT, ENG_SLOT_DISK };
 enum eng_io_kind { ENG_IO_BLOCK_READ = 1, ENG_IO_BLOCK_WRITE = 2 };
 
@@ -193,6 +201,8 @@ struct cf_instance {
 
     CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t scn;      /* [atomic] the clock */
     CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t progress; /* [atomic] 0 free, 1 held */
+    bool is_armed;              /* [own] the transport was armed when progress was let go */
+    _Atomic uint32_t clients_waiting; /* [atomic] clients that would drive: the poller lets go for them (compact plan) */
     _Atomic uint32_t is_asleep; /* [atomic] the poller sleeps on the transport's fd: whoever adds work wakes it */
     _Atomic uint32_t attention; /* [atomic] an unpin that somebody may wait for */
     _Atomic int32_t state;      /* [atomic] enum cf_rc: CF_OK or the sticky status that stopped the instance */
@@ -202,6 +212,7 @@ struct cf_instance {
 
     struct eng_frames *frames;  /* [const] pointer */
     struct xp *xp;              /* [own] */
+    struct xp_frame_space space; /* [const] the transport's view of the frames */
     struct eng_store *store;    /* [own] */
     struct grd_map map;         /* [const] within an epoch */
     struct grd_local *local;    /* [own] */
@@ -291,6 +302,10 @@ static inline enum cf_rc eng_state(const struct cf_instance *instance)
 /* The clock is at least `scn` from now on. Any thread. */
 void eng_scn_raise(struct cf_instance *instance, uint64_t scn);
 
+/* A cluster of one: the view is complete at once. */
+void eng_view_alone(struct cf_instance *instance);
+void eng_session_free(struct cf_instance *instance, struct cf_session *session);
+
 /* ---- act.c: carrying out actions. Owner. ---- */
 void eng_actions_run(struct cf_instance *instance, uint64_t now_ns);
 void eng_send_owner(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg);
@@ -350,12 +365,25 @@ bool eng_block_refresh(struct cf_instance *instance, struct grd_block *block);
 /* ---- progress.c: threads and waiting. ---- */
 bool eng_progress_try(struct cf_instance *instance);
 void eng_progress_leave(struct cf_instance *instance);
+/* Something was added to inbox or attention: sees to it that somebody looks. Any thread. */
+void eng_kick(struct cf_instance *instance);
+struct eng_wait {
+    bool (*is_done)(void *arg);
+    void *arg;
+    uint64_t until_ns;
+    _Atomic uint32_t *wake;     /* rises when something is done */
+    _Atomic uint32_t *sleeping;
+};
+/* Drives, spins or sleeps as the option `waiting` says, until is_done or until_ns. True: done. */
+bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait);
 void eng_poller_wake(struct cf_instance *instance);
 enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *error);
 void eng_threads_stop(struct cf_instance *instance);
 void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 void eng_futex_wake(_Atomic uint32_t *word);
 
+/* Reads the length of a file again, when another instance may have extended it. */
+enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
 /* ---- file.c, file_op.c: attach, extend, truncate, drop. ---- */
 void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns);

@@ -64,7 +64,8 @@ void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum 
     if (inner->is_internal) { /* a prefetch: nobody waits, and what it pinned is let go */
         if (rc == CF_OK && eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
             atomic_store_explicit(&instance->attention, 1, memory_order_release);
-        op->rc = CF_OK;
+        cf_publish_u32(&inner->done, 1); /* partner: cf_prefetch takes it again */
+        return;
     }
     if (inner->is_sync) {
         cf_publish_u32(&inner->done, 1); /* partner: eng_op_run; *op is the caller's from here on */

@@ -27,7 +27,7 @@ static struct eng_slot *slot_take(struct cf_instance *instance)
 static void slot_free(struct cf_instance *instance, struct eng_slot *slot)
 {
     slot->stage = ENG_SLOT_FREE;
-    slot->ticket = 0;
+    atomic_store_explicit(&slot->ticket, 0, memory_order_relaxed);
     slot->next = instance->slot_free;
     instance->slot_free = (uint32_t)(slot - instance->slots);
     instance->slots_used--;
@@ -195,6 +195,16 @@ static void write_submit(struct cf_instance *instance, struct eng_slot *slot, ui
     instance->counters.disk_writes++;
 }
 
+static void before_write_ended(struct cf_instance *instance, struct eng_slot *slot, enum cf_rc rc, uint64_t now_ns)
+{
+    atomic_store_explicit(&slot->ticket, 0, memory_order_relaxed);
+    if (rc == CF_OK)
+        write_submit(instance, slot, now_ns);
+    else
+        eng_stop_owner(instance, CF_IO, 0, CF_NODE_NONE, "before_write refused file %u block %llu: %s", slot->key.file,
+                       (unsigned long long)slot->key.block, cf_rc_name(rc));
+}
+
 /* Moves a write on: the log, then the callback, then the disk. */
 static void write_advance(struct cf_instance *instance, struct eng_slot *slot, uint64_t now_ns)
 {
@@ -209,19 +219,18 @@ static void write_advance(struct cf_instance *instance, struct eng_slot *slot, u
             return;
         slot->stage = ENG_SLOT_CALLBACK;
         if (callbacks->before_write) {
-            slot->ticket = ++instance->ticket_next;
+            atomic_store_explicit(&slot->ticket, ++instance->ticket_next, memory_order_release);
             rc = callbacks->before_write(callbacks->context, &slot->key, slot->buffer + file->header_bytes,
-                                         file->block_bytes - file->header_bytes, slot->ticket);
+                                         file->block_bytes - file->header_bytes, instance->ticket_next);
             if (rc == CF_PENDING)
                 return;
-            slot->ticket = 0;
-            if (rc != CF_OK) {
-                eng_stop_owner(instance, CF_IO, 0, CF_NODE_NONE, "before_write refused file %u block %llu: %s", slot->key.file,
-                               (unsigned long long)slot->key.block, cf_rc_name(rc));
-                return;
-            }
+            before_write_ended(instance, slot, rc, now_ns);
+            return;
         }
         write_submit(instance, slot, now_ns);
+    } else if (slot->stage == ENG_SLOT_CALLBACK &&
+               (atomic_load_explicit(&slot->ticket, memory_order_acquire) & ENG_TICKET_ANSWERED)) {
+        before_write_ended(instance, slot, (enum cf_rc)atomic_load_explicit(&slot->answer, memory_order_relaxed), now_ns);
     }
 }
 
@@ -283,15 +292,15 @@ static void reads_start(struct cf_instance *instance, uint64_t now_ns)
     }
 }
 
-/* Writes that wait for the log: looked at again each turn; those of a callback when it says so. */
+/* Writes that wait for the log or a callback are looked at again each turn. */
 static void writes_advance(struct cf_instance *instance, uint64_t now_ns)
 {
     uint32_t i;
 
-    if (instance->callbacks.log_ensure == NULL)
+    if (instance->callbacks.log_ensure == NULL && instance->callbacks.before_write == NULL)
         return;
     for (i = 0; i < instance->slots_count; i++)
-        if (instance->slots[i].stage == ENG_SLOT_LOG)
+        if (instance->slots[i].stage == ENG_SLOT_LOG || instance->slots[i].stage == ENG_SLOT_CALLBACK)
             write_advance(instance, &instance->slots[i], now_ns);
 }
 

@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The calls of a client thread on blocks: hits on the frame word alone; everything else as an op that the owner of
+ * progress serves, with the caller driving when nobody else does.
+ */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "engine/format.h"
+#include "engine/instance.h"
+#include "engine/pool.h"
+
+/* Looks at a frame that another thread holds exclusively before the caller queues for it. */
+#define ENG_BUSY_SPINS 200u
+
+void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
+{
+    va_list args;
+
+    if (error == NULL)
+        return;
+    error->rc = rc;
+    error->system = system;
+    error->node = node;
+    va_start(args, fmt);
+    vsnprintf(error->text, sizeof error->text, fmt, args);
+    va_end(args);
+}
+
+enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, ...)
+{
+    struct cf_error *error = &session->error;
+    va_list args;
+
+    if (rc == eng_state(session->instance)) { /* it has stopped: say why it did */
+        *error = session->instance->stop_error;
+        return rc;
+    }
+    error->rc = rc;
+    error->system = 0;
+    error->node = CF_NODE_NONE;
+    va_start(args, fmt);
+    vsnprintf(error->text, sizeof error->text, fmt, args);
+    va_end(args);
+    return rc;
+}
+
+static inline void count_one(_Atomic uint64_t *counter)
+{
+    /* One writer: a plain load and store, atomic only for those who read from outside. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------ ops */
+
+static void op_prepare(struct cf_session *session, struct cf_op *op, bool is_sync)
+{
+    struct eng_op *inner = eng_op_of(op);
+
+    memset(inner, 0, sizeof *inner);
+    inner->session = session;
+    inner->is_sync = is_sync;
+    inner->state = ENG_OP_QUEUED;
+    cf_timer_init(&inner->timer, 0);
+}
+
+/* Hands the op to the owner of progress; the caller becomes it if nobody is. */
+static bool op_hand_over(struct cf_instance *instance, struct cf_op *op)
+{
+    struct eng_inbox_record record = {ENG_IN_OP, op};
+
+    if ((instance->is_compact || !instance->has_poller) && eng_progress_try(instance)) {
+        uint64_t now_ns = instance->is_manual ? instance->trace.now_ns : cf_now_ns();
+
+        eng_op_submit_owner(instance, op, now_ns);
+        eng_actions_run(instance, now_ns);
+        eng_self_drain(instance, now_ns);
+        xp_flush(instance->xp);
+        eng_progress_leave(instance);
+        return true;
+    }
+    if (!cf_mpsc_push(&instance->inbox, &record))
+        return false;
+    eng_kick(instance);
+    return true;
+}
+
+static bool op_is_done(void *arg)
+{
+    return cf_observe_u32(arg) != 0;
+}
+
+enum cf_rc eng_op_run(struct cf_session *session, struct cf_op *op)
+{
+    struct cf_instance *instance = session->instance;
+    struct eng_op *inner = eng_op_of(op);
+    struct eng_wait wait = {op_is_done, &inner->done, UINT64_MAX, &session->wake, &session->sleeping};
+
+    if (instance->is_manual)
+        return CF_UNSUPPORTED;
+    op_prepare(session, op, true);
+    while (!op_hand_over(instance, op))
+        eng_kick(instance);
+    /* The op's own deadline ends it; it must be over before its memory may go. */
+    if (!eng_wait_for(instance, &wait))
+        cf_unreachable();
+    return op->rc;
+}
+
+static bool call_is_done(void *arg)
+{
+    return cf_observe_u32(&((struct eng_call *)arg)->done) != 0;
+}
+
+enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_instance *, void *, uint64_t), void *arg)
+{
+    struct eng_call call = {run, arg, 0};
+    struct eng_inbox_record record = {ENG_IN_CALL, &call};
+    _Atomic uint32_t sleeping = 0;
+    struct eng_wait wait = {call_is_done, &call, UINT64_MAX, &call.done, &sleeping};
+
+    if (eng_progress_try(instance)) {
+        uint64_t now_ns = instance->is_manual ? instance->trace.now_ns : cf_now_ns();
+
+        run(instance, arg, now_ns);
+        eng_actions_run(instance, now_ns);
+        eng_self_drain(instance, now_ns);
+        xp_flush(instance->xp);
+        eng_progress_leave(instance);
+        return CF_OK;
+    }
+    while (!cf_mpsc_push(&instance->inbox, &record))
+        eng_kick(instance);
+    eng_kick(instance);
+    if (!eng_wait_for(instance, &wait))
+        cf_unreachable();
+    return CF_OK;
+}
+
+/* ------------------------------------------------------------------ get and put */
+
+enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
+                   uint64_t deadline_ns, struct cf_ref *ref_out)
+{
+    struct cf_op op = {.kind = CF_OP_GET, .flags = flags, .file = file, .block = block, .mode = mode, .deadline_ns = deadline_ns};
+    enum cf_rc rc = eng_op_run(session, &op);
+
+    if (rc != CF_OK)
+        return eng_fail(session, rc, "file %u block %llu: %s", file->id, (unsigned long long)block, cf_rc_text(rc));
+    *ref_out = op.ref;
+    session->refs++;
+    return CF_OK;
+}
+
+static enum cf_rc get_check(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
+                            uint64_t deadline_ns)
+{
+    if (mode != CF_MODE_S && mode != CF_MODE_X)
+        return eng_fail(session, CF_INVALID, "mode must be CF_MODE_S or CF_MODE_X");
+    if (mode == CF_MODE_X && file->read_only)
+        return eng_fail(session, CF_READ_ONLY, "file %u is attached read-only", file->id);
+    if ((flags & ~(uint32_t)(CF_GET_NEW | CF_GET_TRY)) || ((flags & CF_GET_NEW) && mode != CF_MODE_X))
+        return eng_fail(session, CF_INVALID, "flags: CF_GET_NEW goes with CF_MODE_X; unknown bits are refused");
+    if (cf_peek_u32(&file->is_stopped))
+        return eng_fail(session, CF_STALE, "file %u is being truncated or was dropped", file->id);
+    if (block >= cf_peek_u64(&file->blocks)) {
+        enum cf_rc rc = eng_file_refresh(session, file, deadline_ns); /* another instance may have made it longer */
+
+        if (rc != CF_OK)
+            return rc;
+        if (block >= cf_peek_u64(&file->blocks))
+            return eng_fail(session, CF_RANGE, "file %u has %llu blocks, block %llu was asked for", file->id,
+                            (unsigned long long)cf_peek_u64(&file->blocks), (unsigned long long)block);
+    }
+    return CF_OK;
+}
+
+static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
+                                   uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
+{
+    struct cf_instance *instance = session->instance;
+    enum cf_rc rc = get_check(session, file, block, mode, flags, deadline_ns);
+    struct cf_block_key key;
+    uint32_t i, frame;
+
+    if (rc != CF_OK)
+        return rc;
+    eng_key_of(file, block, &key);
+    for (i = 0; i < ENG_BUSY_SPINS; i++) {
+        enum eng_pin pin = eng_pool_pin_try(instance->frames, &key, mode, &frame);
+
+        if (pin == ENG_PIN_OK) {
+            eng_ref_fill(instance, file, block, frame, mode, ref_out);
+            count_one(&session->gets);
+            count_one(&session->hits);
+            session->refs++;
+            return CF_OK;
+        }
+        if (pin != ENG_PIN_BUSY)
+            break;
+        cf_pause();
+    }
+    rc = eng_get(session, file, block, mode, flags, deadline_ns, ref_out);
+    if (rc == CF_OK)
+        count_one(&session->gets);
+    else if (rc == CF_TIMEOUT)
+        count_one(&session->timeouts);
+    return rc;
+}
+
+/* Every so many hits the caller looks after the network, when nobody else does. */
+static CF_COLD void hit_turn(struct cf_session *session)
+{
+    session->hit_count = 0;
+    if (session->instance->is_compact)
+        eng_kick(session->instance);
+}
+
+enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
+                  uint64_t deadline_ns, struct cf_ref *ref_out)
+{
+    struct cf_instance *instance = session->instance;
+    const struct eng_frame *descriptor;
+    enum cf_rc rc = eng_enter(instance);
+    struct cf_block_key key;
+    uint32_t frame;
+
+    if (CF_UNLIKELY(rc != CF_OK))
+        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    eng_key_of(file, block, &key);
+    if (CF_UNLIKELY(flags != 0 || file->read_only || cf_peek_u32(&file->is_stopped) || block == ENG_SUPER_BLOCK ||
+                    (mode != CF_MODE_S && mode != CF_MODE_X)) ||
+        CF_UNLIKELY(eng_pool_pin_try(instance->frames, &key, mode, &frame) != ENG_PIN_OK))
+        return get_slow(session, file, block, mode, flags, deadline_ns, ref_out);
+    descriptor = &instance->frames->frames[frame];
+    ref_out->data = descriptor->data + file->header_bytes;
+    ref_out->bytes = file->block_bytes - file->header_bytes;
+    ref_out->mode = (uint8_t)mode;
+    ref_out->dirty = 0;
+    ref_out->version = descriptor->version;
+    ref_out->file = file;
+    ref_out->block = block;
+    ref_out->frame = frame;
+    count_one(&session->gets);
+    count_one(&session->hits);
+    session->refs++;
+    if (CF_UNLIKELY(++session->hit_count >= ENG_HITS_A_TURN))
+        hit_turn(session);
+    return CF_OK;
+}
+
+static CF_COLD void put_tell(struct cf_instance *instance)
+{
+    atomic_store_explicit(&instance->attention, 1, memory_order_release);
+    eng_kick(instance);
+}
+
+void cf_put(struct cf_session *session, struct cf_ref *ref)
+{
+    struct cf_instance *instance = session->instance;
+
+    if (CF_UNLIKELY(ref->data == NULL || *instance->guard != ENG_MAGIC))
+        return;
+    ref->data = NULL;
+    session->refs--;
+    if (CF_UNLIKELY(eng_pool_unpin(instance->frames, ref->frame, (enum cf_mode)ref->mode, ref->dirty)))
+        put_tell(instance);
+}
+
+/* The version of a change: above every version this instance has seen, the block's own included. */
+static void ref_change(struct cf_instance *instance, struct cf_ref *ref, uint64_t version, uint64_t position)
+{
+    struct eng_frame *descriptor = eng_frames_at(instance->frames, ref->frame);
+    struct cf_file *file = ref->file;
+
+    cf_assert_id(version > descriptor->version, "I-2");
+    descriptor->version = version;
+    if (position > descriptor->position)
+        descriptor->position = position;
+    if (file->format == CF_FORMAT_NATIVE)
+        ((struct eng_block_header *)(void *)descriptor->data)->version = version;
+    else if (file->foreign.version_set)
+        file->foreign.version_set(file->foreign.context, descriptor->data, file->block_bytes, version);
+    ref->version = version;
+    ref->dirty = 1;
+}
+
+static uint64_t scn_next(struct cf_instance *instance)
+{
+    return atomic_fetch_add_explicit(&instance->scn, 1, memory_order_relaxed) + 1;
+}
+
+enum cf_rc cf_dirty(struct cf_session *session, struct cf_ref *ref, uint64_t position)
+{
+    struct cf_instance *instance = session->instance;
+    enum cf_rc rc = eng_enter(instance);
+
+    if (rc != CF_OK)
+        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (ref->data == NULL || ref->mode != CF_MODE_X)
+        return eng_fail(session, CF_INVALID, "only a block held in X can be changed");
+    ref_change(instance, ref, scn_next(instance), position);
+    return CF_OK;
+}
+
+enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t deadline_ns)
+{
+    struct cf_instance *instance = session->instance;
+    struct cf_op op = {.kind = CF_OP_UPGRADE, .deadline_ns = deadline_ns, .mode = CF_MODE_X};
+    enum cf_rc rc = eng_enter(instance);
+
+    if (rc != CF_OK)
+        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (ref->data == NULL || ref->mode != CF_MODE_S)
+        return eng_fail(session, CF_INVALID, "only a block held in S can be upgraded");
+    if (ref->file->read_only)
+        return eng_fail(session, CF_READ_ONLY, "file %u is attached read-only", ref->file->id);
+    if (eng_frame_exclude_try(instance->frames, ref->frame)) {
+        ref->mode = CF_MODE_X;
+        return CF_OK;
+    }
+    op.file = ref->file;
+    op.block = ref->block;
+    op.ref = *ref;
+    rc = eng_op_run(session, &op);
+    if (rc == CF_OK) {
+        *ref = op.ref;
+        return CF_OK;
+    }
+    if (rc == CF_UPGRADE_LOST) {
+        memset(ref, 0, sizeof *ref);
+        session->refs--;
+    }
+    return eng_fail(session, rc, "upgrade of file %u block %llu: %s", op.file->id, (unsigned long long)op.block, cf_rc_text(rc));
+}
+
+/* ------------------------------------------------------------------ several at once */
+
+static int by_block(const void *a, const void *b)
+{
+    uint64_t x = **(const uint64_t *const *)a, y = **(const uint64_t *const *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+enum cf_rc cf_get_many(struct cf_session *session, struct cf_file *file, const uint64_t *blocks, uint32_t count, enum cf_mode mode,
+                       uint64_t deadline_ns, struct cf_ref *refs_out)
+{
+    const uint64_t *order[CF_GET_MANY_MAX];
+    enum cf_rc rc = CF_OK;
+    uint32_t i;
+
+    if (count > CF_GET_MANY_MAX)
+        return eng_fail(session, CF_INVALID, "count is %u, at most %u", count, CF_GET_MANY_MAX);
+    for (i = 0; i < count; i++)
+        order[i] = &blocks[i];
+    qsort(order, count, sizeof order[0], by_block);
+    for (i = 1; i < count; i++)
+        if (*order[i] == *order[i - 1])
+            return eng_fail(session, CF_INVALID, "block %llu is named twice", (unsigned long long)*order[i]);
+    if (mode == CF_MODE_S)
+        for (i = 0; i < count; i++)
+            (void)cf_prefetch(session, file, *order[i], 1); /* all conversations at once; the gets below collect */
+    for (i = 0; i < count; i++) {
+        rc = cf_get(session, file, *order[i], mode, 0, deadline_ns, &refs_out[order[i] - blocks]);
+        if (rc != CF_OK)
+            break;
+    }
+    if (rc == CF_OK)
+        return CF_OK;
+    while (i-- > 0)
+        cf_put(session, &refs_out[order[i] - blocks]);
+    return rc;
+}
+
+uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t first, uint32_t count)
+{
+    struct cf_instance *instance = session->instance;
+    struct cf_block_key key;
+    uint32_t i, started = 0, frame;
+
+    if (eng_enter(instance) != CF_OK || cf_peek_u32(&file->is_stopped))
+        return 0;
+    for (i = 0; i < count && first + i < cf_peek_u64(&file->blocks); i++) {
+        struct cf_op *op = &session->prefetch[session->prefetch_next % ENG_PREFETCH_OPS];
+        struct eng_op *inner = eng_op_of(op);
+
+        eng_key_of(file, first + i, &key);
+        if (eng_pool_pin_try(instance->frames, &key, CF_MODE_S, &frame) == ENG_PIN_OK) { /* here already */
+            if (eng_pool_unpin(instance->frames, frame, CF_MODE_S, false))
+                put_tell(instance);
+            continue;
+        }
+        if (inner->session != NULL && cf_observe_u32(&inner->done) == 0)
+            break; /* as many as can be are under way */
+        memset(op, 0, sizeof *op);
+        op->kind = CF_OP_GET;
+        op->file = file;
+        op->block = first + i;
+        op->mode = CF_MODE_S;
+        op->deadline_ns = CF_FOREVER;
+        op_prepare(session, op, true);
+        inner->is_internal = 1;
+        if (!op_hand_over(instance, op)) {
+            inner->session = NULL;
+            break;
+        }
+        session->prefetch_next++;
+        started++;
+    }
+    return started;
+}
+
+enum cf_rc cf_flush(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns)
+{
+    struct cf_op op = {.kind = CF_OP_FLUSH, .file = file, .deadline_ns = deadline_ns};
+    enum cf_rc rc = eng_enter(session->instance);
+
+    if (rc == CF_OK)
+        rc = eng_op_run(session, &op);
+    return rc == CF_OK ? CF_OK : eng_fail(session, rc, "flush: %s", cf_rc_text(rc));
+}
+
+/* ------------------------------------------------------------------ asynchronous form */
+
+static void ready_push(struct cf_session *session, struct cf_op *op)
+{
+    eng_op_of(op)->next = NULL;
+    if (session->ready_first == NULL)
+        session->ready_first = op;
+    else
+        eng_op_of(session->ready_last)->next = op;
+    session->ready_last = op;
+}
+
+enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
+{
+    struct cf_instance *instance = session->instance;
+    enum cf_rc rc = eng_enter(instance);
+    struct cf_block_key key;
+    uint32_t frame;
+
+    if (rc != CF_OK)
+        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (session->under_way >= instance->options.outstanding)
+        return eng_fail(session, CF_AGAIN, "%u ops are under way", session->under_way);
+    if (op->kind == CF_OP_GET) {
+        rc = get_check(session, op->file, op->block, op->mode, op->flags, op->deadline_ns);
+        if (rc != CF_OK)
+            return rc;
+    } else if (op->kind == CF_OP_UPGRADE) {
+        if (op->ref.data == NULL || op->ref.mode != CF_MODE_S || op->ref.file->read_only)
+            return eng_fail(session, CF_INVALID, "only a block held in S, of a file attached for writing, can be upgraded");
+        op->file = op->ref.file;
+        op->block = op->ref.block;
+    } else if (op->kind != CF_OP_FLUSH) {
+        return eng_fail(session, CF_INVALID, "no such kind of op: %u", op->kind);
+    }
+    op_prepare(session, op, false);
+    if (op->kind == CF_OP_GET) {
+        eng_key_of(op->file, op->block, &key);
+        if (eng_pool_pin_try(instance->frames, &key, op->mode, &frame) == ENG_PIN_OK) {
+            eng_ref_fill(instance, op->file, op->block, frame, op->mode, &op->ref);
+            op->rc = CF_OK;
+            eng_op_of(op)->state = ENG_OP_DONE;
+            count_one(&session->hits);
+            ready_push(session, op);
+            session->under_way++;
+            return CF_OK;
+        }
+    }
+    session->under_way++;
+    if (!op_hand_over(instance, op)) {
+        session->under_way--;
+        return eng_fail(session, CF_AGAIN, "the inbox is full");
+    }
+    return CF_OK;
+}
+
+static void polled(struct cf_session *session, struct cf_op *op)
+{
+    session->under_way--;
+    if (op->kind == CF_OP_GET && op->rc == CF_OK) {
+        count_one(&session->gets);
+        session->refs++;
+    } else if (op->kind == CF_OP_UPGRADE && op->rc == CF_UPGRADE_LOST) {
+        session->refs--;
+    }
+    if (op->rc == CF_TIMEOUT)
+        count_one(&session->timeouts);
+}
+
+static uint32_t collect(struct cf_session *session, struct cf_op **done, uint32_t max)
+{
+    uint32_t count = 0;
+
+    while (count < max && session->ready_first) {
+        done[count] = session->ready_first;
+        session->ready_first = eng_op_of(session->ready_first)->next;
+        polled(session, done[count++]);
+    }
+    while (count < max && cf_spsc_pop(&session->done, &done[count]))
+        polled(session, done[count++]);
+    return count;
+}
+
+uint32_t cf_poll(struct cf_session *session, struct cf_op **done, uint32_t max)
+{
+    uint32_t count = collect(session, done, max);
+
+    if (count || session->under_way == 0 || session->instance->is_manual || *session->instance->guard != ENG_MAGIC)
+        return count;
+    eng_kick(session->instance);
+    return collect(session, done, max);
+}
+
+static bool something_is_done(void *arg)
+{
+    struct cf_session *session = arg;
+
+    return session->ready_first != NULL || cf_spsc_count(&session->done) != 0;
+}
+
+uint32_t cf_wait(struct cf_session *session, struct cf_op **done, uint32_t max, uint64_t deadline_ns)
+{
+    struct eng_wait wait = {something_is_done, session, deadline_ns, &session->wake, &session->sleeping};
+
+    if (session->under_way == 0 || session->instance->is_manual || *session->instance->guard != ENG_MAGIC)
+        return collect(session, done, max);
+    (void)eng_wait_for(session->instance, &wait);
+    return collect(session, done, max);
+}
+
+static void cancel_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    (void)now_ns;
+    eng_op_cancel_owner(instance, arg);
+}
+
+enum cf_rc cf_cancel(struct cf_session *session, struct cf_op *op)
+{
+    enum cf_rc rc = eng_enter(session->instance);
+
+    if (rc == CF_INVALID || rc == CF_FORKED)
+        return rc;
+    return eng_call_run(session->instance, cancel_run, op); /* at once, so that *op cannot be polled and gone before */
+}
+
+/* ------------------------------------------------------------------ mini-transactions */
+
+enum cf_rc cf_mtr_begin(struct cf_session *session, struct cf_mtr *mtr)
+{
+    enum cf_rc rc = eng_enter(session->instance);
+
+    if (rc != CF_OK)
+        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    mtr->session = session;
+    mtr->count = 0;
+    mtr->open = 1;
+    return CF_OK;
+}
+
+int cf_mtr_add(struct cf_mtr *mtr, struct cf_ref *ref)
+{
+    if (!mtr->open || mtr->count == CF_MTR_BLOCKS_MAX || ref->data == NULL || ref->mode != CF_MODE_X)
+        return -1;
+    mtr->refs[mtr->count] = *ref;
+    memset(ref, 0, sizeof *ref);
+    return (int)mtr->count++;
+}
+
+enum cf_rc cf_mtr_commit(struct cf_mtr *mtr, uint64_t position, cf_scn *version_out)
+{
+    struct cf_session *session = mtr->session;
+    struct cf_instance *instance = session->instance;
+    enum cf_rc rc = eng_enter(instance);
+    uint64_t version;
+    uint32_t i;
+
+    if (!mtr->open)
+        return eng_fail(session, CF_INVALID, "the mini-transaction is not open");
+    mtr->open = 0;
+    version = scn_next(instance);
+    for (i = 0; i < mtr->count && rc == CF_OK; i++) /* all get their version before the first is let go */
+        ref_change(instance, &mtr->refs[i], version, position);
+    for (i = 0; i < mtr->count; i++)
+        cf_put(session, &mtr->refs[i]);
+    if (rc != CF_OK)
+        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (version_out)
+        *version_out = version;
+    return CF_OK;
+}
+
+/* ------------------------------------------------------------------ callbacks' answers */
+
+void cf_log_durable(struct cf_instance *instance, uint64_t position)
+{
+    uint64_t now = atomic_load_explicit(&instance->log_durable, memory_order_relaxed);
+
+    while (now < position && !atomic_compare_exchange_weak_explicit(&instance->log_durable, &now, position, memory_order_release,
+                                                                     memory_order_relaxed))
+        ;
+    if (!instance->is_manual)
+        eng_poller_wake(instance); /* never drives: it may be called from a callback */
+}
+
+enum cf_rc cf_callback_done(struct cf_instance *instance, uint64_t ticket, enum cf_rc rc)
+{
+    uint32_t i;
+
+    /* A slot's answer is a word of its own: set here by any thread, taken by the owner in its next turn. */
+    for (i = 0; i < instance->slots_count; i++) {
+        struct eng_slot *slot = &instance->slots[i];
+        uint64_t waiting = ticket;
+
+        if (ticket != 0 && atomic_load_explicit(&slot->ticket, memory_order_acquire) == ticket) {
+            atomic_store_explicit(&slot->answer, (int32_t)rc, memory_order_relaxed);
+            if (!atomic_compare_exchange_strong_explicit(&slot->ticket, &waiting, ticket | ENG_TICKET_ANSWERED,
+                                                         memory_order_release, memory_order_relaxed))
+                return CF_NOT_FOUND;
+            if (!instance->is_manual)
+                eng_poller_wake(instance);
+            return CF_OK;
+        }
+    }
+    return CF_NOT_FOUND;
+}

@@ -1,0 +1,674 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening and closing an instance. Everything the data path needs is taken here: the order of the steps is the order
+ * of dependence, and what one step took its undo gives back.
+ *
+ *   options -> plan -> transport -> frames (transport's memory) -> store -> map, masters, local -> pools
+ *           -> lend frames, start the transport -> poller -> wait for the members
+ */
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "engine/instance.h"
+#include "engine/pool.h"
+
+#define ENG_TRACE_RECORDS 4096u
+#define ENG_HISTS 4u
+
+const char *cf_version(void)
+{
+    return "0.1.0";
+}
+
+uint32_t cf_abi_version(void)
+{
+    return CF_ABI;
+}
+
+static uint64_t frames_of(const struct cf_options *options, uint32_t count_out[CF_BLOCK_SIZES])
+{
+    const uint64_t bytes[CF_BLOCK_SIZES] = {options->cache_2k_bytes, options->cache_4k_bytes, options->cache_bytes,
+                                            options->cache_16k_bytes, options->cache_32k_bytes};
+    uint64_t total = 0;
+    uint32_t c;
+
+    for (c = 0; c < CF_BLOCK_SIZES; c++) {
+        count_out[c] = (uint32_t)(bytes[c] / (CF_BLOCK_BYTES_MIN << c));
+        total += count_out[c];
+    }
+    return total;
+}
+
+static uint64_t past_images_of(const struct cf_options *options, uint64_t frames)
+{
+    return options->past_images ? options->past_images : frames / 8 + 1;
+}
+
+/*
+ * What the directory must be able to hold whatever happens: every instance's frames (copies and past images live in
+ * frames), its releases that are not acknowledged yet, and its conversations. Peers are taken to be as large as this
+ * instance; a larger directory_bytes lets larger ones in.
+ */
+static void directory_need(const struct cf_instance *instance, uint64_t frames, struct grd_directory_options *need_out)
+{
+    const struct cf_options *options = &instance->options;
+    uint64_t releases = options->outstanding * 4u + frames / 4u + 64u;
+
+    memset(need_out, 0, sizeof *need_out);
+    need_out->conversations = instance->nodes * options->outstanding;
+    need_out->holders = instance->nodes * (frames + releases + options->outstanding);
+    need_out->entries = need_out->holders + need_out->conversations;
+    need_out->past_images = instance->nodes * frames;
+    need_out->buckets = (uint32_t)options->buckets;
+    need_out->seed = instance->incarnation;
+    need_out->allocator = instance->allocator;
+    if (instance->shards > 1) { /* keyed hashing spreads them; twice the share leaves room for chance */
+        need_out->conversations = need_out->conversations * 2 / instance->shards + 64;
+        need_out->holders = need_out->holders * 2 / instance->shards + 64;
+        need_out->entries = need_out->entries * 2 / instance->shards + 64;
+        need_out->past_images = need_out->past_images * 2 / instance->shards + 64;
+    }
+}
+
+static enum cf_rc take(const struct cf_instance *instance, void **memory_out, uint64_t bytes, const char *what, struct cf_error *error)
+{
+    *memory_out = cf_alloc(instance->allocator, bytes, CF_CACHE_LINE, CF_ALLOC_ZERO | (bytes >= CF_HUGE_PAGE_BYTES ? CF_ALLOC_HUGE : 0));
+    if (*memory_out != NULL)
+        return CF_OK;
+    eng_error_set(error, CF_MEMORY, 0, instance->node, "%llu bytes for %s are not to be had", (unsigned long long)bytes, what);
+    return CF_MEMORY;
+}
+
+static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES], uint64_t frames, struct cf_error *error)
+{
+    struct eng_frames_options options = {.allocator = instance->allocator, .seed = cf_mix64(cf_now_ns(), instance->node)};
+    void *base, *words;
+    enum cf_rc rc;
+
+    if (instance->is_manual)
+        options.seed = instance->node; /* I-27 */
+    rc = xp_memory(instance->xp, eng_frames_bytes(count), instance->options.hugepages == 1 ? 0 : CF_ALLOC_HUGE, &base, error);
+    if (rc == CF_OK)
+        rc = xp_memory(instance->xp, frames * sizeof(uint64_t), 0, &words, error);
+    if (rc != CF_OK)
+        return rc;
+    memcpy(options.count, count, sizeof options.count);
+    options.base = base;
+    options.words = words;
+    if (!instance->is_manual && !instance->is_compact && eng_plan_bind_memory(&instance->plan, base, eng_frames_bytes(count)) != CF_OK)
+        cf_log_warn(&instance->log, "engine", "frames could not be bound to numa node %d", instance->plan.node);
+    rc = eng_frames_open(&options, &instance->frames);
+    if (rc != CF_OK)
+        eng_error_set(error, rc, 0, instance->node, "descriptors of %llu frames are not to be had", (unsigned long long)frames);
+    return rc;
+}
+
+static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames, uint64_t now_ns, struct cf_error *error)
+{
+    struct grd_master_options options = {.node = instance->node, .nodes = instance->nodes, .probe_ns = instance->options.resend * 2,
+                                         .now_ns = now_ns, .wheel_tick_ns = ENG_TIMER_TICK_NS};
+    uint64_t need, budget = instance->options.directory_bytes;
+    enum cf_rc rc = CF_OK;
+    uint32_t s;
+
+    directory_need(instance, frames, &options.directory);
+    need = grd_directory_size(&options.directory) * instance->shards;
+    if (budget != 0 && budget < need) {
+        eng_error_set(error, CF_BUDGET, 0, instance->node,
+                      "directory_bytes is %llu, but %llu frames on each of %u instances with %llu conversations need %llu",
+                      (unsigned long long)budget, (unsigned long long)frames, instance->nodes,
+                      (unsigned long long)instance->options.outstanding, (unsigned long long)need);
+        return CF_BUDGET;
+    }
+    instance->peer_frames_max = frames + past_images_of(&instance->options, frames);
+    instance->peer_outstanding_max = (uint32_t)instance->options.outstanding;
+    if (budget > need) { /* more than needed: room for larger peers */
+        uint64_t factor_q16 = (budget << 16) / need;
+
+        instance->peer_frames_max = instance->peer_frames_max * factor_q16 >> 16;
+        instance->peer_outstanding_max = (uint32_t)(instance->peer_outstanding_max * factor_q16 >> 16);
+        options.directory.entries = options.directory.entries * factor_q16 >> 16;
+        options.directory.holders = options.directory.holders * factor_q16 >> 16;
+        options.directory.conversations = options.directory.conversations * factor_q16 >> 16;
+        options.directory.past_images = options.directory.past_images * factor_q16 >> 16;
+    }
+    for (s = 0; s < instance->shards && rc == CF_OK; s++)
+        rc = grd_master_open(&options, &instance->masters[s]);
+    if (rc != CF_OK)
+        eng_error_set(error, rc, 0, instance->node, "the directory's %llu bytes are not to be had", (unsigned long long)need);
+    else
+        cf_log_info(&instance->log, "engine", "directory: %llu bytes of %s, at least %llu needed",
+                    (unsigned long long)grd_directory_bytes(instance->masters[0]->directory) * instance->shards,
+                    budget ? "the budget" : "memory", (unsigned long long)need);
+    return rc;
+}
+
+static enum cf_rc open_local(struct cf_instance *instance, uint64_t frames, uint64_t now_ns, struct cf_error *error)
+{
+    struct grd_local_options options = {
+        .node = instance->node,
+        .frames = (uint32_t)frames,
+        .outstanding = (uint32_t)instance->options.outstanding,
+        .demands = instance->nodes * 8u + (uint32_t)instance->options.outstanding * 4u + 64u,
+        .past_images = (uint32_t)past_images_of(&instance->options, frames),
+        .resend_ns = instance->options.resend,
+        .residency_ns = instance->options.residency,
+        .now_ns = now_ns,
+        .wheel_tick_ns = ENG_TIMER_TICK_NS,
+        .seed = instance->is_manual ? instance->node : cf_mix64(now_ns, instance->node + 1u),
+        .map = &instance->map,
+        .allocator = instance->allocator,
+    };
+    enum cf_rc rc = grd_local_open(&options, &instance->local);
+
+    if (rc != CF_OK)
+        eng_error_set(error, rc, 0, instance->node, "records of %llu frames are not to be had", (unsigned long long)frames);
+    return rc;
+}
+
+static enum cf_rc open_pools(struct cf_instance *instance, struct cf_error *error)
+{
+    uint32_t i, depth = (uint32_t)instance->options.io_depth;
+    void *memory;
+    enum cf_rc rc;
+
+#define TAKE(member, count, what)                                                                          \
+    do {                                                                                                   \
+        rc = take(instance, &memory, (uint64_t)(count) * sizeof *instance->member, what, error);           \
+        if (rc != CF_OK)                                                                                   \
+            return rc;                                                                                     \
+        instance->member = memory;                                                                         \
+    } while (0)
+    TAKE(actions, 1, "the list of actions");
+    TAKE(self, ENG_SELF_SLOTS, "messages to oneself");
+    TAKE(backlog, ENG_BACKLOG_SLOTS, "messages that wait for credit");
+    TAKE(backlog_next, ENG_BACKLOG_SLOTS, "messages that wait for credit");
+    TAKE(peers, instance->nodes, "peers");
+    TAKE(attention_list, instance->local->blocks_count, "the list of blocks to look at");
+    TAKE(read_wait, instance->options.outstanding, "reads that wait");
+    TAKE(slots, depth, "disk transfers");
+    TAKE(hists, ENG_HISTS, "latencies");
+    TAKE(sessions, instance->options.sessions, "sessions");
+    TAKE(files, instance->options.files, "files");
+#undef TAKE
+    instance->slot_buffers = cf_alloc(instance->allocator, (uint64_t)depth * CF_BLOCK_BYTES_MAX, 4096, CF_ALLOC_HUGE);
+    rc = take(instance, &instance->inbox_mem, cf_ring_bytes(ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record)), "the inbox", error);
+    if (rc != CF_OK || instance->slot_buffers == NULL)
+        return CF_MEMORY;
+    cf_mpsc_init(&instance->inbox, instance->inbox_mem, ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record));
+    for (i = 0; i < ENG_BACKLOG_SLOTS; i++)
+        instance->backlog_next[i] = i + 1 < ENG_BACKLOG_SLOTS ? i + 1 : GRD_FRAME_NONE;
+    instance->ship_wait_first = instance->ship_wait_last = GRD_FRAME_NONE;
+    for (i = 0; i < instance->nodes; i++)
+        instance->peers[i].backlog_first = instance->peers[i].backlog_last = GRD_FRAME_NONE;
+    instance->slots_count = depth;
+    for (i = 0; i < depth; i++) {
+        instance->slots[i].buffer = instance->slot_buffers + (uint64_t)i * CF_BLOCK_BYTES_MAX;
+        instance->slots[i].next = i + 1 < depth ? i + 1 : GRD_FRAME_NONE;
+    }
+    for (i = 0; i < ENG_HISTS; i++)
+        cf_hist_init(&instance->hists[i]);
+    return CF_OK;
+}
+
+/* As many frames stay lent to the transport as there can be ships under way: each conversation asks for one. */
+static void lend_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES])
+{
+    uint32_t c, i, outstanding = (uint32_t)instance->options.outstanding;
+
+    for (c = 0; c < CF_BLOCK_SIZES; c++) {
+        instance->lent_target[c] = count[c] == 0 ? 0 : outstanding < count[c] / 4 ? outstanding : count[c] / 4;
+        for (i = 0; i < instance->lent_target[c]; i++) {
+            uint32_t frame = eng_frame_take_owner(instance->frames, c);
+
+            cf_assert(frame != ENG_FRAME_NONE);
+            instance->lent[c]++;
+            xp_frame_post(instance->xp, c, frame);
+        }
+    }
+}
+
+static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, void *network, struct cf_error *error)
+{
+    const struct cf_options *options = &instance->options;
+    struct eng_hello hello = {.magic = ENG_HELLO_MAGIC, .version = ENG_HELLO_VERSION, .nodes = instance->nodes,
+                              .buckets = (uint32_t)options->buckets, .outstanding = (uint32_t)options->outstanding, .frames = frames,
+                              .past_images = past_images_of(options, frames), .incarnation = instance->incarnation};
+    struct xp_options xp = {
+        .address = options->transport,
+        .node = instance->node,
+        .incarnation = instance->incarnation,
+        .nodes = instance->nodes,
+        .cluster = options->cluster,
+        .secret = options->secret,
+        .epoch = instance->epoch,
+        .lane_slots = (uint32_t)options->lane_slots,
+        .peer_timeout_ns = options->peer_timeout,
+        .busy = options->waiting == 0,
+        .allocator = instance->allocator,
+        .log = &instance->log,
+        .network = network,
+    };
+
+    memcpy(xp.hello, &hello, sizeof hello);
+    return xp_open(&xp, &instance->xp, error);
+}
+
+static enum cf_rc open_guard(struct cf_instance *instance, struct cf_error *error)
+{
+    uint64_t *guard = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (guard == MAP_FAILED || madvise(guard, 4096, MADV_WIPEONFORK) != 0) {
+        eng_error_set(error, CF_SYSTEM, 0, instance->node, "the page that tells a forked child cannot be had");
+        return CF_SYSTEM;
+    }
+    *guard = ENG_MAGIC;
+    instance->guard = guard;
+    return CF_OK;
+}
+
+static void close_all(struct cf_instance *instance)
+{
+    const struct cf_allocator *a = instance->allocator;
+    uint32_t s, depth = (uint32_t)instance->options.io_depth;
+
+    eng_status_stop(instance);
+    eng_threads_stop(instance);
+    if (instance->xp)
+        xp_close(&instance->xp);
+    if (instance->store && !instance->is_manual)
+        eng_store_close(&instance->store);
+    for (s = 0; s < instance->shards; s++)
+        grd_master_close(&instance->masters[s]);
+    cf_free(a, instance->actions, sizeof *instance->actions);
+    cf_free(a, instance->self, ENG_SELF_SLOTS * sizeof *instance->self);
+    cf_free(a, instance->backlog, ENG_BACKLOG_SLOTS * sizeof *instance->backlog);
+    cf_free(a, instance->backlog_next, ENG_BACKLOG_SLOTS * sizeof *instance->backlog_next);
+    cf_free(a, instance->peers, instance->nodes * sizeof *instance->peers);
+    if (instance->local)
+        cf_free(a, instance->attention_list, instance->local->blocks_count * sizeof *instance->attention_list);
+    cf_free(a, instance->read_wait, instance->options.outstanding * sizeof *instance->read_wait);
+    cf_free(a, instance->slots, depth * sizeof *instance->slots);
+    cf_free(a, instance->slot_buffers, (uint64_t)depth * CF_BLOCK_BYTES_MAX);
+    cf_free(a, instance->hists, ENG_HISTS * sizeof *instance->hists);
+    for (s = 0; instance->sessions && s < instance->options.sessions; s++)
+        eng_session_free(instance, &instance->sessions[s]);
+    cf_free(a, instance->sessions, instance->options.sessions * sizeof *instance->sessions);
+    cf_free(a, instance->files, instance->options.files * sizeof *instance->files);
+    cf_free(a, instance->inbox_mem, cf_ring_bytes(ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record)));
+    cf_free(a, instance->trace.records, ENG_TRACE_RECORDS * sizeof *instance->trace.records);
+    grd_local_close(&instance->local);
+    grd_map_close(&instance->map);
+    eng_frames_close(&instance->frames);
+    if (instance->guard)
+        munmap((void *)(uintptr_t)instance->guard, 4096);
+    pthread_mutex_destroy(&instance->lock);
+    cf_log_close(&instance->log);
+    instance->magic = 0;
+    cf_free(a, instance, sizeof *instance);
+}
+
+static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manual *manual, struct cf_error *error)
+{
+    const struct cf_options *options = &instance->options;
+    uint64_t now_ns = manual ? manual->now_ns : cf_now_ns();
+    uint32_t count[CF_BLOCK_SIZES];
+    uint64_t frames = frames_of(options, count);
+    uint16_t members[CF_NODES_MAX];
+    struct xp_frame_space *space = &instance->space;
+    void *records;
+    enum cf_rc rc;
+    uint32_t n;
+
+    rc = open_guard(instance, error);
+    if (rc == CF_OK && options->trace) {
+        rc = take(instance, &records, ENG_TRACE_RECORDS * sizeof *instance->trace.records, "the trace", error);
+        if (rc == CF_OK)
+            cf_trace_init(&instance->trace, records, ENG_TRACE_RECORDS);
+    }
+    if (rc != CF_OK)
+        return rc;
+    instance->trace.now_ns = now_ns;
+    if (!manual) {
+        rc = eng_plan_make(options, NULL, &instance->plan, error);
+        if (rc != CF_OK)
+            return rc;
+        cf_log_info(&instance->log, "engine", "%s", instance->plan.text);
+    }
+    instance->is_compact = manual != NULL || instance->plan.is_compact;
+    for (n = 0; n < instance->nodes; n++)
+        members[n] = (uint16_t)n;
+    rc = grd_map_open(&instance->cluster_key, instance->epoch, (uint32_t)options->buckets, instance->shards, members, instance->nodes,
+                      instance->allocator, &instance->map);
+    if (rc == CF_OK)
+        rc = open_transport(instance, frames, manual ? manual->network : NULL, error);
+    if (rc == CF_OK)
+        rc = open_frames(instance, count, frames, error);
+    if (rc == CF_OK && !manual) {
+        struct eng_store_options store = {.depth = (uint32_t)options->io_depth, .backend = options->storage,
+                                          .allocator = instance->allocator, .log = &instance->log};
+
+        rc = eng_store_open(&store, &instance->store, error);
+    }
+    if (rc == CF_OK)
+        rc = open_directory(instance, frames, now_ns, error);
+    if (rc == CF_OK)
+        rc = open_local(instance, frames, now_ns, error);
+    if (rc == CF_OK)
+        rc = open_pools(instance, error);
+    if (rc != CF_OK)
+        return rc;
+    cf_wheel_init(&instance->op_wheel, now_ns, ENG_TIMER_TICK_NS);
+    instance->scan_next_ns = now_ns;
+    instance->opened_ns = now_ns;
+    eng_frames_space(instance->frames, space);
+    rc = xp_start(instance->xp, space, error);
+    if (rc != CF_OK)
+        return rc;
+    lend_frames(instance, count);
+    if (instance->nodes == 1)
+        eng_view_alone(instance);
+    return CF_OK;
+}
+
+static enum cf_rc instance_new(const struct cf_options *options, const struct cf_callbacks *callbacks, const struct eng_manual *manual,
+                               struct cf_instance **instance_out, struct cf_error *error)
+{
+    const struct cf_allocator *allocator = cf_allocator_default();
+    struct cf_instance *instance;
+    enum cf_rc rc;
+
+    rc = cf_options_check(options, error);
+    if (rc != CF_OK)
+        return rc;
+    if (!cf_hash_init()) {
+        eng_error_set(error, CF_SYSTEM, 0, CF_NODE_NONE, "no source of randomness");
+        return CF_SYSTEM;
+    }
+    instance = cf_alloc(allocator, sizeof *instance, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    if (instance == NULL) {
+        eng_error_set(error, CF_MEMORY, 0, CF_NODE_NONE, "no memory for an instance");
+        return CF_MEMORY;
+    }
+    instance->magic = ENG_MAGIC;
+    instance->allocator = allocator;
+    memcpy(&instance->options, options, options->size < sizeof *options ? options->size : sizeof *options);
+    if (callbacks)
+        memcpy(&instance->callbacks, callbacks, callbacks->size < sizeof *callbacks ? callbacks->size : sizeof *callbacks);
+    instance->node = (uint16_t)options->node;
+    instance->nodes = (uint32_t)options->nodes;
+    instance->shards = (uint32_t)options->shards;
+    instance->incarnation = options->incarnation ? (uint32_t)options->incarnation : (uint32_t)(cf_wall_ns() / CF_NS_PER_MS) | 1;
+    instance->epoch = ENG_EPOCH_STATIC;
+    instance->is_manual = manual != NULL;
+    instance->poll_fd = instance->wake_fd = -1;
+    instance->store = manual ? manual->store : NULL;
+    atomic_init(&instance->scn, 1);
+    pthread_mutex_init(&instance->lock, NULL);
+    cf_log_init(&instance->log, manual ? CF_LOG_ERROR : CF_LOG_INFO, manual ? NULL : stderr, instance->node);
+    grd_map_key(options->cluster, options->secret, &instance->cluster_key);
+    rc = open_parts(instance, manual, error);
+    if (rc != CF_OK) {
+        close_all(instance);
+        return rc;
+    }
+    *instance_out = instance;
+    return CF_OK;
+}
+
+static bool view_is_there(void *arg)
+{
+    struct cf_instance *instance = arg;
+
+    return cf_observe_u32(&instance->is_open) != 0 || eng_state(instance) != CF_OK;
+}
+
+/* Waits under progress until something is true of the instance. */
+static bool instance_wait(struct cf_instance *instance, bool (*is_done)(void *), uint64_t timeout_ns)
+{
+    _Atomic uint32_t wake = 0, sleeping = 0;
+    struct eng_wait wait = {is_done, instance, cf_now_ns() + timeout_ns, &wake, &sleeping};
+
+    return eng_wait_for(instance, &wait);
+}
+
+enum cf_rc cf_open(const struct cf_options *options, const struct cf_callbacks *callbacks, struct cf_instance **instance_out,
+                   struct cf_error *error)
+{
+    struct cf_instance *instance;
+    enum cf_rc rc = instance_new(options, callbacks, NULL, &instance, error);
+
+    if (rc != CF_OK)
+        return rc;
+    rc = eng_threads_start(instance, error);
+    if (rc == CF_OK && !instance_wait(instance, view_is_there, options->open_timeout)) {
+        eng_error_set(error, CF_TIMEOUT, 0, instance->node, "%u of %u members are here after open_timeout", instance->peers_up + 1,
+                      instance->nodes);
+        rc = CF_TIMEOUT;
+    }
+    if (rc == CF_OK && eng_state(instance) != CF_OK) {
+        if (error)
+            *error = instance->stop_error;
+        rc = eng_state(instance);
+    }
+    if (rc == CF_OK && options->status_path[0] != 0)
+        rc = eng_status_start(instance, error);
+    if (rc != CF_OK) {
+        close_all(instance);
+        return rc;
+    }
+    *instance_out = instance;
+    return CF_OK;
+}
+
+/* ------------------------------------------------------------------ close */
+
+static bool all_have_left(void *arg)
+{
+    struct cf_instance *instance = arg;
+    uint32_t n;
+
+    for (n = 0; n < instance->nodes; n++)
+        if (n != instance->node && !instance->peers[n].has_left)
+            return eng_state(instance) != CF_OK;
+    return true;
+}
+
+static void send_leave(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    struct grd_msg msg = {.type = GRD_MSG_LEAVE, .request = 1};
+    uint32_t n;
+
+    (void)arg;
+    (void)now_ns;
+    atomic_store_explicit(&instance->closing, 2, memory_order_relaxed);
+    for (n = 0; n < instance->nodes; n++)
+        if (n != instance->node)
+            eng_send_owner(instance, (uint16_t)n, &msg);
+}
+
+/* Tells the members that this one is done and serves them until they are: the directory lives in every member. */
+static enum cf_rc leave(struct cf_instance *instance)
+{
+    uint64_t until = cf_now_ns() + instance->options.close_timeout;
+
+    while (cf_now_ns() < until) {
+        (void)eng_call_run(instance, send_leave, NULL); /* again and again: a lane may have been lost */
+        if (instance_wait(instance, all_have_left, instance->options.resend * 4))
+            return eng_state(instance);
+    }
+    cf_log_warn(&instance->log, "engine", "closing without the leave of every member: close_timeout is over");
+    return CF_TIMEOUT;
+}
+
+enum cf_rc cf_close(struct cf_instance **instance_io)
+{
+    struct cf_instance *instance = *instance_io;
+    struct cf_session *session = NULL;
+    enum cf_rc rc, first = CF_OK;
+    uint32_t i;
+
+    if (instance == NULL)
+        return CF_OK;
+    if (instance->magic != ENG_MAGIC)
+        return CF_INVALID;
+    if (*instance->guard != ENG_MAGIC)
+        return CF_FORKED;
+    for (i = 0; i < instance->options.sessions; i++)
+        if (instance->sessions[i].in_use)
+            return CF_BUSY;
+    first = eng_state(instance);
+    if (first == CF_OK)
+        first = cf_session_open(instance, &session);
+    if (first == CF_OK) {
+        first = eng_files_close_all(session);
+        (void)cf_session_close(&session);
+        rc = leave(instance);
+        if (first == CF_OK)
+            first = rc;
+    }
+    close_all(instance);
+    *instance_io = NULL;
+    return first;
+}
+
+/* ------------------------------------------------------------------ driven by hand */
+
+enum cf_rc eng_open_manual(const struct cf_options *options, const struct cf_callbacks *callbacks, const struct eng_manual *manual,
+                           struct cf_instance **instance_out, struct cf_error *error)
+{
+    return instance_new(options, callbacks, manual, instance_out, error);
+}
+
+void eng_close_manual(struct cf_instance **instance)
+{
+    if (*instance)
+        close_all(*instance);
+    *instance = NULL;
+}
+
+bool eng_turn(struct cf_instance *instance, uint64_t now_ns)
+{
+    return eng_turn_owner(instance, now_ns);
+}
+
+uint64_t eng_next_ns(const struct cf_instance *instance)
+{
+    return eng_next_ns_owner(instance);
+}
+
+bool eng_is_open(const struct cf_instance *instance)
+{
+    return cf_observe_u32(&instance->is_open) != 0;
+}
+
+/* ------------------------------------------------------------------ sessions */
+
+void eng_session_free(struct cf_instance *instance, struct cf_session *session)
+{
+    const struct cf_allocator *a = instance->allocator;
+
+    cf_free(a, session->done_mem, cf_ring_bytes(session->done_slots, sizeof(struct cf_op *)));
+    cf_free(a, session->hit_hist, sizeof *session->hit_hist);
+    cf_free(a, session->prefetch, ENG_PREFETCH_OPS * sizeof *session->prefetch);
+    session->done_mem = NULL;
+    session->hit_hist = NULL;
+    session->prefetch = NULL;
+}
+
+/* Memory of a session is taken at its first use and kept: a later session of the slot uses it again. */
+static enum cf_rc session_take(struct cf_instance *instance, struct cf_session *session)
+{
+    const struct cf_allocator *a = instance->allocator;
+
+    if (session->done_mem)
+        return CF_OK;
+    session->done_slots = CF_RING_SLOTS_MIN;
+    while (session->done_slots <= instance->options.outstanding) /* a ring holds one less than its slots */
+        session->done_slots *= 2;
+    session->done_mem = cf_alloc(a, cf_ring_bytes(session->done_slots, sizeof(struct cf_op *)), CF_CACHE_LINE, CF_ALLOC_ZERO);
+    session->hit_hist = cf_alloc(a, sizeof *session->hit_hist, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    session->prefetch = cf_alloc(a, ENG_PREFETCH_OPS * sizeof *session->prefetch, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    if (session->done_mem == NULL || session->hit_hist == NULL || session->prefetch == NULL) {
+        eng_session_free(instance, session);
+        return CF_MEMORY;
+    }
+    cf_spsc_init(&session->done, session->done_mem, session->done_slots, sizeof(struct cf_op *));
+    cf_hist_init(session->hit_hist);
+    return CF_OK;
+}
+
+enum cf_rc cf_session_open(struct cf_instance *instance, struct cf_session **session_out)
+{
+    enum cf_rc rc = eng_enter(instance);
+    uint32_t i;
+
+    if (rc != CF_OK)
+        return rc;
+    rc = CF_AGAIN;
+    pthread_mutex_lock(&instance->lock);
+    for (i = 0; i < instance->options.sessions; i++) {
+        struct cf_session *session = &instance->sessions[i];
+
+        if (session->in_use)
+            continue;
+        rc = session_take(instance, session);
+        if (rc == CF_OK) {
+            session->instance = instance;
+            session->slot = i;
+            session->in_use = true;
+            session->under_way = session->refs = 0;
+            memset(&session->error, 0, sizeof session->error);
+            *session_out = session;
+        }
+        break;
+    }
+    pthread_mutex_unlock(&instance->lock);
+    return rc;
+}
+
+static bool prefetches_are_done(void *arg)
+{
+    struct cf_session *session = arg;
+    uint32_t i;
+
+    for (i = 0; i < ENG_PREFETCH_OPS; i++) {
+        struct eng_op *inner = eng_op_of(&session->prefetch[i]);
+
+        if (inner->session != NULL && cf_observe_u32(&inner->done) == 0)
+            return false;
+    }
+    return true;
+}
+
+enum cf_rc cf_session_close(struct cf_session **session_io)
+{
+    struct cf_session *session = *session_io;
+    struct cf_instance *instance;
+
+    if (session == NULL)
+        return CF_OK;
+    instance = session->instance;
+    if (*instance->guard != ENG_MAGIC)
+        return CF_FORKED;
+    if (session->refs != 0 || session->under_way != 0)
+        return CF_BUSY;
+    if (!instance->is_manual) {
+        struct eng_wait wait = {prefetches_are_done, session, UINT64_MAX, &session->wake, &session->sleeping};
+
+        (void)eng_wait_for(instance, &wait);
+    }
+    pthread_mutex_lock(&instance->lock);
+    session->in_use = false;
+    pthread_mutex_unlock(&instance->lock);
+    *session_io = NULL;
+    return CF_OK;
+}
+
+const struct cf_error *cf_session_error(const struct cf_session *session)
+{
+    return &session->error;
+}

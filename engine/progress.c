@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who drives, and how one waits. Progress is held by one thread at a time; it passes by one compare-and-swap.
+ *
+ *   compact:    a client that waits drives; the poller drives when no client does, and sleeps in between
+ *   dedicated:  the poller has a core of its own and drives always; clients spin or sleep on their session
+ *
+ * Sleeping. The poller sets is_asleep, and whoever leaves progress while it is set arms the transport first, so that
+ * a peer's next message wakes the poller (transport/xp.h: arm, look again, sleep). Work that comes from this process
+ * (inbox, attention) is looked for again after progress was let go: the one who adds work and the one who leaves
+ * cannot both miss the other, since each writes first and reads second with a full fence between.
+ *
+ * Bounds: the poller sleeps at most ENG_SLEEP_NS_MAX, so that timers armed meanwhile are served.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "engine/instance.h"
+
+#define ENG_SLEEP_NS_MAX 4000000ull
+/* Busy waiting in the compact plan: a poller that finds a client driving looks again after this. */
+#define ENG_NAP_NS 1000000ull
+
+enum { WAIT_BUSY = 0, WAIT_ADAPTIVE = 1, WAIT_SLEEP = 2 };
+
+void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
+{
+    struct timespec timeout = {(time_t)(timeout_ns / CF_NS_PER_S), (long)(timeout_ns % CF_NS_PER_S)};
+
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout, NULL, 0); /* a wake, a change or the time: the caller looks again */
+}
+
+void eng_futex_wake(_Atomic uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+bool eng_progress_try(struct cf_instance *instance)
+{
+    uint32_t free = 0;
+
+    if (atomic_load_explicit(&instance->progress, memory_order_relaxed) != 0 ||
+        !atomic_compare_exchange_strong_explicit(&instance->progress, &free, 1, memory_order_acquire, memory_order_relaxed))
+        return false;
+    if (instance->is_armed) {
+        xp_disarm(instance->xp);
+        instance->is_armed = false;
+    }
+    return true;
+}
+
+static bool work_from_inside(struct cf_instance *instance)
+{
+    return cf_mpsc_count(&instance->inbox) != 0 || atomic_load_explicit(&instance->attention, memory_order_relaxed) != 0;
+}
+
+void eng_progress_leave(struct cf_instance *instance)
+{
+    bool is_busy = instance->options.waiting == WAIT_BUSY;
+
+    for (;;) {
+        if (instance->has_poller && !is_busy && atomic_load_explicit(&instance->is_asleep, memory_order_relaxed)) {
+            if (!xp_arm(instance->xp)) {
+                eng_turn_owner(instance, cf_now_ns());
+                continue;
+            }
+            instance->is_armed = true;
+        }
+        {
+            bool is_armed = instance->is_armed;
+
+            atomic_store_explicit(&instance->progress, 0, memory_order_release); /* partner: eng_progress_try */
+            cf_fence_full();
+            if (!work_from_inside(instance) &&
+                (is_armed || is_busy || !instance->has_poller ||
+                 !atomic_load_explicit(&instance->is_asleep, memory_order_relaxed)))
+                return;
+        }
+        if (!eng_progress_try(instance))
+            return; /* whoever has it now looks for the same things when it leaves */
+        eng_turn_owner(instance, cf_now_ns());
+    }
+}
+
+void eng_poller_wake(struct cf_instance *instance)
+{
+    uint64_t one = 1;
+
+    if (instance->has_poller && atomic_load_explicit(&instance->is_asleep, memory_order_seq_cst))
+        (void)!write(instance->wake_fd, &one, sizeof one); /* full counter: it is readable already */
+}
+
+/* Work was added from inside the process: drive a turn, or leave it to whoever drives. */
+void eng_kick(struct cf_instance *instance)
+{
+    cf_fence_full(); /* what was added comes before the look at progress */
+    if (instance->is_compact || !instance->has_poller) {
+        if (eng_progress_try(instance)) {
+            eng_turn_owner(instance, cf_now_ns());
+            eng_progress_leave(instance);
+        }
+        return;
+    }
+    eng_poller_wake(instance);
+}
+
+/* ------------------------------------------------------------------ a client that waits */
+
+static void drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t spin_ns)
+{
+    uint64_t now = cf_now_ns(), idle_since = now;
+
+    while (!wait->is_done(wait->arg)) {
+        now = cf_now_ns();
+        if (eng_turn_owner(instance, now))
+            idle_since = now;
+        else if (now - idle_since >= spin_ns || now >= wait->until_ns)
+            return;
+        else
+            cf_pause();
+    }
+}
+
+static void spin(struct eng_wait *wait, uint64_t spin_ns)
+{
+    uint64_t began = cf_now_ns();
+    uint32_t i;
+
+    for (i = 0; !wait->is_done(wait->arg); i++) {
+        cf_pause();
+        if ((i & 63) == 63 && cf_now_ns() - began >= spin_ns)
+            return;
+    }
+}
+
+#define ENG_CLIENT_SLEEP_NS_MAX 10000000ull
+
+static void client_sleep(struct cf_instance *instance, struct eng_wait *wait)
+{
+    uint32_t seen = atomic_load_explicit(wait->wake, memory_order_seq_cst);
+    uint64_t now = cf_now_ns(), ns = ENG_CLIENT_SLEEP_NS_MAX;
+
+    /* While it sleeps it does not want to drive: the poller does. Partner of the flag: eng_op_complete_owner. */
+    atomic_fetch_sub_explicit(&instance->clients_waiting, 1, memory_order_relaxed);
+    atomic_store_explicit(wait->sleeping, 1, memory_order_seq_cst);
+    if (!wait->is_done(wait->arg) && now < wait->until_ns) {
+        if (wait->until_ns - now < ns)
+            ns = wait->until_ns - now;
+        eng_futex_wait(wait->wake, seen, ns);
+    }
+    atomic_store_explicit(wait->sleeping, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&instance->clients_waiting, 1, memory_order_seq_cst);
+}
+
+bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait)
+{
+    uint64_t spin_ns = instance->options.waiting == WAIT_BUSY    ? UINT64_MAX
+                       : instance->options.waiting == WAIT_SLEEP ? 0
+                                                                 : instance->options.spin;
+
+    bool is_done = false;
+
+    atomic_fetch_add_explicit(&instance->clients_waiting, 1, memory_order_seq_cst);
+    while (!(is_done = wait->is_done(wait->arg))) {
+        if ((instance->is_compact || !instance->has_poller) && eng_progress_try(instance)) {
+            drive(instance, wait, spin_ns);
+            instance->counters.client_turns++;
+            eng_progress_leave(instance);
+        } else {
+            eng_poller_wake(instance);
+            spin(wait, instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : spin_ns);
+        }
+        if ((is_done = wait->is_done(wait->arg)) || cf_now_ns() >= wait->until_ns)
+            break;
+        if (instance->options.waiting != WAIT_BUSY && instance->has_poller)
+            client_sleep(instance, wait);
+    }
+    atomic_fetch_sub_explicit(&instance->clients_waiting, 1, memory_order_relaxed);
+    return is_done;
+}
+
+/* ------------------------------------------------------------------ the poller */
+
+/* What is left undone while nobody drives is looked at when the earliest timer is due. */
+static uint64_t sleep_ns(struct cf_instance *instance, uint64_t now_ns)
+{
+    uint64_t next = eng_next_ns_owner(instance);
+
+    if (next <= now_ns)
+        return 0;
+    return next - now_ns < ENG_SLEEP_NS_MAX ? next - now_ns : ENG_SLEEP_NS_MAX;
+}
+
+static void poller_sleep(struct cf_instance *instance, uint64_t ns)
+{
+    struct epoll_event events[4];
+    struct timespec timeout = {(time_t)(ns / CF_NS_PER_S), (long)(ns % CF_NS_PER_S)};
+    uint64_t drained;
+
+    if (epoll_pwait2(instance->poll_fd, events, 4, &timeout, NULL) < 0 && errno != EINTR)
+        cf_unreachable();
+    (void)!read(instance->wake_fd, &drained, sizeof drained);
+}
+
+/* Turns while there is work, then for the spin budget; returns when nothing came, or a client wants to drive. */
+static void poller_drive(struct cf_instance *instance)
+{
+    uint64_t now = cf_now_ns(), idle_since = now;
+    uint64_t spin_ns = instance->options.waiting == WAIT_BUSY    ? UINT64_MAX
+                       : instance->options.waiting == WAIT_SLEEP ? 0
+                                                                 : instance->options.spin;
+
+    while (!atomic_load_explicit(&instance->stop_threads, memory_order_relaxed)) {
+        now = cf_now_ns();
+        if (eng_turn_owner(instance, now))
+            idle_since = now;
+        else if (now - idle_since >= spin_ns)
+            return;
+        else
+            cf_pause();
+        if (instance->is_compact && atomic_load_explicit(&instance->clients_waiting, memory_order_relaxed))
+            return;
+    }
+}
+
+static void *poller_main(void *arg)
+{
+    struct cf_instance *instance = arg;
+    uint64_t ns;
+
+    cf_trace_bind_thread(&instance->trace);
+    if (!instance->is_compact && eng_plan_bind_thread(&instance->plan, instance->plan.poller_cpu) != CF_OK)
+        cf_log_warn(&instance->log, "engine", "the poller could not be bound to cpu %d", instance->plan.poller_cpu);
+    while (!atomic_load_explicit(&instance->stop_threads, memory_order_acquire)) {
+        if (eng_progress_try(instance)) {
+            poller_drive(instance);
+            instance->counters.sleeps++;
+            ns = sleep_ns(instance, cf_now_ns());
+            atomic_store_explicit(&instance->is_asleep, 1, memory_order_seq_cst);
+            eng_progress_leave(instance);
+        } else {
+            ns = instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_SLEEP_NS_MAX;
+            atomic_store_explicit(&instance->is_asleep, 1, memory_order_seq_cst);
+            if (eng_progress_try(instance)) /* it was let go in between: the one who left may not have seen the flag */
+                eng_progress_leave(instance);
+        }
+        poller_sleep(instance, ns);
+        atomic_store_explicit(&instance->is_asleep, 0, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+static bool watch(int poll_fd, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    return fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *error)
+{
+    int rc;
+
+    instance->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    instance->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (instance->poll_fd < 0 || instance->wake_fd < 0 || !watch(instance->poll_fd, instance->wake_fd) ||
+        !watch(instance->poll_fd, xp_fd(instance->xp)) || !watch(instance->poll_fd, instance->store->ops->fd(instance->store))) {
+        eng_error_set(error, CF_SYSTEM, errno, CF_NODE_NONE, "no descriptors for the poller");
+        return CF_SYSTEM;
+    }
+    instance->has_poller = true;
+    rc = pthread_create(&instance->poller, NULL, poller_main, instance);
+    if (rc != 0) {
+        instance->has_poller = false;
+        eng_error_set(error, CF_SYSTEM, rc, CF_NODE_NONE, "the poller thread could not be started");
+        return CF_SYSTEM;
+    }
+    pthread_setname_np(instance->poller, "cf-poller");
+    return CF_OK;
+}
+
+void eng_threads_stop(struct cf_instance *instance)
+{
+    uint64_t one = 1;
+
+    if (instance->has_poller) {
+        atomic_store_explicit(&instance->stop_threads, 1, memory_order_release);
+        (void)!write(instance->wake_fd, &one, sizeof one);
+        pthread_join(instance->poller, NULL);
+        instance->has_poller = false;
+    }
+    if (instance->poll_fd >= 0)
+        close(instance->poll_fd);
+    if (instance->wake_fd >= 0)
+        close(instance->wake_fd);
+    instance->poll_fd = instance->wake_fd = -1;
+}
