@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "grd/mutant.h"
 
 /* Turns of an instance in a row at one moment: more is work that never ends (I-16). */
 #define TURNS_MAX 10000u
@@ -186,6 +187,7 @@ static bool open_parts(struct sim_cluster *cluster)
                                       .block_bytes = SIM_BLOCK_BYTES,
                                       .blocks = plan->blocks};
 
+    cluster->plan.net.serves_stale = grd_mutant(GRD_MUT_STALE_EPOCH);
     cluster->crashed = CF_NODE_NONE;
     cluster->episode_next_ns = SIM_NEVER;
     cf_rng_seed(&cluster->rng, plan->options.seed ^ 0xc1057e5);

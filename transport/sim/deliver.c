@@ -148,7 +148,7 @@ static bool is_admitted(struct xp_sim *sim, struct sim_packet *packet)
         observe(net, packet, SIM_DROPPED);
         return false;
     }
-    if (packet->header.epoch != sim->epoch && net->options.order == SIM_ORDERED) {
+    if (packet->header.epoch != sim->epoch && !net->options.serves_stale) {
         sim->base.counters.stale_epoch++;
         observe(net, packet, SIM_DROPPED);
         return false;

@@ -10,7 +10,7 @@
  *   SIM_ORDERED  what T-1 promises: a lost message is sent again underneath and only comes later, nothing is
  *                doubled; lanes overtake each other; only a flap (XP_EV_RESET) loses messages.
  *   SIM_RAW      losses and doubles reach the layer above, doubles late as well; the originals of a lane keep
- *                their order. Messages of another epoch are handed up too.
+ *                their order.
  *   SIM_CHAOS    as raw, and originals of one lane overtake each other.
  *
  * Blocks: PULL copies out of the sender's frame at delivery and says XP_EV_TORN when its word has moved since
@@ -47,6 +47,7 @@ struct sim_net_options {
     uint64_t bytes_per_us;  /* of a link; 0 = no limit */
     uint64_t retransmit_ns; /* SIM_ORDERED: what a loss costs */
     uint64_t detect_ns;     /* from a crash to XP_EV_DOWN at the others, at most twice this */
+    bool serves_stale;      /* a planted mistake: messages of another epoch are delivered */
     struct sim_net_faults faults;
 };
 
@@ -99,7 +100,7 @@ void sim_net_stall(struct sim_net *net, uint16_t node, uint64_t until_ns);
 uint64_t sim_net_stalled_until(const struct sim_net *net, uint16_t node);
 /* The instance is gone at once: half of what it has under way is lost, the others hear XP_EV_DOWN later. */
 void sim_net_crash(struct sim_net *net, uint16_t node);
-/* A message as if `from` had sent it in another epoch. SIM_ORDERED counts and drops it at the receiver (T-3). */
+/* A message as if `from` had sent it in another epoch: the receiver counts and drops it (T-3). */
 void sim_net_inject(struct sim_net *net, uint16_t from, uint16_t to, uint16_t type, const void *body,
                     uint32_t bytes, uint64_t epoch, uint64_t scn);
 
