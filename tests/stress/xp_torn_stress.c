@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "transport/xp.h"
 
-#define BLOCKS 100000u
+#define BLOCKS (CF_TSAN ? 10000u : 100000u)
 #define BLOCK_CLASS 2u
 #define BLOCK_WORDS (8192u / sizeof(uint64_t))
 #define FRAMES 8u

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two instances, each with a thread that sends, sleeps and is woken at random moments. A wake-up that is lost, for a
- * message or for a credit, leaves a thread in poll until its time-out, which fails the run.
+ * message or for a credit, leaves a thread in poll until its time-out, which fails the run. First both send in bursts
+ * until credits run out; then they take turns, so that no later message can hide a wake-up that was lost.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -15,9 +16,11 @@
 #include "base/rng.h"
 #include "transport/xp.h"
 
-#define MESSAGES 60000u
+#define BURSTS 60000u
+#define TURNS 40000u
+#define MESSAGES (BURSTS + TURNS)
 #define BURST_MAX 24u
-#define IDLE_POLLS_MAX 40u
+#define IDLE_POLLS_MAX 6u
 #define SLEEP_MS_MAX 10000
 #define LANE_SLOTS 16u
 
@@ -46,11 +49,17 @@ static uint32_t take(struct actor *a)
     return count;
 }
 
+/* In turns node 0 is one ahead. */
+static bool may_give(const struct actor *a)
+{
+    return a->sent < BURSTS || (a->sent < MESSAGES && a->sent < a->got + (a->node == 0));
+}
+
 static uint32_t give(struct actor *a, uint64_t burst)
 {
     uint32_t count = 0;
 
-    while (count < burst && a->sent < MESSAGES && xp_begin(a->xp, a->other->node, XP_DATA, 16) != NULL) {
+    while (count < burst && may_give(a) && xp_begin(a->xp, a->other->node, XP_DATA, 16) != NULL) {
         xp_post(a->xp, a->other->node, XP_DATA, 1, ++a->sent);
         count++;
     }
