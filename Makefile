@@ -35,8 +35,12 @@ CONFIG_LINK := -fsanitize=address,undefined
 else ifeq ($(CONFIG),tsan)
 CONFIG_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=thread -DCF_DEBUG
 CONFIG_LINK := -fsanitize=thread
+else ifeq ($(CONFIG),fuzz)
+# libFuzzer, so CC=clang; `make fuzz` says so. Only the fuzz targets link in this configuration.
+CONFIG_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -DCF_DEBUG
+CONFIG_LINK := -fsanitize=fuzzer,address,undefined
 else
-$(error CONFIG=$(CONFIG) is none of release, debug, asan, tsan)
+$(error CONFIG=$(CONFIG) is none of release, debug, asan, tsan, fuzz)
 endif
 
 WARN := -Wall -Wextra -Wshadow -Wundef -Wwrite-strings
@@ -75,8 +79,10 @@ sim_src := $(sort $(wildcard tests/sim/*_sim.c))
 litmus_src := $(sort $(wildcard tests/litmus/*_litmus.c))
 stress_src := $(sort $(wildcard tests/stress/*_stress.c))
 shell_src := $(sort $(wildcard tests/shell/*.sh))
-test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src)
-test_help_src := $(filter-out $(test_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
+fuzz_src := $(sort $(wildcard tests/fuzz/*_fuzz.c))
+fuzz_help_src := $(filter-out $(fuzz_src),$(sort $(wildcard tests/fuzz/*.c)))
+test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src) $(fuzz_src)
+test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
 
 bench_help_src := $(sort $(wildcard bench/harness*.c))
 bench_src := $(filter-out $(bench_help_src),$(sort $(wildcard bench/*.c)))
@@ -103,11 +109,11 @@ bench_bin := $(patsubst %.c,$(OUT)/%,$(bench_src))
 
 TEST_release ?= unit regress sim litmus shell
 TEST_debug ?=
-TEST_asan ?= unit regress
+TEST_asan ?= unit regress fuzz
 TEST_tsan ?= litmus stress unit/base/ring unit/base/log unit/base/atomic
 TEST_FULL_release ?= unit regress sim litmus stress shell
 TEST_FULL_debug ?= unit regress sim
-TEST_FULL_asan ?= unit regress sim shell
+TEST_FULL_asan ?= unit regress sim shell fuzz
 TEST_FULL_tsan ?= unit regress litmus stress
 TEST_TIMEOUT_S ?= 120
 # T="unit/base sim" runs only the tests whose names begin so; T=--list shows the names.
@@ -230,7 +236,16 @@ define link_test
 endef
 $(foreach l,$(sort $(patsubst tests/unit/%/,%,$(dir $(unit_src)))),$(eval $(call unit_layer_rule,$(l))))
 
-$(patsubst %.c,$(OUT)/%,$(filter-out $(unit_src),$(test_src))): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(tests_a) $(tools_a) $(lib_a)
+# Fuzz targets: their own main without libFuzzer, libFuzzer's with it.
+fuzz_bin := $(patsubst %.c,$(OUT)/%,$(fuzz_src))
+$(fuzz_bin): $(OUT)/tests/%: $(OUT)/obj/tests/%.o \
+    $(call obj,$(if $(filter fuzz,$(CONFIG)),$(filter-out %/driver.c,$(fuzz_help_src)),$(fuzz_help_src))) \
+    $(OUT)/libunit-grd.a $(foreach l,$(below_engine),$(OUT)/lib$(l).a)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINK_FLAGS) $^ $(LIBS) -o $@
+
+$(patsubst %.c,$(OUT)/%,$(filter-out $(unit_src) $(fuzz_src),$(test_src))): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(tests_a) $(tools_a) $(lib_a)
 	$(link_test)
 
 $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a)
@@ -239,11 +254,11 @@ $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a
 	$(Q)$(CXX) $(LINK_FLAGS) $^ $(if $(bench_cc),-lbenchmark) $(LIBS) $(TOOL_LIBS) -o $@
 
 -include $(patsubst %.o,%.d,$(call obj,$(lib_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) \
-    $(bench_src) $(bench_help_src) $(bench_cc)) $(call mut,$(lib_src) $(main_src) $(tools_src) $(tools_mutant_src)))
+    $(fuzz_help_src) $(bench_src) $(bench_help_src) $(bench_cc)) $(call mut,$(lib_src) $(main_src) $(tools_src) $(tools_mutant_src)))
 
 # --- run and check -----------------------------------------------------------------------------------------
 
-.PHONY: all lib tests run test test-full bench bench-build lint check-layers check-headers check-format check-static check-shell \
+.PHONY: all lib tests run test test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
     format setup install uninstall clean help compile_commands.json
 
 setup: ## install missing packages (apt-get; says what it would need without root)
@@ -273,7 +288,17 @@ $(foreach t,$(regress_src),$(eval $(call test_rule,$(patsubst tests/%_test.c,%,$
 $(foreach t,$(sim_src),$(eval $(call test_rule,$(patsubst tests/%_sim.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
 $(foreach t,$(litmus_src),$(eval $(call test_rule,$(patsubst tests/%_litmus.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
 $(foreach t,$(stress_src),$(eval $(call test_rule,$(patsubst tests/%_stress.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
+$(foreach t,$(fuzz_src),$(eval $(call test_rule,$(patsubst tests/%_fuzz.c,%,$t),$(patsubst %.c,$(OUT)/%,$t))))
 $(foreach t,$(shell_src),$(eval $(call test_rule,$(patsubst tests/%.sh,%,$t),$t,$(lib_so) $(lib_a) $(lib_pc) $(command) $(command_sim))))
+
+# New inputs stay in the build directory; what is worth keeping is copied to tests/fuzz/corpus by hand.
+FUZZ_S ?= 60
+fuzz: setup ## fuzz with clang and libFuzzer for FUZZ_S seconds a target
+	@$(MAKE) --no-print-directory -j$(JOBS) CC=clang CONFIG=fuzz fuzz-run
+fuzz-run: $(fuzz_bin)
+	@set -e; for f in $(fuzz_bin); do name=$$(basename $$f _fuzz); mkdir -p $(OUT)/corpus/$$name; echo "== $$name"; \
+	    "$$f" -max_total_time=$(FUZZ_S) -max_len=4096 -print_final_stats=1 -artifact_prefix=$(OUT)/$$name- \
+	    $(OUT)/corpus/$$name tests/fuzz/corpus/$$name; done
 
 bench-build: $(bench_bin) $(command) ## build the benchmarks
 
