@@ -17,11 +17,12 @@
 #include "transport/xp.h"
 
 #define BURSTS 60000u
-#define TURNS 40000u
+#define TURNS (CF_TSAN ? 40000u : 250000u)
 #define MESSAGES (BURSTS + TURNS)
 #define BURST_MAX 24u
-#define IDLE_POLLS_MAX 6u
-#define SLEEP_MS_MAX 10000
+/* Patience before a sleep is 0 to 2^n - 1 polls, n random: dozing off must meet answers at every distance. */
+#define IDLE_BITS_MAX 9u
+#define SLEEP_MS_MAX 5000
 #define LANE_SLOTS 16u
 
 struct actor {
@@ -98,7 +99,7 @@ static void *act(void *arg)
         }
         if (cf_observe_bool(&a->is_done) && cf_observe_bool(&a->other->is_done))
             return NULL;
-        idle = did != 0 ? cf_rng_below(&rng, IDLE_POLLS_MAX) : idle - (idle != 0);
+        idle = did != 0 ? cf_rng_below(&rng, UINT64_C(1) << cf_rng_below(&rng, IDLE_BITS_MAX)) : idle - (idle != 0);
         if (did == 0 && idle == 0)
             doze(a);
     }
