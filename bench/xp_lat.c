@@ -40,10 +40,8 @@ struct subject {
 };
 
 static const struct subject subjects[] = {
-    {"message 8 B", 8, CF_BLOCK_SIZES, 8},
-    {"message 64 B", 64, CF_BLOCK_SIZES, 64},
-    {"block 4 KiB", 64, 1, 4096},
-    {"block 8 KiB", 64, 2, 8192},
+    {"message 8 B", 8, CF_BLOCK_SIZES, 8}, {"message 64 B", 64, CF_BLOCK_SIZES, 64},
+    {"block 4 KiB", 64, 1, 4096},          {"block 8 KiB", 64, 2, 8192},
     {"block 32 KiB", 64, 4, 32768},
 };
 
@@ -327,7 +325,8 @@ static void measure(const struct settings *settings, const struct subject *subje
     }
 }
 
-static json_t *figures_json(const struct subject *subject, const struct settings *settings, const struct figures *f)
+static json_t *figures_json(const struct subject *subject, const struct settings *settings,
+                            const struct figures *f)
 {
     json_t *object = json_object();
     int rc = cf_json_add_str(object, "subject", subject->name);
@@ -345,7 +344,8 @@ static json_t *figures_json(const struct subject *subject, const struct settings
     return object;
 }
 
-static json_t *run_subject(const struct subject *subject, const struct settings *settings, struct shared *shared)
+static json_t *run_subject(const struct subject *subject, const struct settings *settings,
+                           struct shared *shared)
 {
     static struct figures f;
     uint32_t ucx_count = 0;
@@ -367,8 +367,8 @@ static json_t *run_subject(const struct subject *subject, const struct settings 
     f.ours_ns = median(f.ours, settings->repeats);
     f.ours_min_ns = f.ours[0];
     f.line_ns = median(f.line, settings->repeats);
-    printf("%-14s one way %8.1f ns (min %.1f), line round trip %.0f ns", subject->name, f.ours_ns, f.ours_min_ns,
-           f.line_ns);
+    printf("%-14s one way %8.1f ns (min %.1f), line round trip %.0f ns", subject->name, f.ours_ns,
+           f.ours_min_ns, f.line_ns);
     if (settings->with_ucx) {
         f.ucx_ns = median(f.ucx, ucx_count);
         f.ratio_median = median(f.ratio, ucx_count);
@@ -381,12 +381,11 @@ static json_t *run_subject(const struct subject *subject, const struct settings 
 
 static void settings_parse(struct settings *settings, int argc, char **argv)
 {
-    static const struct option names[] = {{"json", required_argument, NULL, 'j'}, {"ucx", no_argument, NULL, 'u'},
-                                          {"rounds", required_argument, NULL, 'n'},
-                                          {"repeats", required_argument, NULL, 'r'},
-                                          {"cpus", required_argument, NULL, 'c'},
-                                          {"address", required_argument, NULL, 'a'},
-                                          {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"json", required_argument, NULL, 'j'},   {"ucx", no_argument, NULL, 'u'},
+        {"rounds", required_argument, NULL, 'n'}, {"repeats", required_argument, NULL, 'r'},
+        {"cpus", required_argument, NULL, 'c'},   {"address", required_argument, NULL, 'a'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     int name;
 
     *settings = (struct settings){.cpus = {0, 1}, .rounds = 100000, .repeats = 9, .address = "shm:"};
@@ -405,7 +404,8 @@ static void settings_parse(struct settings *settings, int argc, char **argv)
         else if (name == 'c')
             matched = sscanf(optarg, "%d,%d", &settings->cpus[0], &settings->cpus[1]);
         if (name == 'h' || name == '?' || matched != 2) {
-            printf("usage: xp_lat [--json FILE] [--ucx] [--rounds N] [--repeats N] [--cpus A,B] [--address shm:]\n");
+            printf("usage: xp_lat [--json FILE] [--ucx] [--rounds N] [--repeats N] [--cpus A,B] [--address "
+                   "shm:]\n");
             exit(name == 'h' ? 0 : 2);
         }
     }
@@ -418,7 +418,8 @@ static void settings_parse(struct settings *settings, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct settings settings;
-    struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                                 -1, 0);
     json_t *results = json_array();
 
     settings_parse(&settings, argc, argv);

@@ -44,10 +44,12 @@ static inline void xp_lane_stamp(const struct xp_lane_facts *facts, struct xp_he
 /* All but the sequence, which the provider checks while it finds the message. One branch when all is well. */
 static inline bool xp_lane_is_sound(const struct xp_lane_facts *facts, const struct xp_header *header)
 {
-    uint64_t differs = (uint64_t)(header->version ^ XP_WIRE_VERSION) | (uint64_t)(header->node ^ facts->node) |
+    uint64_t differs = (uint64_t)(header->version ^ XP_WIRE_VERSION) |
+                       (uint64_t)(header->node ^ facts->node) |
                        (uint64_t)(header->lane_class ^ facts->lane_class) |
                        (uint64_t)(header->incarnation ^ facts->incarnation) | (header->epoch ^ facts->epoch) |
-                       (uint64_t)(header->generation ^ facts->generation) | (uint64_t)(header->tag ^ facts->tag);
+                       (uint64_t)(header->generation ^ facts->generation) |
+                       (uint64_t)(header->tag ^ facts->tag);
 
     return (differs == 0) & (header->type != 0) & (header->bytes <= XP_BODY_BYTES_MAX);
 }

@@ -29,7 +29,8 @@ static enum cf_rc options_check(const struct xp_options *options, struct cf_erro
         return fail(error, CF_OPTION, "lane_slots is not a power of two from 2 to 4096:", number);
     }
     if (options->cluster == NULL || options->cluster[0] == 0 || options->secret == NULL)
-        return fail(error, CF_OPTION, "cluster and secret are needed:", options->cluster ? options->cluster : "");
+        return fail(error, CF_OPTION,
+                    "cluster and secret are needed:", options->cluster ? options->cluster : "");
     return CF_OK;
 }
 
@@ -63,7 +64,8 @@ void xp_close(struct xp **xp)
     *xp = NULL;
 }
 
-enum cf_rc xp_memory(struct xp *xp, uint64_t bytes, unsigned alloc_flags, void **memory_out, struct cf_error *error)
+enum cf_rc xp_memory(struct xp *xp, uint64_t bytes, unsigned alloc_flags, void **memory_out,
+                     struct cf_error *error)
 {
     return xp->ops->memory(xp, bytes, alloc_flags, memory_out, error);
 }
@@ -113,7 +115,8 @@ void xp_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, ui
     xp->ops->post(xp, node, lane, type, scn);
 }
 
-void xp_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn, uint32_t frame)
+void xp_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                   uint32_t frame)
 {
     xp->ops->post_block(xp, node, lane, type, scn, frame);
 }
@@ -158,7 +161,8 @@ enum cf_rc xp_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint
     return (xp->caps & XP_CAP_READ) != 0 ? xp->ops->read(xp, node, offset, to, bytes, token) : CF_UNSUPPORTED;
 }
 
-enum cf_rc xp_cas(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t token)
+enum cf_rc xp_cas(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired,
+                  uint64_t token)
 {
     return (xp->caps & XP_CAP_ATOMIC) != 0 ? xp->ops->cas(xp, node, offset, expected, desired, token)
                                            : CF_UNSUPPORTED;

@@ -130,7 +130,8 @@ static bool actor_open(struct actor *a, const char *address)
                                        .words = memory,
                                        .words_stable_mask = UINT64_MAX,
                                        .count = FRAMES};
-    a->space.classes[BLOCK_CLASS] = (struct xp_frame_class){.first = 0, .count = FRAMES, .bytes = 8192, .offset = 4096};
+    a->space.classes[BLOCK_CLASS] = (struct xp_frame_class){
+        .first = 0, .count = FRAMES, .bytes = 8192, .offset = 4096};
     a->end_ns = cf_now_ns() + TIME_NS_MAX;
     return xp_start(a->xp, &a->space, &error) == CF_OK;
 }
@@ -152,13 +153,15 @@ int main(void)
         (void)poll_one(&actors[0], &event);
         (void)poll_one(&actors[1], &event);
     }
-    if (pthread_create(&threads[0], NULL, hold, &actors[0]) != 0 || pthread_create(&threads[1], NULL, pull, &actors[1]) != 0)
+    if (pthread_create(&threads[0], NULL, hold, &actors[0]) != 0 ||
+        pthread_create(&threads[1], NULL, pull, &actors[1]) != 0)
         return 1;
     for (unsigned i = 0; i < 2; i++)
         if (pthread_join(threads[i], NULL) != 0)
             return 1;
     printf("posted %llu whole %llu torn %llu mixed %llu\n", (unsigned long long)actors[0].posted,
-           (unsigned long long)actors[1].whole, (unsigned long long)actors[1].torn, (unsigned long long)actors[1].mixed);
+           (unsigned long long)actors[1].whole, (unsigned long long)actors[1].torn,
+           (unsigned long long)actors[1].mixed);
     xp_close(&actors[0].xp);
     xp_close(&actors[1].xp);
     return (rmdir(directory) != 0) + (actors[1].mixed != 0) + (actors[1].whole == 0) + (actors[1].torn == 0);

@@ -99,7 +99,8 @@ static void *act(void *arg)
         }
         if (cf_observe_bool(&a->is_done) && cf_observe_bool(&a->other->is_done))
             return NULL;
-        idle = did != 0 ? cf_rng_below(&rng, UINT64_C(1) << cf_rng_below(&rng, IDLE_BITS_MAX)) : idle - (idle != 0);
+        idle = did != 0 ? cf_rng_below(&rng, UINT64_C(1) << cf_rng_below(&rng, IDLE_BITS_MAX))
+                        : idle - (idle != 0);
         if (did == 0 && idle == 0)
             doze(a);
     }
@@ -151,8 +152,8 @@ int main(void)
     for (unsigned i = 0; i < 2; i++) {
         struct actor *a = &actors[i];
 
-        printf("node %u sent %llu got %llu sleeps %llu wakeups sent %llu %s\n", i, (unsigned long long)a->sent,
-               (unsigned long long)a->got, (unsigned long long)a->sleeps,
+        printf("node %u sent %llu got %llu sleeps %llu wakeups sent %llu %s\n", i,
+               (unsigned long long)a->sent, (unsigned long long)a->got, (unsigned long long)a->sleeps,
                (unsigned long long)xp_counters(a->xp)->wakeups_sent, a->failure != NULL ? a->failure : "ok");
         failed += a->failure != NULL || a->got != MESSAGES || a->sleeps == 0;
         xp_close(&a->xp);

@@ -44,7 +44,7 @@ bool xp_shm_credit_refresh(struct xp_shm *shm, struct xp_shm_peer *peer, struct 
     /* Partner: the publish in tell. What the peer has taken it no longer reads. */
     if (!xp_credit_return(&tx->credit, cf_observe_u64(tx->told))) {
         shm->base.counters.bad_sequence++;
-        xp_shm_conn_violate(shm, peer, "it says it took messages that were never sent");
+        xp_shm_life_violate(shm, peer, "it says it took messages that were never sent");
         return false;
     }
     return xp_credit_available(&tx->credit) != 0;
@@ -117,7 +117,8 @@ static inline uint32_t class_of(const struct xp_frame_space *space, uint32_t fra
     return i;
 }
 
-void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn, uint32_t frame)
+void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                       uint32_t frame)
 {
     struct xp_shm *shm = xp_shm_of(xp);
     struct xp_shm_peer *peer = &shm->peers[node];
@@ -185,8 +186,8 @@ void xp_shm_tell_all(struct xp_shm *shm)
  * the holder changes the word before it changes the bytes (its compare-and-swap, then a release fence, then the
  * bytes), we read the bytes, fence, then the word. If any byte was newer, the word read is the newer one.
  */
-static bool block_pull(const struct xp_shm_peer *peer, const struct xp_shm_block_ref *ref, const uint8_t *source,
-                       uint8_t *target, uint32_t bytes)
+static bool block_pull(const struct xp_shm_peer *peer, const struct xp_shm_block_ref *ref,
+                       const uint8_t *source, uint8_t *target, uint32_t bytes)
 {
     memcpy(target, source, bytes);
     atomic_thread_fence(memory_order_acquire);
@@ -216,8 +217,10 @@ static bool block_take(struct xp_shm *shm, const struct xp_shm_peer *peer, const
     }
     frame = posted->frames[posted->count - 1];
     ours = &shm->space.classes[i];
-    if (!block_pull(peer, ref, peer->frames + theirs[i].offset + (uint64_t)(ref->frame - theirs[i].first) * ours->bytes,
-                    shm->space.base + ours->offset + (uint64_t)(frame - ours->first) * ours->bytes, ours->bytes)) {
+    if (!block_pull(peer, ref,
+                    peer->frames + theirs[i].offset + (uint64_t)(ref->frame - theirs[i].first) * ours->bytes,
+                    shm->space.base + ours->offset + (uint64_t)(frame - ours->first) * ours->bytes,
+                    ours->bytes)) {
         counters->torn++;
         return true;
     }
@@ -246,7 +249,8 @@ static inline enum xp_lane_verdict message_copy(struct xp_shm *shm, struct xp_sh
 
 /* One message into one event. */
 static enum xp_lane_verdict message_take(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_rx *rx,
-                                         const struct xp_shm_slot *slot, uint64_t word, struct xp_shm_batch *batch)
+                                         const struct xp_shm_slot *slot, uint64_t word,
+                                         struct xp_shm_batch *batch)
 {
     struct xp_shm_slot *copy = &shm->inbox[batch->count];
     struct xp_event *event = &batch->events[batch->count];
@@ -292,12 +296,12 @@ static CF_HOT bool lane_take(struct xp_shm *shm, struct xp_shm_peer *peer, struc
             /* T-1: until the next message is there, a slot shows the one a lap ago. */
             if (CF_UNLIKELY(sequence != (next > rx->window ? next - rx->window : 0))) {
                 shm->base.counters.bad_sequence++;
-                xp_shm_conn_violate(shm, peer, "a message is out of sequence");
+                xp_shm_life_violate(shm, peer, "a message is out of sequence");
             }
             break;
         }
         if (CF_UNLIKELY(message_take(shm, peer, rx, slot, word, batch) == XP_LANE_FAULT)) {
-            xp_shm_conn_violate(shm, peer, "a message header or block reference is wrong");
+            xp_shm_life_violate(shm, peer, "a message header or block reference is wrong");
             break;
         }
         rx->taker.taken = next;
@@ -333,7 +337,7 @@ static void peer_idle(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_sh
         }
     }
     if (CF_UNLIKELY(peer->state == XP_SHM_DRAINING) && batch->count < batch->max)
-        xp_shm_conn_drained(shm, peer, batch);
+        xp_shm_life_drained(shm, peer, batch);
 }
 
 static inline void peer_take(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_batch *batch)
@@ -371,7 +375,8 @@ uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, ui
     return batch.count;
 }
 
-enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes, uint64_t token)
+enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
+                       uint64_t token)
 {
     struct xp_shm *shm = xp_shm_of(xp);
     struct xp_shm_peer *peer;

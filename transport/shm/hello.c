@@ -8,7 +8,8 @@
 
 #include "transport/shm/layout.h"
 
-void xp_shm_key_derive(const char *cluster, const char *secret, uint8_t key[XP_SHM_KEY_BYTES], uint32_t *tag_out)
+void xp_shm_key_derive(const char *cluster, const char *secret, uint8_t key[XP_SHM_KEY_BYTES],
+                       uint32_t *tag_out)
 {
     static const char label[] = "tag";
     crypto_generichash_state state;
@@ -19,7 +20,8 @@ void xp_shm_key_derive(const char *cluster, const char *secret, uint8_t key[XP_S
     crypto_generichash_update(&state, (const uint8_t *)cluster, strlen(cluster) + 1);
     crypto_generichash_update(&state, (const uint8_t *)secret, strlen(secret));
     crypto_generichash_final(&state, key, XP_SHM_KEY_BYTES);
-    crypto_generichash(short_hash, sizeof(short_hash), (const uint8_t *)label, sizeof(label), key, XP_SHM_KEY_BYTES);
+    crypto_generichash(short_hash, sizeof(short_hash), (const uint8_t *)label, sizeof(label), key,
+                       XP_SHM_KEY_BYTES);
     memcpy(tag_out, short_hash, sizeof(*tag_out));
     sodium_memzero(&state, sizeof(state));
 }
@@ -38,13 +40,15 @@ static void sign(const struct xp_shm_facts *facts, const uint8_t *key, const uin
 }
 
 void xp_shm_hello_sign(struct xp_shm_wire_hello *hello, const uint8_t key[XP_SHM_KEY_BYTES],
-                       const uint8_t peer_nonce[XP_SHM_NONCE_BYTES], const uint8_t own_nonce[XP_SHM_NONCE_BYTES])
+                       const uint8_t peer_nonce[XP_SHM_NONCE_BYTES],
+                       const uint8_t own_nonce[XP_SHM_NONCE_BYTES])
 {
     sign(&hello->facts, key, peer_nonce, own_nonce, hello->mac);
 }
 
 bool xp_shm_hello_is_signed(const struct xp_shm_wire_hello *hello, const uint8_t key[XP_SHM_KEY_BYTES],
-                            const uint8_t own_nonce[XP_SHM_NONCE_BYTES], const uint8_t peer_nonce[XP_SHM_NONCE_BYTES])
+                            const uint8_t own_nonce[XP_SHM_NONCE_BYTES],
+                            const uint8_t peer_nonce[XP_SHM_NONCE_BYTES])
 {
     uint8_t mac[XP_SHM_MAC_BYTES];
 
@@ -78,14 +82,15 @@ static const char *frames_check(const struct xp_shm_facts *own, const struct xp_
             return "a frame class of another block size";
         if (frames->first > peer->frame_count || frames->count > peer->frame_count - frames->first)
             return "frame numbers beyond its frames";
-        if (!is_inside(frames->offset, (uint64_t)frames->count * frames->bytes, peer->frames_bytes - peer->base_offset))
+        if (!is_inside(frames->offset, (uint64_t)frames->count * frames->bytes,
+                       peer->frames_bytes - peer->base_offset))
             return "frames outside its memory";
     }
     return NULL;
 }
 
-void xp_shm_facts_check(const struct xp_shm_facts *own, const struct xp_shm_facts *peer, uint16_t claimed_node,
-                        struct xp_shm_verdict *verdict_out)
+void xp_shm_facts_check(const struct xp_shm_facts *own, const struct xp_shm_facts *peer,
+                        uint16_t claimed_node, struct xp_shm_verdict *verdict_out)
 {
     struct xp_shm_verdict *v = verdict_out;
     const char *frames_why;
@@ -108,7 +113,8 @@ void xp_shm_facts_check(const struct xp_shm_facts *own, const struct xp_shm_fact
                  own->lane_slots);
     } else if (peer->epoch != own->epoch) {
         v->rc = CF_STALE;
-        snprintf(v->why, sizeof(v->why), "the epoch differs: %" PRIu64 " and %" PRIu64, peer->epoch, own->epoch);
+        snprintf(v->why, sizeof(v->why), "the epoch differs: %" PRIu64 " and %" PRIu64, peer->epoch,
+                 own->epoch);
     } else if ((frames_why = frames_check(own, peer)) != NULL) {
         v->rc = CF_OPTION;
         snprintf(v->why, sizeof(v->why), "frame geometry: %s", frames_why);

@@ -54,10 +54,10 @@ struct xp_shm_facts {
     uint32_t tag;
     uint32_t lane_slots;
     uint32_t slot_bytes;
-    uint32_t generation;    /* the last one this side knows of for this pair */
+    uint32_t generation; /* the last one this side knows of for this pair */
     uint64_t control_bytes;
-    uint64_t frames_bytes;  /* of the frame region, 0 = none */
-    uint64_t base_offset;   /* of the frame space in the region; class offsets count from there */
+    uint64_t frames_bytes; /* of the frame region, 0 = none */
+    uint64_t base_offset;  /* of the frame space in the region; class offsets count from there */
     uint64_t words_offset;
     uint64_t words_stable_mask;
     uint32_t frame_count;
@@ -95,15 +95,18 @@ struct xp_shm_verdict {
 };
 
 /* Key of the cluster and the tag every message header carries. */
-void xp_shm_key_derive(const char *cluster, const char *secret, uint8_t key[XP_SHM_KEY_BYTES], uint32_t *tag_out);
+void xp_shm_key_derive(const char *cluster, const char *secret, uint8_t key[XP_SHM_KEY_BYTES],
+                       uint32_t *tag_out);
 /* Signs the facts for a peer: over its nonce, ours and every byte of the facts. */
 void xp_shm_hello_sign(struct xp_shm_wire_hello *hello, const uint8_t key[XP_SHM_KEY_BYTES],
-                       const uint8_t peer_nonce[XP_SHM_NONCE_BYTES], const uint8_t own_nonce[XP_SHM_NONCE_BYTES]);
-CF_CHECK bool xp_shm_hello_is_signed(const struct xp_shm_wire_hello *hello, const uint8_t key[XP_SHM_KEY_BYTES],
+                       const uint8_t peer_nonce[XP_SHM_NONCE_BYTES],
+                       const uint8_t own_nonce[XP_SHM_NONCE_BYTES]);
+CF_CHECK bool xp_shm_hello_is_signed(const struct xp_shm_wire_hello *hello,
+                                     const uint8_t key[XP_SHM_KEY_BYTES],
                                      const uint8_t own_nonce[XP_SHM_NONCE_BYTES],
                                      const uint8_t peer_nonce[XP_SHM_NONCE_BYTES]);
 /* Compares a peer's facts with ours; the first thing wrong is named. */
-void xp_shm_facts_check(const struct xp_shm_facts *own, const struct xp_shm_facts *peer, uint16_t claimed_node,
-                        struct xp_shm_verdict *verdict_out);
+void xp_shm_facts_check(const struct xp_shm_facts *own, const struct xp_shm_facts *peer,
+                        uint16_t claimed_node, struct xp_shm_verdict *verdict_out);
 
 #endif

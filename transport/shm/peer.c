@@ -54,12 +54,12 @@ static void lanes_open(struct xp_shm *shm, struct xp_shm_peer *peer)
         xp_credit_open(&tx->credit, shm->lane_slots);
         facts.node = peer->node;
         facts.incarnation = peer->facts.incarnation;
-        *rx = (struct xp_shm_rx){
-            .slots = theirs + xp_shm_ring_offset(shm->nodes, shm->lane_slots, shm->node, lane),
-            .mask = shm->lane_slots - 1,
-            .window = shm->lane_slots,
-            .told = &own_told(shm, peer->node)->taken[lane],
-            .facts = facts};
+        *rx = (struct xp_shm_rx){.slots = theirs +
+                                          xp_shm_ring_offset(shm->nodes, shm->lane_slots, shm->node, lane),
+                                 .mask = shm->lane_slots - 1,
+                                 .window = shm->lane_slots,
+                                 .told = &own_told(shm, peer->node)->taken[lane],
+                                 .facts = facts};
         xp_credit_taker_open(&rx->taker, shm->lane_slots);
     }
 }
@@ -86,7 +86,8 @@ const char *xp_shm_peer_map(struct xp_shm *shm, struct xp_shm_peer *peer, int co
     peer->sleep_ended = 0;
     if (peer->memory.base != NULL) {
         peer->frames = (const uint8_t *)peer->memory.base + peer->facts.base_offset;
-        peer->words = (const _Atomic uint64_t *)((const uint8_t *)peer->memory.base + peer->facts.words_offset);
+        peer->words = (const _Atomic uint64_t *)((const uint8_t *)peer->memory.base +
+                                                 peer->facts.words_offset);
     }
     lanes_open(shm, peer);
     shm->readable |= UINT64_C(1) << peer->node;

@@ -11,7 +11,8 @@
 /* The directory or the lock file can vanish between two steps when another instance leaves. */
 #define ENTER_TRIES_MAX 16
 
-static void path_of(const struct xp_shm_place *place, uint16_t node, const char *kind, char path[XP_SHM_PATH_BYTES])
+static void path_of(const struct xp_shm_place *place, uint16_t node, const char *kind,
+                    char path[XP_SHM_PATH_BYTES])
 {
     /* xp_shm_place_enter has seen that the longest of these fits. */
     if (snprintf(path, XP_SHM_PATH_BYTES, "%s/%s-%u.%s", place->directory, place->cluster, node, kind) >=
@@ -61,7 +62,8 @@ static enum cf_rc lock_take(struct xp_shm_place *place, char *why, size_t why_by
     }
     if (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
         bool is_taken = errno == EAGAIN || errno == EACCES;
-        snprintf(why, why_bytes, is_taken ? "node %u of cluster %s is running already" : "cannot lock node %u of %s",
+        snprintf(why, why_bytes,
+                 is_taken ? "node %u of cluster %s is running already" : "cannot lock node %u of %s",
                  place->node, place->cluster);
         close(fd);
         return is_taken ? CF_NODE_TAKEN : CF_SYSTEM;
@@ -74,8 +76,8 @@ static enum cf_rc lock_take(struct xp_shm_place *place, char *why, size_t why_by
     return CF_OK;
 }
 
-enum cf_rc xp_shm_place_enter(struct xp_shm_place *place, const char *directory, const char *cluster, uint16_t node,
-                              char *why, size_t why_bytes)
+enum cf_rc xp_shm_place_enter(struct xp_shm_place *place, const char *directory, const char *cluster,
+                              uint16_t node, char *why, size_t why_bytes)
 {
     enum cf_rc rc = CF_AGAIN;
     int length;
@@ -86,8 +88,8 @@ enum cf_rc xp_shm_place_enter(struct xp_shm_place *place, const char *directory,
         snprintf(why, why_bytes, "the cluster name '%s' contains a slash", cluster);
         return CF_OPTION;
     }
-    length = place->is_default ? snprintf(place->directory, sizeof(place->directory), "/dev/shm/cachefusion-%u-%s",
-                                          (unsigned)geteuid(), cluster)
+    length = place->is_default ? snprintf(place->directory, sizeof(place->directory),
+                                          "/dev/shm/cachefusion-%u-%s", (unsigned)geteuid(), cluster)
                                : snprintf(place->directory, sizeof(place->directory), "%s", directory);
     if (length + strlen("/-65535.sock") + strlen(cluster) >= XP_SHM_PATH_BYTES) {
         snprintf(why, why_bytes, "the path of the socket is longer than %u bytes", XP_SHM_PATH_BYTES - 1);

@@ -56,7 +56,8 @@ static bool map_new(struct xp_shm_region *region, const char *name, uint64_t byt
         errno = saved;
         return false;
     }
-    *region = (struct xp_shm_region){.fd = fd, .base = base, .bytes = bytes, .map_bytes = map_bytes, .is_huge = huge};
+    *region = (struct xp_shm_region){
+        .fd = fd, .base = base, .bytes = bytes, .map_bytes = map_bytes, .is_huge = huge};
     return true;
 }
 
@@ -66,7 +67,8 @@ static bool prefault(struct xp_shm_region *region)
     uint64_t step = region->is_huge ? CF_HUGE_PAGE_BYTES : XP_SHM_PAGE_BYTES;
 
     if (!region->is_huge && region->map_bytes >= CF_HUGE_PAGE_BYTES)
-        (void)madvise(region->base, region->map_bytes, MADV_HUGEPAGE); /* a hint: refused on kernels without it */
+        (void)madvise(region->base, region->map_bytes,
+                      MADV_HUGEPAGE); /* a hint: refused on kernels without it */
     if (fallocate(region->fd, 0, 0, (off_t)region->map_bytes) != 0)
         return false;
     for (uint64_t at = 0; at < region->map_bytes; at += step)

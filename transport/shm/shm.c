@@ -17,8 +17,8 @@
 #include "base/log.h"
 #include "transport/shm/sock.h"
 
-static CF_COLD CF_PRINTF(4, 5) enum cf_rc fail(struct cf_error *error, enum cf_rc rc, int errno_now,
-                                               const char *fmt, ...)
+static CF_COLD CF_PRINTF(4, 5) enum cf_rc
+    fail(struct cf_error *error, enum cf_rc rc, int errno_now, const char *fmt, ...)
 {
     va_list args;
 
@@ -39,8 +39,8 @@ static uint64_t line_up(uint64_t bytes)
 /* One allocation: the instance, its peers, its inbox and the lists of posted frames. */
 static struct xp_shm *shm_alloc(const struct xp_options *options)
 {
-    const struct cf_allocator *allocator =
-        options->allocator != NULL ? options->allocator : cf_allocator_default();
+    const struct cf_allocator *allocator = options->allocator != NULL ? options->allocator
+                                                                      : cf_allocator_default();
     uint64_t peers_at = line_up(sizeof(struct xp_shm));
     uint64_t inbox_at = line_up(peers_at + options->nodes * sizeof(struct xp_shm_peer));
     uint64_t posted_at = inbox_at + XP_EVENTS_MAX * sizeof(struct xp_shm_slot);
@@ -134,8 +134,8 @@ static enum cf_rc control_create(struct xp_shm *shm, struct cf_error *error)
     enum cf_rc rc = xp_shm_region_create(&shm->control, "cachefusion-lanes", bytes, false, &errno_now);
 
     if (rc != CF_OK)
-        return fail(error, rc, errno_now, "cannot make %" PRIu64 " bytes of shared memory for lanes: %s", bytes,
-                    strerror(errno_now));
+        return fail(error, rc, errno_now, "cannot make %" PRIu64 " bytes of shared memory for lanes: %s",
+                    bytes, strerror(errno_now));
     shm->front = shm->control.base;
     shm->facts.control_bytes = bytes;
     return CF_OK;
@@ -190,7 +190,8 @@ static enum cf_rc shm_memory(struct xp *xp, uint64_t bytes, unsigned alloc_flags
         return fail(error, CF_INVALID, 0, "xp_memory: no bytes asked for, or more than %u regions",
                     XP_SHM_MEMORIES_MAX);
     region = &shm->memories[shm->memories_count];
-    rc = xp_shm_region_create(region, "cachefusion-frames", bytes, (alloc_flags & CF_ALLOC_HUGE) != 0, &errno_now);
+    rc = xp_shm_region_create(region, "cachefusion-frames", bytes, (alloc_flags & CF_ALLOC_HUGE) != 0,
+                              &errno_now);
     if (rc != CF_OK)
         return fail(error, rc, errno_now, "cannot make %" PRIu64 " bytes of shared memory: %s", bytes,
                     strerror(errno_now));
@@ -202,7 +203,8 @@ static enum cf_rc shm_memory(struct xp *xp, uint64_t bytes, unsigned alloc_flags
 }
 
 /* Where the frames are, in terms a peer can use. */
-static enum cf_rc space_publish(struct xp_shm *shm, const struct xp_frame_space *space, struct cf_error *error)
+static enum cf_rc space_publish(struct xp_shm *shm, const struct xp_frame_space *space,
+                                struct cf_error *error)
 {
     uintptr_t base = (uintptr_t)space->base, words = (uintptr_t)space->words;
 
@@ -223,8 +225,10 @@ static enum cf_rc space_publish(struct xp_shm *shm, const struct xp_frame_space 
         for (uint32_t c = 0; c < CF_BLOCK_SIZES; c++) {
             const struct xp_frame_class *frames = &space->classes[c];
             cf_assert(frames->bytes == 0 || frames->bytes == CF_BLOCK_BYTES_MIN << c);
-            shm->facts.classes[c] = (struct xp_shm_wire_class){
-                .first = frames->first, .count = frames->count, .bytes = frames->bytes, .offset = frames->offset};
+            shm->facts.classes[c] = (struct xp_shm_wire_class){.first = frames->first,
+                                                               .count = frames->count,
+                                                               .bytes = frames->bytes,
+                                                               .offset = frames->offset};
         }
         return CF_OK;
     }
@@ -246,7 +250,8 @@ static enum cf_rc shm_start(struct xp *xp, const struct xp_frame_space *space, s
     }
     rc = xp_shm_conn_listen(shm, &errno_now);
     if (rc != CF_OK)
-        return fail(error, rc, errno_now, "cannot listen in %s: %s", shm->place.directory, strerror(errno_now));
+        return fail(error, rc, errno_now, "cannot listen in %s: %s", shm->place.directory,
+                    strerror(errno_now));
     shm->is_control_due = true;
     return CF_OK;
 }
@@ -284,7 +289,7 @@ const struct xp_ops xp_shm_ops = {.name = "shm",
                                   .close = shm_close,
                                   .memory = shm_memory,
                                   .start = shm_start,
-                                  .accept = xp_shm_conn_accept,
+                                  .accept = xp_shm_shake_accept,
                                   .evict = xp_shm_conn_evict,
                                   .epoch = xp_shm_conn_epoch,
                                   .is_up = shm_is_up,

@@ -6,14 +6,16 @@
  * The shm provider from inside. An instance is one struct xp_shm with one owner thread at a time; only the
  * eventfd of xp_wake is touched by others. What processes share is in layout.h, and each writes its own only.
  *
- * A connection, seen from one side (functions of conn.c; the higher node id connects, the lower listens):
+ * A connection, seen from one side; the higher node id connects, the lower listens (conn.c, guest.c, shake.c,
+ * life.c):
  *
- *   ABSENT --connect / take_guest--> OPENING --on_open--> PROVING --on_hello--> ASKED --xp_accept--> GRANTED
- *     ^                                                                                               |
- *     |<------- REFUSED (retried slowly) <------ refuse, on_refuse (any of the above)                on_accept
- *     |                                                                                               v
- *     |<---- down <---- DRAINING <---- on_bye, socket lost and process dead ----- BROKEN <--lost---- UP
- *                                                                  (process alive: OPENING again, then RESET)
+ *   ABSENT --begin--> OPENING --open--> PROVING --on_hello--> ASKED --accept--> GRANTED
+ *     ^                                                                            |
+ *     |<----- REFUSED (asked again slowly) <----- refuse, refused (any of these)   on_accept
+ *     |                                                                            v
+ *     |<----- bury <----- DRAINING <----- on BYE; process dead <----- BROKEN <--lost-- UP
+ *                                                                       |
+ *                                              process alive: OPENING again, then XP_EV_RESET
  */
 #include "base/atomic.h"
 #include "transport/credit.h"
@@ -74,12 +76,12 @@ struct xp_shm_peer {
     enum xp_shm_state state;
     int fd; /* socket, -1: none */
     uint16_t node;
-    bool was_up;              /* this life of the peer had open lanes before: the next opening is a RESET */
-    bool is_known;            /* facts hold */
-    bool is_mute;             /* the last message of the handshake could not be sent */
-    bool is_refused;          /* by the layer above: the life refused_incarnation is not asked about again */
-    enum cf_rc down_rc;       /* DRAINING: why */
-    enum cf_rc told_rc;       /* refusal already reported by XP_EV_DOWN */
+    bool was_up;        /* this life of the peer had open lanes before: the next opening is a RESET */
+    bool is_known;      /* facts hold */
+    bool is_mute;       /* the last message of the handshake could not be sent */
+    bool is_refused;    /* by the layer above: the life refused_incarnation is not asked about again */
+    enum cf_rc down_rc; /* DRAINING: why */
+    enum cf_rc told_rc; /* refusal already reported by XP_EV_DOWN */
     uint32_t generation;
     uint32_t incarnation_min; /* lives below this one are over (T-3) */
     uint32_t refused_incarnation;
@@ -123,12 +125,12 @@ struct xp_shm {
     uint16_t node;
     bool is_busy;
     bool is_armed;
-    bool is_control_due;   /* the next poll runs a turn of connections, whatever the clock says */
-    uint32_t turn;         /* where the next poll begins */
-    uint64_t readable;     /* bit a peer: UP or DRAINING */
-    uint64_t unflushed;    /* bit a peer: posted to since the last flush, and it may sleep */
-    uint64_t owing;        /* bit a peer: messages taken that it has not been told of */
-    uint64_t starved;      /* bit a peer: xp_begin found no credit */
+    bool is_control_due; /* the next poll runs a turn of connections, whatever the clock says */
+    uint32_t turn;       /* where the next poll begins */
+    uint64_t readable;   /* bit a peer: UP or DRAINING */
+    uint64_t unflushed;  /* bit a peer: posted to since the last flush, and it may sleep */
+    uint64_t owing;      /* bit a peer: messages taken that it has not been told of */
+    uint64_t starved;    /* bit a peer: xp_begin found no credit */
     uint64_t sleep_count;
     struct xp_shm_front *front;
     struct xp_shm_slot *inbox; /* [XP_EVENTS_MAX] private copies of messages */
@@ -167,7 +169,8 @@ static inline struct xp_shm *xp_shm_of(struct xp *xp)
 }
 
 /* NULL when there is no room; the caller asked before. */
-static inline struct xp_event *xp_shm_emit(struct xp_shm_batch *batch, uint8_t type, uint16_t node, enum cf_rc rc)
+static inline struct xp_event *xp_shm_emit(struct xp_shm_batch *batch, uint8_t type, uint16_t node,
+                                           enum cf_rc rc)
 {
     struct xp_event *event = &batch->events[batch->count++];
 
@@ -175,24 +178,25 @@ static inline struct xp_event *xp_shm_emit(struct xp_shm_batch *batch, uint8_t t
     return event;
 }
 
-/* conn.c: connections. */
+/* conn.c, shake.c, life.c: connections. */
 CF_CHECK enum cf_rc xp_shm_conn_listen(struct xp_shm *shm, int *errno_out);
 /* One turn over sockets and timers; emits at most the events there is room for. */
 void xp_shm_conn_turn(struct xp_shm *shm, uint64_t now_ns, struct xp_shm_batch *batch);
-void xp_shm_conn_accept(struct xp *xp, uint16_t node, enum cf_rc rc, const char *why);
+void xp_shm_shake_accept(struct xp *xp, uint16_t node, enum cf_rc rc, const char *why);
 void xp_shm_conn_evict(struct xp *xp, uint16_t node);
 void xp_shm_conn_epoch(struct xp *xp, uint64_t epoch);
 /* A peer broke the rules of its rings: counted by the caller, named here, the connection is dropped. */
-CF_COLD void xp_shm_conn_violate(struct xp_shm *shm, struct xp_shm_peer *peer, const char *what);
+CF_COLD void xp_shm_life_violate(struct xp_shm *shm, struct xp_shm_peer *peer, const char *what);
 /* The last message of a departed peer has been taken: XP_EV_DOWN. */
-void xp_shm_conn_drained(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_batch *batch);
+void xp_shm_life_drained(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_batch *batch);
 void xp_shm_conn_wake(struct xp_shm *shm, struct xp_shm_peer *peer);
 void xp_shm_conn_close(struct xp_shm *shm);
 /* Nanoseconds until the next turn has work by the clock; 0: none has. */
 uint64_t xp_shm_conn_due_ns(const struct xp_shm *shm);
 
 /* peer.c: the mapped half of a connection. */
-CF_CHECK const char *xp_shm_peer_map(struct xp_shm *shm, struct xp_shm_peer *peer, int control_fd, int memory_fd);
+CF_CHECK const char *xp_shm_peer_map(struct xp_shm *shm, struct xp_shm_peer *peer, int control_fd,
+                                     int memory_fd);
 void xp_shm_peer_unmap(struct xp_shm *shm, struct xp_shm_peer *peer);
 /* Empties what we write for the peer: before it is told that it may read. */
 void xp_shm_peer_rewind(struct xp_shm *shm, struct xp_shm_peer *peer);
@@ -201,11 +205,13 @@ void xp_shm_peer_epoch(struct xp_shm *shm, struct xp_shm_peer *peer);
 /* data.c: the data path. */
 void *xp_shm_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes);
 void xp_shm_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn);
-void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn, uint32_t frame);
+void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                       uint32_t frame);
 void xp_shm_flush(struct xp *xp);
 void xp_shm_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame);
 uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max);
-enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes, uint64_t token);
+enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
+                       uint64_t token);
 /* Tells every peer what was taken of it. */
 void xp_shm_tell_all(struct xp_shm *shm);
 /* Looks for credit that has come back on a lane that had none. */

@@ -144,8 +144,10 @@ int xp_shm_sock_receive(int fd, union xp_shm_wire *wire_out, struct xp_shm_sock_
         char bytes[CMSG_SPACE(sizeof(int) * XP_SHM_FDS_MAX)];
     } control;
     struct iovec part = {.iov_base = wire_out, .iov_len = sizeof(*wire_out)};
-    struct msghdr header = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    struct msghdr header = {.msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof(control.bytes)};
     ssize_t got;
 
     memset(wire_out, 0, sizeof(*wire_out));

@@ -32,8 +32,8 @@ int xp_shm_fd(const struct xp *xp)
 
 static bool lane_has_message(const struct xp_shm_rx *rx)
 {
-    const struct xp_shm_slot *slot =
-        (const struct xp_shm_slot *)(rx->slots + (rx->taker.taken & rx->mask) * XP_SHM_SLOT_BYTES);
+    const struct xp_shm_slot *slot = (const struct xp_shm_slot *)(rx->slots + (rx->taker.taken & rx->mask) *
+                                                                                  XP_SHM_SLOT_BYTES);
     uint64_t word = cf_observe_u64((_Atomic uint64_t *)(uintptr_t)&slot->header.sequence);
 
     return (word & ~XP_SHM_BLOCK_BIT) == rx->taker.taken + 1;
@@ -67,8 +67,8 @@ static bool has_work(struct xp_shm *shm)
 static void timer_set(struct xp_shm *shm)
 {
     uint64_t due_ns = xp_shm_conn_due_ns(shm);
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(due_ns / CF_NS_PER_S),
-                                           .tv_nsec = (long)(due_ns % CF_NS_PER_S)}};
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(due_ns / CF_NS_PER_S), .tv_nsec = (long)(due_ns % CF_NS_PER_S)}};
 
     if (due_ns != 0 && timerfd_settime(shm->timer_fd, 0, &when, NULL) != 0)
         cf_log_error(shm->log, "transport", "timerfd_settime errno %d", errno);
@@ -92,7 +92,8 @@ bool xp_shm_arm(struct xp *xp)
     xp_shm_tell_all(shm);
     xp_shm_flush(xp);
     shm->sleep_count++;
-    cf_publish_u64(&shm->front->sleeping, sleep_word(shm, XP_SHM_ASLEEP | (shm->starved != 0 ? XP_SHM_STARVED : 0)));
+    cf_publish_u64(&shm->front->sleeping,
+                   sleep_word(shm, XP_SHM_ASLEEP | (shm->starved != 0 ? XP_SHM_STARVED : 0)));
     cf_fence_full(); /* partner: the fences of xp_shm_flush and peer_idle */
     if (has_work(shm)) {
         cf_publish_u64(&shm->front->sleeping, sleep_word(shm, 0));

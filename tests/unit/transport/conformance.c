@@ -24,7 +24,8 @@ static struct xp_fixture *fixture_of(void **state)
     return *state;
 }
 
-static bool send_number(struct xp_side *side, uint16_t to, enum xp_class lane, uint32_t bytes, uint64_t number)
+static bool send_number(struct xp_side *side, uint16_t to, enum xp_class lane, uint32_t bytes,
+                        uint64_t number)
 {
     uint8_t *body = xp_begin(side->xp, to, lane, bytes);
 
@@ -236,7 +237,8 @@ static void a_block_whose_word_moved_is_torn_and_keeps_no_frame(void **state)
 }
 
 /* Opens two sides of which the second is changed by the test; no waiting. */
-static void open_changed(struct xp_pair *pair, struct xp_fixture *fixture, void (*change)(struct xp_options *options))
+static void open_changed(struct xp_pair *pair, struct xp_fixture *fixture,
+                         void (*change)(struct xp_options *options))
 {
     memset(pair, 0, sizeof(*pair));
     pair->fixture = fixture;
@@ -454,7 +456,10 @@ static void options_out_of_range_are_refused(void **state)
 
 int xp_conformance_run(struct xp_fixture *fixture)
 {
-#define FACT(name) {#name, name, NULL, NULL, fixture}
+#define FACT(name)                       \
+    {                                    \
+#name, name, NULL, NULL, fixture \
+    }
     const struct CMUnitTest tests[] = {
         FACT(messages_arrive_once_and_in_order),
         FACT(a_lane_has_a_window_of_credits_and_they_return),

@@ -41,7 +41,8 @@ struct xp_pair {
 };
 
 /* Defaults for an instance of the suite; a test changes what it is about. */
-void xp_side_options(const struct xp_fixture *fixture, struct xp_options *options, uint16_t node, uint32_t nodes);
+void xp_side_options(const struct xp_fixture *fixture, struct xp_options *options, uint16_t node,
+                     uint32_t nodes);
 /* Opens, gives it memory with frames of 8 KiB (and one class of 2 KiB), starts. */
 void xp_side_open(struct xp_side *side, const struct xp_options *options);
 /* Closes an instance that is open; a zeroed side stays as it is. */
@@ -57,13 +58,13 @@ void xp_pair_poll(struct xp_pair *pair, uint32_t side);
 /* Polls all sides once. */
 void xp_pair_turn(struct xp_pair *pair);
 /* Turns until the condition holds; fails the test when it does not within a bound of time. */
-#define xp_pair_until(pair, condition)                                  \
-    do {                                                                \
-        struct xp_wait wait_ = xp_wait_begin();                         \
-        while (!(condition)) {                                          \
-            xp_pair_turn(pair);                                         \
-            xp_wait_check(&wait_, #condition, __FILE__, __LINE__);      \
-        }                                                               \
+#define xp_pair_until(pair, condition)                             \
+    do {                                                           \
+        struct xp_wait wait_ = xp_wait_begin();                    \
+        while (!(condition)) {                                     \
+            xp_pair_turn(pair);                                    \
+            xp_wait_check(&wait_, #condition, __FILE__, __LINE__); \
+        }                                                          \
     } while (0)
 
 struct xp_wait {

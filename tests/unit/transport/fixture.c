@@ -30,7 +30,8 @@ void xp_wait_check(const struct xp_wait *wait, const char *what, const char *fil
     _fail(file, line);
 }
 
-void xp_side_options(const struct xp_fixture *fixture, struct xp_options *options, uint16_t node, uint32_t nodes)
+void xp_side_options(const struct xp_fixture *fixture, struct xp_options *options, uint16_t node,
+                     uint32_t nodes)
 {
     *options = (struct xp_options){.address = fixture->address,
                                    .node = node,
@@ -64,11 +65,11 @@ void xp_side_open(struct xp_side *side, const struct xp_options *options)
     side->space.count = 2 * XP_PAIR_FRAMES;
     side->space.classes[SMALL_CLASS] = (struct xp_frame_class){
         .first = 0, .count = XP_PAIR_FRAMES, .bytes = CF_BLOCK_BYTES_MIN, .offset = words_bytes};
-    side->space.classes[BLOCK_CLASS] =
-        (struct xp_frame_class){.first = XP_PAIR_FRAMES,
-                                .count = XP_PAIR_FRAMES,
-                                .bytes = 4 * CF_BLOCK_BYTES_MIN,
-                                .offset = words_bytes + XP_PAIR_FRAMES * (uint64_t)CF_BLOCK_BYTES_MIN};
+    side->space.classes[BLOCK_CLASS] = (struct xp_frame_class){
+        .first = XP_PAIR_FRAMES,
+        .count = XP_PAIR_FRAMES,
+        .bytes = 4 * CF_BLOCK_BYTES_MIN,
+        .offset = words_bytes + XP_PAIR_FRAMES * (uint64_t)CF_BLOCK_BYTES_MIN};
     assert_int_equal(xp_start(side->xp, &side->space, &error), CF_OK);
 }
 

@@ -180,7 +180,8 @@ static void garbage_on_the_socket_is_dropped(void **state)
     (void)state;
     memset(garbage, 0xcc, sizeof(garbage));
     xp_pair_open(&pair, &fixture, 2);
-    assert_int_equal(send(xp_shm_of(pair.sides[1].xp)->peers[0].fd, garbage, sizeof(garbage), 0), sizeof(garbage));
+    assert_int_equal(send(xp_shm_of(pair.sides[1].xp)->peers[0].fd, garbage, sizeof(garbage), 0),
+                     sizeof(garbage));
     expect_dropped(&pair, COUNTER(pair, bad_header));
 }
 
@@ -216,7 +217,8 @@ static pid_t noise_start(uint64_t seed)
         for (uint32_t i = 0; i < 64; i++) {
             /* Headers that pass at first, then change under the reader: the copy is what counts. */
             struct xp_shm_slot *slot = &slots[written % XP_PAIR_SLOTS];
-            xp_lane_stamp(&shm->peers[0].tx[XP_DATA].facts, &slot->header, 1, (uint32_t)cf_rng_below(&rng, 449), 1);
+            xp_lane_stamp(&shm->peers[0].tx[XP_DATA].facts, &slot->header, 1,
+                          (uint32_t)cf_rng_below(&rng, 449), 1);
             publish(slot, ++written);
             slot->header.bytes = (uint32_t)cf_rng_next(&rng);
             memset(slot->body, (int)written, 64);
