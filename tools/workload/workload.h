@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TOOLS_WORKLOAD_WORKLOAD_H
+#define TOOLS_WORKLOAD_WORKLOAD_H
+
+/*
+ * A workload is a few functions over blocks: how a fresh block looks, what a client does all day, what a block
+ * must look like when everybody is quiet, and what the sums must be. prepare, verify (through the caches) and
+ * plain (by pread, beside the caches) are the same for all and walk over the blocks with these functions.
+ *
+ * Block 0 of a native file is the head, which tells what the file holds; a workload's own blocks begin at 1.
+ * All numbers in blocks are of this host's byte order.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cachefusion/cachefusion.h>
+
+#include "base/compiler.h"
+#include "base/hist.h"
+#include "base/rng.h"
+
+#define WL_TALLIES 8u
+#define WL_TEXT_BYTES 200u
+#define WL_DIGEST_BYTES 32u
+#define WL_HEAD_BLOCK 0u
+#define WL_HEAD_MAGIC UINT64_C(0x44414548424c5743)
+
+struct clients;
+struct workload;
+
+/* What every client and checker knows. [const] while the clients run. */
+struct wl_plan {
+    const struct workload *workload;
+    uint32_t nodes;
+    uint32_t node;
+    uint32_t threads; /* clients an instance */
+    uint64_t seed;
+    uint32_t data_bytes; /* of a block, without its header */
+    uint64_t
+        blocks; /* of the file; once its head is known, those it had when it was prepared; head included */
+    uint64_t bytes; /* foreign files */
+};
+
+/* Block 0. */
+struct wl_head {
+    uint64_t magic;
+    char workload[24];
+    uint64_t seed;
+    uint64_t blocks;   /* of the file when it was prepared */
+    uint64_t next_key; /* ycsb: keys below it have been given out for inserts */
+};
+
+/* What a walk over the whole file finds. */
+struct wl_sums {
+    uint64_t items;
+    uint64_t value[WL_TALLIES]; /* meaning by workload */
+    uint64_t bad;               /* damaged items */
+    uint8_t digest[WL_DIGEST_BYTES];
+    char first_bad[WL_TEXT_BYTES];
+};
+
+/* One client thread. The thread owns it; `ops` may be read by others. */
+struct wl_client {
+    const struct wl_plan *plan;
+    struct clients *clients; /* the instance's, for the thread around the workload */
+    uint32_t index;          /* 0 to threads - 1 */
+    struct cf_session *session;
+    struct cf_file *file;
+    struct cf_rng rng;
+    const _Atomic bool *stop;
+    _Atomic uint64_t ops;       /* [atomic] relaxed: progress only; exact after the thread has been joined */
+    uint64_t tally[WL_TALLIES]; /* meaning by workload; added up over all clients */
+    uint8_t digest[WL_DIGEST_BYTES];
+    struct cf_hist latency; /* of one operation, or what the workload's text says */
+    enum cf_rc rc;          /* CF_OK, or why the client ended early */
+    char error[WL_TEXT_BYTES];
+};
+
+/* Everything the launcher knows when all is quiet. */
+struct wl_evidence {
+    const struct wl_plan *plan;
+    const struct wl_sums *before; /* plain file before the run */
+    const struct wl_sums *after;  /* plain file after it */
+    const struct wl_sums *seen;   /* [nodes] through each instance's cache, clients stopped */
+    const uint64_t *tally;        /* [WL_TALLIES], all clients of all instances; NULL: not known */
+    uint64_t ops;
+};
+
+struct workload {
+    const char *name;
+    const char *summary;
+    const char *op;      /* what one operation is, in plural */
+    const char *timed;   /* what wl_client.latency holds */
+    bool is_foreign;     /* read-only, any file */
+    uint64_t blocks_min; /* head included */
+    uint64_t blocks_default;
+    const void *variant; /* the workload's own */
+    /* How many blocks of plan->blocks are formatted before the clients start, head included. */
+    uint64_t (*blocks_used)(const struct wl_plan *plan);
+    void (*format)(const struct wl_plan *plan, uint64_t block, void *data);
+    void (*inspect)(const struct wl_plan *plan, uint64_t block, const void *data, struct wl_sums *sums);
+    /* Runs until *stop, or a status that a client cannot go on with. */
+    enum cf_rc (*client)(struct wl_client *client);
+    /* True when the run was right; `text` says in either case what was found. */
+    bool (*judge)(const struct wl_evidence *evidence, char *text, size_t text_bytes);
+};
+
+/* NULL: unknown. */
+const struct workload *workload_find(const char *name);
+/* index from 0 on; NULL behind the last. */
+const struct workload *workload_at(uint32_t index);
+
+/* ---- whole.c: the walks ---- */
+
+/* Formats all blocks and the head through the cache. For one instance, before the others start. */
+enum cf_rc wl_prepare(struct wl_plan *plan, struct wl_client *client);
+/* Waits for the head that another instance writes at the end of wl_prepare, at most WL_PREPARE_NS_MAX. */
+enum cf_rc wl_prepared_wait(struct wl_plan *plan, struct wl_client *client);
+/* Inspects every block through the cache. */
+enum cf_rc wl_verify(struct wl_client *client, struct wl_sums *sums_out);
+/*
+ * CF_OK: the head belongs to the plan's workload, plan->blocks is what it says. CF_NOT_FOUND: a fresh file.
+ * CF_FORMAT: text says whose it is.
+ */
+enum cf_rc wl_head_adopt(struct wl_plan *plan, const struct wl_head *head, char *text, size_t text_bytes);
+/*
+ * Inspects every block of a native file by plain reads; plan->blocks is the file's when it is called.
+ * CF_OK, CF_IO, CF_FORMAT, CF_MEMORY, CF_NOT_FOUND (no head: a fresh file).
+ */
+enum cf_rc wl_plain(struct wl_plan *plan, const char *path, uint32_t block_bytes, struct wl_sums *sums_out,
+                    char *text, size_t text_bytes);
+/* SHA-256 of a file by plain reads. CF_OK, CF_NOT_FOUND, CF_IO. */
+enum cf_rc wl_digest(const char *path, uint8_t digest_out[WL_DIGEST_BYTES], uint64_t *bytes_out);
+void wl_digest_text(const uint8_t digest[WL_DIGEST_BYTES], char text[2 * WL_DIGEST_BYTES + 1]);
+
+void wl_bad(struct wl_sums *sums, const char *format, ...) CF_PRINTF(2, 3);
+
+/* ---- client.c: calls with their bounded retries ---- */
+
+/* A call waits this long at most, then it is tried again, WL_TRIES_MAX times. */
+#define WL_TRY_NS UINT64_C(2000000000)
+#define WL_TRIES_MAX 16u
+#define WL_PREPARE_NS_MAX UINT64_C(120000000000)
+
+bool wl_stopped(const struct wl_client *client);
+/* Counts one operation that began at started_ns. */
+void wl_done(struct wl_client *client, uint64_t started_ns);
+/* cf_get, tried again while the answer is CF_TIMEOUT, CF_AGAIN or CF_BUSY. */
+CF_CHECK enum cf_rc wl_get(struct wl_client *client, uint64_t block, enum cf_mode mode, uint32_t flags,
+                           struct cf_ref *ref_out);
+/* Both in X, in key order; a != b. refs_out[0] is a's. */
+CF_CHECK enum cf_rc wl_get_pair(struct wl_client *client, uint64_t a, uint64_t b, bool at_once,
+                                struct cf_ref refs_out[2]);
+/* S to X. CF_UPGRADE_LOST is answered by a get in X: *changed_out = the data must be looked at anew. */
+CF_CHECK enum cf_rc wl_upgrade(struct wl_client *client, struct cf_ref *ref, bool *changed_out);
+/* Marks changed and puts. */
+CF_CHECK enum cf_rc wl_commit(struct wl_client *client, struct cf_ref *ref);
+/* Records why the client ends; returns rc. */
+enum cf_rc wl_fail(struct wl_client *client, enum cf_rc rc, const char *format, ...) CF_PRINTF(3, 4);
+
+#endif
