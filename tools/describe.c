@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An instance's JSON as lines for people; `status` prints them, `top` draws them. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "tools/latency.h"
+#include "tools/status.h"
+
+#define LINE_BYTES 160u
+
+struct page {
+    status_line_fn line;
+    void *arg;
+    uint32_t left;
+};
+
+static void put(struct page *page, const char *format, ...) CF_PRINTF(2, 3);
+static void put(struct page *page, const char *format, ...)
+{
+    char text[LINE_BYTES];
+    va_list arguments;
+
+    if (page->left == 0)
+        return;
+    page->left--;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    page->line(page->arg, text);
+}
+
+uint64_t status_u64(const json_t *object, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+const char *status_str(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_string(value) ? json_string_value(value) : "-";
+}
+
+uint64_t status_counter(const json_t *status, const char *name)
+{
+    return status_u64(json_object_get(status, "counters"), name);
+}
+
+/* Any scalar as words: what somebody waits for may be a number or a name. */
+static const char *scalar(const json_t *value, char *buf, size_t buf_bytes)
+{
+    if (json_is_string(value))
+        return json_string_value(value);
+    if (json_is_integer(value))
+        snprintf(buf, buf_bytes, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else
+        snprintf(buf, buf_bytes, "-");
+    return buf;
+}
+
+static void put_head(struct page *page, const json_t *status)
+{
+    const json_t *members = json_object_get(status, "members");
+    char text[LINE_BYTES] = "", uptime[32];
+    size_t length = 0, index;
+    json_t *member;
+
+    json_array_foreach(members, index, member) if (length + 16 < sizeof(text)) length += (size_t)snprintf(
+        text + length, sizeof(text) - length, " %" PRIu64 "%s", status_u64(member, "node"),
+        json_is_true(json_object_get(member, "up")) ? "" : "(down)");
+    put(page, "node %" PRIu64 "  %s  epoch %" PRIu64 "  incarnation %" PRIu64 "  up %s",
+        status_u64(status, "node"), status_str(status, "state"), status_u64(status, "epoch"),
+        status_u64(status, "incarnation"),
+        latency_text(status_u64(status, "uptime_ns"), uptime, sizeof(uptime)));
+    put(page, "members:%s", text);
+}
+
+static void put_held(struct page *page, const json_t *status)
+{
+    const json_t *modes = json_object_get(status, "modes"), *frames = json_object_get(status, "frames");
+    const char *name;
+    json_t *class;
+
+    put(page, "blocks held: %" PRIu64 " S, %" PRIu64 " X, %" PRIu64 " neither", status_u64(modes, "s"),
+        status_u64(modes, "x"), status_u64(modes, "n"));
+    json_object_foreach((json_t *)(uintptr_t)frames, name, class)
+        put(page, "frames %s: %" PRIu64 ", %" PRIu64 " free, %" PRIu64 " dirty", name,
+            status_u64(class, "total"), status_u64(class, "free"), status_u64(class, "dirty"));
+}
+
+/* One counter, with its rate when there is a look before. */
+static void put_counter(struct page *page, const json_t *status, const json_t *before, double seconds,
+                        const char *name, const char *words)
+{
+    uint64_t now = status_counter(status, name), then = before != NULL ? status_counter(before, name) : 0;
+
+    if (before != NULL && seconds > 0)
+        put(page, "  %-26s %14" PRIu64 "  %12.0f a second", words, now,
+            now > then ? (double)(now - then) / seconds : 0.0);
+    else
+        put(page, "  %-26s %14" PRIu64, words, now);
+}
+
+static void put_counters(struct page *page, const json_t *status, const json_t *before, double seconds)
+{
+    static const struct {
+        const char *name, *words;
+    } shown[] = {
+        {"gets", "blocks got"},
+        {"hits", "of these, cache hits"},
+        {"hops2", "received in two hops"},
+        {"hops3", "received in three hops"},
+        {"blocks_shipped", "shipped to others"},
+        {"upgrades", "upgraded in place"},
+        {"invalidated", "given up for others"},
+        {"disk_reads", "read from storage"},
+        {"disk_writes", "written to storage"},
+        {"messages_sent", "messages sent"},
+        {"resends", "messages said again"},
+        {"timeouts", "calls timed out"},
+    };
+    uint64_t gets = status_counter(status, "gets") - (before != NULL ? status_counter(before, "gets") : 0);
+    uint64_t hits = status_counter(status, "hits") - (before != NULL ? status_counter(before, "hits") : 0);
+
+    put(page, "hit ratio: %.1f %%", gets > 0 ? 100.0 * (double)hits / (double)gets : 0.0);
+    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+        put_counter(page, status, before, seconds, shown[i].name, shown[i].words);
+}
+
+static void put_latencies(struct page *page, const json_t *status)
+{
+    const json_t *latencies = json_object_get(status, "latency");
+    const char *name;
+    json_t *one;
+
+    put(page, "  %-14s %12s %10s %10s %10s %10s", "latency of", "count", "p50", "p99", "p99.9", "max");
+    json_object_foreach((json_t *)(uintptr_t)latencies, name, one)
+    {
+        char text[4][16];
+
+        put(page, "  %-14s %12" PRIu64 " %10s %10s %10s %10s", name, status_u64(one, "count"),
+            latency_text(status_u64(one, "p50"), text[0], sizeof(text[0])),
+            latency_text(status_u64(one, "p99"), text[1], sizeof(text[1])),
+            latency_text(status_u64(one, "p999"), text[2], sizeof(text[2])),
+            latency_text(status_u64(one, "max"), text[3], sizeof(text[3])));
+    }
+}
+
+static void put_waits(struct page *page, const json_t *list, const char *title, const char *empty)
+{
+    size_t index;
+    json_t *one;
+
+    if (json_array_size(list) == 0) {
+        put(page, "%s", empty);
+        return;
+    }
+    put(page, "%s: %zu", title, json_array_size(list));
+    json_array_foreach(list, index, one)
+    {
+        char wants[24], waits_for[24], since[16];
+
+        put(page, "  file %" PRIu64 " block %" PRIu64 "  wants %s  for %s  waits for %s",
+            status_u64(one, "file"), status_u64(one, "block"),
+            scalar(json_object_get(one, "wants"), wants, sizeof(wants)),
+            latency_text(status_u64(one, "for_ns"), since, sizeof(since)),
+            scalar(json_object_get(one, "waits_for"), waits_for, sizeof(waits_for)));
+    }
+}
+
+void status_describe(const json_t *status, const json_t *before, double seconds, uint32_t lines_max,
+                     status_line_fn line, void *arg)
+{
+    struct page page = {.line = line, .arg = arg, .left = lines_max};
+
+    put_head(&page, status);
+    put_held(&page, status);
+    put_counters(&page, status, before, seconds);
+    put_latencies(&page, status);
+    put_waits(&page, json_object_get(status, "conversations"), "requests in flight", "no request in flight");
+    put_waits(&page, json_object_get(status, "waiters"), "calls that wait", "no call waits");
+}

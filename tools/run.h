@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TOOLS_RUN_H
+#define TOOLS_RUN_H
+
+/* `cachefusion run`: one launcher, N instances as processes; see control.h for what they say to each other. */
+#include <sys/types.h>
+
+#include "tools/control.h"
+#include "tools/datafile.h"
+#include "tools/rundir.h"
+
+#define RUN_INSTANCES_MAX 64u
+#define RUN_SETS_MAX 64u
+#define RUN_PATH_BYTES 256u
+
+struct run_args {
+    uint32_t instances;
+    char transport[64];
+    char workload[24];
+    double seconds;
+    uint64_t seed;
+    uint32_t threads;
+    uint64_t block_bytes;
+    uint64_t blocks;
+    uint64_t cache_bytes;
+    char data[RUN_PATH_BYTES];
+    char json[RUN_PATH_BYTES];
+    char set[RUN_PATH_BYTES]; /* help only: --set may come many times, see sets */
+    bool status;
+    bool accept_loss;
+    bool keep;
+    const char *sets[RUN_SETS_MAX];
+    uint32_t sets_count;
+};
+
+/* How far all instances have come. */
+enum run_phase {
+    RUN_OPENING = 0, /* until all are PREPARED */
+    RUN_WORKING,     /* until --seconds are over */
+    RUN_STOPPING,    /* until all are STOPPED */
+    RUN_VERIFYING,   /* until all are VERIFIED */
+    RUN_CLOSING,     /* until all have exited */
+    RUN_FAILING,     /* until all have exited, or have been killed */
+    RUN_DONE,
+};
+
+struct child {
+    pid_t pid;
+    int fd;           /* -1: closed */
+    uint32_t reached; /* enum ctl_kind: the last step, PROGRESS aside */
+    bool exited;
+    int wait_status;
+    bool told; /* its failure or death has been printed */
+    uint64_t ops;
+    uint64_t tally[WL_TALLIES];
+    struct cf_latency op_latency;
+    struct wl_sums sums;
+    struct cf_stats begin; /* when PREPARED */
+    struct cf_stats end;   /* when STOPPED */
+    struct cf_stats stats; /* newest */
+};
+
+struct run {
+    const struct run_args *args;
+    const struct workload *workload;
+    struct wl_plan plan;
+    struct rundir dir;
+    struct cf_options options; /* as node 0 will read them */
+    char data[RUN_PATH_BYTES];
+    struct datafile datafile;
+    bool made_data;
+    struct wl_sums before, after;
+    struct child child[RUN_INSTANCES_MAX];
+    int signal_fd;
+    enum run_phase phase;
+    uint64_t phase_end_ns;     /* the bound of the phase */
+    uint64_t begin_ns, end_ns; /* of the work */
+    int interrupted;           /* signal that ended it early, 0 = none */
+    uint32_t interrupts;       /* how many came: the second one kills */
+    bool failed;
+    bool damaged; /* a client saw a wrong block: status 1, not 3 */
+    char failure[CTL_TEXT_BYTES];
+    /* what the checks found */
+    bool verified;
+    char verdict[CTL_TEXT_BYTES];
+    char file_report[CTL_TEXT_BYTES];
+};
+
+/* run.c */
+void run_failure(struct run *run, const char *format, ...) CF_PRINTF(2, 3);
+
+/* run_prepare.c: directory, cluster file, data file. A status of tools/exits.h; on failure the words are printed. */
+int run_prepare(struct run *run);
+
+/* run_child.c */
+bool run_children_start(struct run *run);
+void run_children_say(struct run *run, enum ctl_kind kind);
+/* Takes what has come and who has died; true when all have reached the step that ends the phase. */
+bool run_children_step(struct run *run, uint32_t timeout_ms);
+void run_children_kill(struct run *run, int signal_number);
+bool run_children_gone(const struct run *run);
+
+/* run_check.c: after all have closed; sets verified, verdict, file_report. */
+void run_check(struct run *run);
+
+/* run_show.c: progress while it runs. */
+struct show {
+    bool is_terminal;
+    uint32_t lines; /* of the table on the terminal, to go back over */
+    uint64_t last_ns;
+    struct cf_stats last[RUN_INSTANCES_MAX];
+    uint64_t last_ops[RUN_INSTANCES_MAX];
+};
+void show_begin(struct show *show, const struct run *run);
+/* Prints when it is time to. */
+void show_step(struct show *show, const struct run *run);
+void show_end(struct show *show);
+
+/* run_report.c */
+void report_print(const struct run *run);
+/* False: OUT could not be written; the words are printed. */
+bool report_json(const struct run *run);
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What must be there before the first instance starts: directory, cluster file, data file, its sums. */
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "engine/format.h"
+#include "tools/exits.h"
+#include "tools/run.h"
+
+#define SECRET_BYTES 16u
+
+static int complain(int status, const char *format, ...) CF_PRINTF(2, 3);
+static int complain(int status, const char *format, ...)
+{
+    va_list arguments;
+
+    fputs("cachefusion run: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    return status;
+}
+
+/* Which option holds the frames of a block size. */
+static const char *cache_option(uint64_t block_bytes)
+{
+    switch (block_bytes) {
+    case 2048:
+        return "cache_2k_bytes";
+    case 4096:
+        return "cache_4k_bytes";
+    case 16384:
+        return "cache_16k_bytes";
+    case 32768:
+        return "cache_32k_bytes";
+    }
+    return "cache_bytes";
+}
+
+/* Writes the cluster file and reads it as node 0 will. */
+static int make_cluster_file(struct run *run, uint64_t block_bytes)
+{
+    const struct run_args *args = run->args;
+    char path[RUN_PATH_BYTES], secret[2 * SECRET_BYTES + 1], socket[RUN_PATH_BYTES];
+    uint8_t random[SECRET_BYTES];
+    struct cf_error error = {0};
+    bool is_whole;
+    FILE *file;
+
+    rundir_file(&run->dir, "cluster.ini", 0, path, sizeof(path));
+    file = fopen(path, "wex");
+    if (file == NULL)
+        return complain(EXIT_TROUBLE, "%s: %s", path, strerror(errno));
+    randombytes_buf(random, sizeof(random));
+    sodium_bin2hex(secret, sizeof(secret), random, sizeof(random));
+    fprintf(file, "[cluster]\ncluster = run\nsecret = %s\nnodes = %u\n", secret, args->instances);
+    if (strcmp(args->transport, "shm:") == 0)
+        fprintf(file, "transport = shm:%s\n", run->dir.path);
+    else
+        fprintf(file, "transport = %s\n", args->transport);
+    if (block_bytes != CF_BLOCK_BYTES_DEFAULT)
+        fprintf(file, "cache_bytes = 0\n");
+    fprintf(file, "%s = %" PRIu64 "\n", cache_option(block_bytes), args->cache_bytes);
+    for (uint32_t i = 0; i < args->sets_count; i++)
+        fprintf(file, "%.*s = %s\n", (int)(strchr(args->sets[i], '=') - args->sets[i]), args->sets[i],
+                strchr(args->sets[i], '=') + 1);
+    for (uint32_t node = 0; node < args->instances; node++)
+        fprintf(file, "[node %u]\nstatus_path = %s\n", node,
+                rundir_file(&run->dir, "node%u.status", node, socket, sizeof(socket)));
+    is_whole = ferror(file) == 0;
+    if (fclose(file) != 0 || !is_whole)
+        return complain(EXIT_TROUBLE, "%s: %s", path, strerror(errno));
+    cf_options_init(&run->options);
+    if (cf_options_load(&run->options, path, 0, &error) != CF_OK)
+        return complain(EXIT_USAGE, "%s", error.text);
+    if (cf_options_check(&run->options, &error) != CF_OK)
+        return complain(EXIT_USAGE, "%s", error.text);
+    return EXIT_OK;
+}
+
+/* Refuses bad --set before anything is made: the words name the option and its range. */
+static int check_sets(const struct run_args *args)
+{
+    struct cf_options options;
+    struct cf_error error = {0};
+    char name[64];
+
+    cf_options_init(&options);
+    for (uint32_t i = 0; i < args->sets_count; i++) {
+        const char *equals = strchr(args->sets[i], '=');
+
+        if (equals == NULL || (size_t)(equals - args->sets[i]) >= sizeof(name))
+            return complain(EXIT_USAGE, "--set %s: give name=value; 'cachefusion options' lists the names",
+                            args->sets[i]);
+        snprintf(name, sizeof(name), "%.*s", (int)(equals - args->sets[i]), args->sets[i]);
+        if (strpbrk(equals, "\r\n") != NULL || cf_options_set(&options, name, equals + 1, &error) != CF_OK)
+            return complain(EXIT_USAGE, "--set %s: %s; 'cachefusion options' lists the names", args->sets[i],
+                            error.text);
+    }
+    return EXIT_OK;
+}
+
+static int make_data(struct run *run)
+{
+    const struct run_args *args = run->args;
+    struct cf_error error = {0};
+    struct eng_mkfs what = {.path = run->data,
+                            .blocks = args->blocks > 0 ? args->blocks : run->workload->blocks_default,
+                            .block_bytes = (uint32_t)args->block_bytes,
+                            .force = true};
+
+    if (what.blocks < run->workload->blocks_min)
+        return complain(EXIT_USAGE, "--blocks %" PRIu64 ": workload %s needs at least %" PRIu64, args->blocks,
+                        args->workload, run->workload->blocks_min);
+    if (eng_format_make(&what, &error) != CF_OK)
+        return complain(EXIT_TROUBLE, "%s: %s", run->data, error.text);
+    run->made_data = true;
+    if (datafile_probe(run->data, &run->datafile, &error) != CF_OK || !run->datafile.is_native)
+        return complain(EXIT_TROUBLE, "%s: was made and cannot be read: %s", run->data, error.text);
+    return EXIT_OK;
+}
+
+/* The sums before the run: of a file from an earlier run, or of nothing. */
+static int look_before(struct run *run)
+{
+    char text[CTL_TEXT_BYTES] = "";
+    enum cf_rc rc;
+
+    if (run->workload->is_foreign)
+        rc = wl_digest(run->data, run->before.digest, &run->plan.bytes);
+    else
+        rc = wl_plain(&run->plan, run->data, run->datafile.block_bytes, &run->before, text, sizeof(text));
+    if (rc == CF_OK || rc == CF_NOT_FOUND)
+        return EXIT_OK;
+    return complain(EXIT_TROUBLE, "%s: %s", run->data, text[0] != '\0' ? text : cf_rc_text(rc));
+}
+
+static int find_data(struct run *run)
+{
+    const struct run_args *args = run->args;
+    struct cf_error error = {0};
+
+    if (args->data[0] == '\0' && run->workload->is_foreign)
+        return complain(EXIT_USAGE, "workload scan reads a file that exists: name it with --data");
+    if (args->data[0] == '\0')
+        rundir_file(&run->dir, "data.cf", 0, run->data, sizeof(run->data));
+    else if (realpath(args->data, run->data) == NULL) /* instances get it whole, wherever they run */
+        snprintf(run->data, sizeof(run->data), "%s", args->data);
+    if (datafile_probe(run->data, &run->datafile, &error) != CF_OK)
+        return complain(EXIT_TROUBLE, "%s", error.text);
+    if (run->workload->is_foreign)
+        return run->datafile.exists ? EXIT_OK : complain(EXIT_TROUBLE, "%s: no such file", run->data);
+    if (!run->datafile.exists || run->datafile.bytes == 0)
+        return make_data(run);
+    if (!run->datafile.is_native)
+        return complain(
+            EXIT_TROUBLE,
+            "%s: not a data file of ours; it is left alone. Name another, or none to have one made",
+            run->data);
+    if (args->blocks > 0 && args->blocks != run->datafile.blocks)
+        return complain(EXIT_USAGE, "--blocks %" PRIu64 ": %s has %" PRIu64 " already; leave --blocks out",
+                        args->blocks, run->data, run->datafile.blocks);
+    if (run->datafile.is_unclean && !args->accept_loss)
+        return complain(EXIT_TROUBLE,
+                        "%s: was not closed cleanly, the last changes may be lost; restore it, or take it as "
+                        "it is with --accept-loss",
+                        run->data);
+    return EXIT_OK;
+}
+
+int run_prepare(struct run *run)
+{
+    int status = check_sets(run->args);
+
+    if (status != EXIT_OK)
+        return status;
+    if (!cf_hash_init() || !rundir_make(&run->dir))
+        return complain(EXIT_TROUBLE, "no private directory in $TMPDIR, /dev/shm or /tmp: %s",
+                        strerror(errno));
+    status = find_data(run);
+    if (status != EXIT_OK)
+        return status;
+    status = make_cluster_file(run,
+                               run->datafile.is_native ? run->datafile.block_bytes : run->args->block_bytes);
+    if (status != EXIT_OK)
+        return status;
+    run->plan.workload = run->workload;
+    run->plan.nodes = run->args->instances;
+    run->plan.threads = run->args->threads;
+    run->plan.seed = run->args->seed;
+    if (!run->workload->is_foreign) {
+        run->plan.data_bytes = run->datafile.block_bytes - ENG_BLOCK_HEADER_BYTES;
+        run->plan.blocks = run->datafile.blocks;
+    }
+    return look_before(run);
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The report of a run, for people and as JSON. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "tools/latency.h"
+#include "tools/run.h"
+
+/*
+ * Gets, hits, hops and ships of the time in which the clients worked; storage and everything else from open to the
+ * last write before the close.
+ */
+static struct cf_stats worked(const struct child *child)
+{
+    struct cf_stats stats = child->stats;
+
+#define WORKED(name) stats.name = child->end.name - child->begin.name
+    WORKED(gets);
+    WORKED(hits);
+    WORKED(hops2);
+    WORKED(hops3);
+    WORKED(upgrades);
+    WORKED(blocks_shipped);
+    WORKED(invalidated);
+    WORKED(messages_sent);
+    WORKED(bytes_sent);
+#undef WORKED
+    return stats;
+}
+
+static double seconds_of(const struct run *run)
+{
+    return run->end_ns > run->begin_ns ? (double)(run->end_ns - run->begin_ns) / (double)CF_NS_PER_S : 0;
+}
+
+static double per_second(const struct run *run, uint64_t count)
+{
+    double seconds = seconds_of(run);
+
+    return seconds > 0 ? (double)count / seconds : 0;
+}
+
+static double hit_ratio(const struct cf_stats *stats)
+{
+    return stats->gets > 0 ? (double)stats->hits / (double)stats->gets : 0;
+}
+
+struct totals {
+    struct cf_stats stats;
+    struct cf_latency op;
+    uint64_t ops;
+};
+
+static struct totals totals_of(const struct run *run)
+{
+    struct totals totals = {.stats.size = sizeof(totals.stats)};
+
+    for (uint32_t node = 0; node < run->args->instances; node++) {
+        struct cf_stats stats = worked(&run->child[node]);
+
+        stats_add(&totals.stats, &stats);
+        latency_add(&totals.op, &run->child[node].op_latency);
+        totals.ops += run->child[node].ops;
+    }
+    return totals;
+}
+
+/* 1234567 as "1,234,567". */
+static char *grouped(uint64_t value, char *buf, size_t buf_bytes)
+{
+    char digits[24];
+    int count = snprintf(digits, sizeof(digits), "%" PRIu64, value);
+    size_t out = 0;
+
+    for (int i = 0; i < count && out + 2 < buf_bytes; i++) {
+        if (i > 0 && (count - i) % 3 == 0)
+            buf[out++] = ',';
+        buf[out++] = digits[i];
+    }
+    buf[out] = '\0';
+    return buf;
+}
+
+static void print_count(const struct run *run, const char *name, uint64_t count)
+{
+    char total[32], rate[32];
+
+    printf("  %-18s %15s  %13s a second\n", name, grouped(count, total, sizeof(total)),
+           grouped((uint64_t)per_second(run, count), rate, sizeof(rate)));
+}
+
+static void print_latency(const char *name, const struct cf_latency *latency)
+{
+    char count[32], text[4][16];
+
+    if (latency->count == 0)
+        return;
+    printf("  %-18s %15s  %9s %9s %9s %9s\n", name, grouped(latency->count, count, sizeof(count)),
+           latency_text(latency->p50, text[0], sizeof(text[0])),
+           latency_text(latency->p99, text[1], sizeof(text[1])),
+           latency_text(latency->p999, text[2], sizeof(text[2])),
+           latency_text(latency->max, text[3], sizeof(text[3])));
+}
+
+static void print_figures(const struct run *run)
+{
+    struct totals totals = totals_of(run);
+    const struct cf_stats *stats = &totals.stats;
+    char a[32], b[32];
+
+    print_count(run, run->workload->op, totals.ops);
+    print_count(run, "blocks shipped", stats->blocks_shipped);
+    printf("  %-18s %15s in two hops, %s in three\n", "blocks received", grouped(stats->hops2, a, sizeof(a)),
+           grouped(stats->hops3, b, sizeof(b)));
+    printf("  %-18s %13.1f %%\n", "hit ratio", 100 * hit_ratio(stats));
+    printf("  %-18s %15s blocks read, %s written\n", "storage", grouped(stats->disk_reads, a, sizeof(a)),
+           grouped(stats->disk_writes, b, sizeof(b)));
+    if (stats->resends + stats->timeouts > 0)
+        printf("  %-18s %15s messages said again, %s calls timed out\n", "repairs",
+               grouped(stats->resends, a, sizeof(a)), grouped(stats->timeouts, b, sizeof(b)));
+    printf("\n  %-18s %15s  %9s %9s %9s %9s\n", "latency of", "count", "p50", "p99", "p99.9", "max");
+    print_latency("hit (sampled)", &stats->hit);
+    print_latency("remote, two hops", &stats->remote2);
+    print_latency("remote, three hops", &stats->remote3);
+    print_latency("upgrade", &stats->upgrade);
+    print_latency("storage", &stats->disk);
+    print_latency("operation", &totals.op);
+    printf("  (operation: %s; the p99 and above are the worst instance's)\n\n", run->workload->timed);
+}
+
+void report_print(const struct run *run)
+{
+    char signal_text[64] = "";
+
+    if (run->interrupted != 0)
+        snprintf(signal_text, sizeof(signal_text), ", ended by %s", strsignal(run->interrupted));
+    printf("\n%s: %u instances over %s, %u client%s each, %.1f s%s\n", run->workload->name,
+           run->args->instances, run->args->transport, run->args->threads, run->args->threads == 1 ? "" : "s",
+           seconds_of(run), signal_text);
+    if (run->end_ns > 0)
+        print_figures(run);
+    if (run->failed) {
+        printf("  FAILED: %s\n", run->failure);
+        return;
+    }
+    if (run->file_report[0] != '\0')
+        printf("  the file, read beside the caches: %s\n", run->file_report);
+    printf("  %s: %s\n", run->verified ? "verified" : "NOT VERIFIED", run->verdict);
+}
+
+static json_t *latencies_json(const struct cf_stats *stats)
+{
+    json_t *object = json_object();
+
+    if (object == NULL)
+        return NULL;
+#define CF_STAT(name, text)
+#define CF_LATENCY(name, text)                                             \
+    if (cf_json_add_child(object, #name, latency_json(&stats->name)) != 0) \
+        goto failed;
+#include <cachefusion/stats.def>
+#undef CF_STAT
+#undef CF_LATENCY
+    return object;
+failed:
+    json_decref(object);
+    return NULL;
+}
+
+/* The keys that the whole run and each instance have. */
+static int add_figures(json_t *object, const struct run *run, const struct cf_stats *stats, uint64_t ops,
+                       const struct cf_latency *op)
+{
+    int bad = 0;
+
+    bad |= cf_json_add_u64(object, "ops", ops);
+    bad |= cf_json_add_double(object, "ops_per_s", per_second(run, ops));
+#define CF_STAT(name, text) bad |= cf_json_add_u64(object, #name, stats->name);
+#define CF_LATENCY(name, text)
+#include <cachefusion/stats.def>
+#undef CF_STAT
+#undef CF_LATENCY
+    bad |= cf_json_add_double(object, "hit_ratio", hit_ratio(stats));
+    bad |= cf_json_add_child(object, "latency_ns", latencies_json(stats));
+    bad |= cf_json_add_child(object, "operation_ns", latency_json(op));
+    return bad;
+}
+
+static json_t *instances_json(const struct run *run)
+{
+    json_t *array = json_array();
+
+    for (uint32_t node = 0; array != NULL && node < run->args->instances; node++) {
+        struct cf_stats stats = worked(&run->child[node]);
+        json_t *object = json_object();
+
+        if (object == NULL || cf_json_add_u64(object, "node", node) != 0 ||
+            cf_json_add_u64(object, "pid", (uint64_t)run->child[node].pid) != 0 ||
+            add_figures(object, run, &stats, run->child[node].ops, &run->child[node].op_latency) != 0 ||
+            json_array_append(array, object) != 0) {
+            json_decref(object);
+            json_decref(array);
+            return NULL;
+        }
+        json_decref(object);
+    }
+    return array;
+}
+
+static json_t *run_json(const struct run *run)
+{
+    struct totals totals = totals_of(run);
+    json_t *object = json_object();
+    char digest[2 * WL_DIGEST_BYTES + 1];
+    int bad = 0;
+
+    if (object == NULL)
+        return NULL;
+    bad |= cf_json_add_str(object, "workload", run->workload->name);
+    bad |= cf_json_add_u64(object, "instances", run->args->instances);
+    bad |= cf_json_add_u64(object, "threads", run->args->threads);
+    bad |= cf_json_add_str(object, "transport", run->args->transport);
+    bad |= cf_json_add_double(object, "seconds", seconds_of(run));
+    bad |= cf_json_add_u64(object, "seed", run->args->seed);
+    bad |= cf_json_add_bool(object, "verified", run->verified);
+    bad |= cf_json_add_str(object, "verdict", run->failed ? run->failure : run->verdict);
+    bad |= cf_json_add_str(object, "data", run->data);
+    if (run->workload->is_foreign) {
+        wl_digest_text(run->after.digest, digest);
+        bad |= cf_json_add_str(object, "sha256", digest);
+    }
+    bad |= add_figures(object, run, &totals.stats, totals.ops, &totals.op);
+    bad |= cf_json_add_child(object, "per_instance", instances_json(run));
+    if (bad == 0)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+bool report_json(const struct run *run)
+{
+    json_t *object;
+    bool good;
+
+    if (run->args->json[0] == '\0')
+        return true;
+    object = run_json(run);
+    if (object == NULL)
+        fprintf(stderr, "cachefusion run: no memory for the JSON report\n");
+    good = object != NULL && cf_json_write_file(object, run->args->json) == 0;
+    if (object != NULL && !good)
+        fprintf(stderr, "cachefusion run: --json %s: %s\n", run->args->json, strerror(errno));
+    json_decref(object);
+    return good;
+}
