@@ -17,6 +17,9 @@
 /* Of a failing block, and of all blocks. */
 #define JOURNAL_BLOCK_MAX 80u
 #define JOURNAL_ANY_MAX 40u
+#define NODES_SHOWN_MAX 16u
+
+#define ULL(x) ((unsigned long long)(x))
 
 void sim_cluster_break(struct sim_cluster *cluster, const char *format, ...)
 {
@@ -93,8 +96,13 @@ static void run_clients(struct sim_cluster *cluster, uint16_t node)
     struct sim_node_state *state = &cluster->nodes[node];
     bool acted = false;
 
-    for (uint32_t i = 0; state->clients != NULL && i < cluster->plan.clients && is_sound(cluster); i++)
-        acted |= sim_client_turn(&state->clients[i]);
+    for (uint32_t i = 0; state->clients != NULL && i < cluster->plan.clients && is_sound(cluster); i++) {
+        if (!sim_client_turn(&state->clients[i]))
+            continue;
+        acted = true; /* a call may take steps of the protocol at once */
+        if (!sim_check_turn(cluster->check, state->instance, node))
+            return;
+    }
     if (acted)
         state->due_ns = cluster->now_ns + 1 + cf_rng_below(&cluster->rng, cluster->plan.turn_ns);
 }
@@ -229,6 +237,36 @@ static void close_parts(struct sim_cluster *cluster)
     free(cluster->born);
 }
 
+/* What each instance would do next, and what its clients are at. */
+static void explain_nodes(struct sim_cluster *cluster, FILE *out)
+{
+    static const char *const states[] = {"rests", "waits", "holds", "changes", "ended"};
+
+    for (uint32_t n = 0; n < cluster->plan.instances && n < NODES_SHOWN_MAX; n++) {
+        struct sim_node_state *state = &cluster->nodes[n];
+
+        if (state->instance == NULL)
+            continue;
+        fprintf(out,
+                "  node %u: next turn %llu, its own next %llu, network %llu, storage %llu, stalled until "
+                "%llu; clients:",
+                n, ULL(cluster->tree.times[n]), ULL(eng_next_ns(state->instance)),
+                ULL(sim_net_node_next_ns(cluster->net, (uint16_t)n)),
+                ULL(sim_disk_next_ns(cluster->disk, (uint16_t)n)),
+                ULL(sim_net_stalled_until(cluster->net, (uint16_t)n)));
+        for (uint32_t i = 0; state->clients != NULL && i < cluster->plan.clients; i++) {
+            const struct sim_client *c = &state->clients[i];
+
+            fprintf(out, " %s", states[c->state]);
+            if (c->state == SIM_CLIENT_WAITS)
+                fprintf(out, " (block %llu mode %u, holds %u)", ULL(c->op.block), c->op.mode, c->holds_count);
+            else if (c->state != SIM_CLIENT_ENDED)
+                fprintf(out, " (block %llu, until %llu)", ULL(c->op.block), ULL(c->wake_ns));
+        }
+        fprintf(out, "\n");
+    }
+}
+
 static void explain(struct sim_cluster *cluster, FILE *out)
 {
     uint64_t block = UINT64_MAX;
@@ -238,6 +276,7 @@ static void explain(struct sim_cluster *cluster, FILE *out)
             text != NULL ? text : cluster->broken);
     if (block < cluster->plan.blocks)
         sim_check_dump(cluster->check, block, out);
+    explain_nodes(cluster, out);
     sim_journal_dump(cluster->journal, block, block == UINT64_MAX ? JOURNAL_ANY_MAX : JOURNAL_BLOCK_MAX, out);
 }
 

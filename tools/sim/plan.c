@@ -63,7 +63,7 @@ static void draw_sizes(struct cf_rng *rng, struct sim_plan *plan)
     plan->clients = (uint32_t)PICK(rng, 1, 2, 3, 5);
     plan->outstanding = (uint32_t)PICK(rng, 4, 8, 16);
     plan->blocks = (uint32_t)PICK(rng, 1, 2, 4, 8, 16, 40);
-    plan->frames = plan->outstanding * 3 + 8 + (uint32_t)PICK(rng, 0, 4, 16);
+    plan->frames = plan->outstanding * 2 + 16 + (uint32_t)PICK(rng, 0, 4, 16);
     plan->past_images = (uint32_t)PICK(rng, 2, 4, 8);
     plan->buckets = (uint32_t)PICK(rng, 16, 64, 256);
     plan->shards = (uint32_t)PICK(rng, 1, 1, 2);
@@ -72,7 +72,7 @@ static void draw_sizes(struct cf_rng *rng, struct sim_plan *plan)
     if (is_big) {
         plan->clients = 1;
         plan->outstanding = 4;
-        plan->frames = 20;
+        plan->frames = 24;
         plan->lane_slots = 64;
         plan->blocks = plan->blocks < 16 ? 16 : plan->blocks;
     }
