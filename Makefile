@@ -84,7 +84,7 @@ fuzz_help_src := $(filter-out $(fuzz_src),$(sort $(wildcard tests/fuzz/*.c)))
 test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src) $(fuzz_src)
 test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
 
-bench_help_src := $(sort $(wildcard bench/harness*.c))
+bench_help_src := $(sort $(wildcard bench/harness*.c bench/facts*.c))
 bench_src := $(filter-out $(bench_help_src),$(sort $(wildcard bench/*.c)))
 bench_cc := $(sort $(wildcard bench/*.cc))
 
@@ -302,8 +302,13 @@ fuzz-run: $(fuzz_bin)
 
 bench-build: $(bench_bin) $(command) ## build the benchmarks
 
-bench: bench-build ## build and run the benchmarks (BENCH_ARGS=...)
-	@set -e; for b in $(bench_bin); do echo "== $$b"; "$$b" $(BENCH_ARGS); done
+# Results go to $(BUILD)/bench/NAME.json, from the programs that can write them.
+bench: bench-build ## build and run the benchmarks, results in BUILD/bench (BENCH="micro_ring xp_lat" only these, BENCH_ARGS=...)
+	@mkdir -p $(BUILD)/bench; export BENCH_CONFIG='$(CONFIG): $(CONFIG_FLAGS) $(CFLAGS)'; \
+	export BENCH_COMMIT=$$(git describe --always --dirty --abbrev=12 2>/dev/null); \
+	set -e; for b in $(if $(BENCH),$(addprefix $(OUT)/bench/,$(BENCH)),$(bench_bin)); do name=$$(basename $$b); echo "== $$name"; \
+	    json=; if grep -qE -- 'bench_main|--json' bench/$$name.c; then json="--json $(BUILD)/bench/$$name.json"; fi; \
+	    "$$b" $$json $(BENCH_ARGS); done
 
 c_files := $(sort $(wildcard $(foreach d,base transport transport/* grd engine tools tools/* bench tests/* tests/unit/* \
     include/cachefusion,$(d)/*.c $(d)/*.h)))
