@@ -27,16 +27,6 @@ static inline struct xp_shm_slot *tx_slot(const struct xp_shm_tx *tx, uint64_t n
     return (struct xp_shm_slot *)(tx->slots + (number & tx->mask) * XP_SHM_SLOT_BYTES);
 }
 
-/* The line is asked for in a writable state while the caller does something else. */
-static inline void prefetch_write(const void *line)
-{
-#if defined(__x86_64__)
-    __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)line));
-#else
-    __builtin_prefetch(line, 1);
-#endif
-}
-
 bool xp_shm_credit_refresh(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_tx *tx)
 {
     if (tx->credit.window == 0)
@@ -92,7 +82,6 @@ static inline void publish(struct xp_shm *shm, struct xp_shm_peer *peer, struct 
     xp_lane_stamp(&tx->facts, &slot->header, type, tx->body_bytes, scn);
     tx->credit.sent++;
     cf_publish_u64(sequence_of(slot), tx->credit.sent | block_bit); /* partner: observe in lane_take */
-    prefetch_write(tx_slot(tx, tx->credit.sent));
     shm->base.counters.sent++;
     shm->base.counters.bytes_sent += tx->body_bytes;
     if (!peer->facts.is_busy)
