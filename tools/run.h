@@ -5,6 +5,7 @@
 /* `cachefusion run`: one launcher, N instances as processes; see control.h for what they say to each other. */
 #include <sys/types.h>
 
+#include "base/cli.h"
 #include "tools/control.h"
 #include "tools/datafile.h"
 #include "tools/rundir.h"
@@ -88,6 +89,9 @@ struct run {
 
 /* run.c */
 void run_failure(struct run *run, const char *format, ...) CF_PRINTF(2, 3);
+
+/* run_args.c: argv is changed; args->sets point into it. */
+CF_CHECK enum cf_cli_result run_args_parse(struct run_args *args, int argc, char **argv);
 
 /* run_prepare.c: directory, cluster file, data file. A status of tools/exits.h; on failure the words are printed. */
 int run_prepare(struct run *run);

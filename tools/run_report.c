@@ -197,9 +197,12 @@ static json_t *instances_json(const struct run *run)
     for (uint32_t node = 0; array != NULL && node < run->args->instances; node++) {
         struct cf_stats stats = worked(&run->child[node]);
         json_t *object = json_object();
+        char digest[2 * WL_DIGEST_BYTES + 1];
 
+        wl_digest_text(run->child[node].sums.digest, digest);
         if (object == NULL || cf_json_add_u64(object, "node", node) != 0 ||
             cf_json_add_u64(object, "pid", (uint64_t)run->child[node].pid) != 0 ||
+            (run->workload->is_foreign && cf_json_add_str(object, "seen_sha256", digest) != 0) ||
             add_figures(object, run, &stats, run->child[node].ops, &run->child[node].op_latency) != 0 ||
             json_array_append(array, object) != 0) {
             json_decref(object);
