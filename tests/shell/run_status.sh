@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A running instance tells its state to status and top; afterwards both say that it is gone.
+set -euo pipefail
+work=$(mktemp -d)
+pid=
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
+
+"$BIN" run --instances 2 --workload hot --seconds 60 --status >"$work/out" 2>&1 &
+pid=$!
+timeout 30 grep -qm1 'ops/s' <(tail -fn +1 --pid="$pid" "$work/out") || { cat "$work/out"; exit 1; }
+socket=$(sed -nE 's/.*status --socket (.*node1.*)$/\1/p' "$work/out")
+[ -S "$socket" ]
+"$BIN" status --socket "$socket" | tee "$work/status"
+grep -q '^node 1 ' "$work/status"
+grep -q '^members: 0 1$' "$work/status"
+grep -q 'blocks held: ' "$work/status"
+"$BIN" status --config "$(dirname "$socket")/cluster.ini" --node 0 | grep -q '^node 0 '
+"$BIN" status --socket "$socket" --json | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["node"] == 1 and s["counters"]["gets"] > 0, s'
+"$BIN" top --socket "$socket" --every 0.2 --count 2 </dev/null | tee "$work/top"
+[ "$(grep -c 'gets/s' "$work/top")" -eq 2 ]
+
+kill -INT "$pid"
+wait "$pid"
+pid=
+status=0
+"$BIN" status --socket "$socket" >"$work/gone" 2>&1 || status=$?
+[ "$status" -eq 3 ] && grep -q 'is the instance running' "$work/gone"
+echo "run_status: asked while it ran, and told when it was gone"
