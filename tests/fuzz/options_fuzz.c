@@ -15,7 +15,7 @@
 #include "tests/fuzz/fuzz.h"
 
 const char fuzz_name[] = "options";
-const uint32_t fuzz_runs = 24000;
+const uint32_t fuzz_runs = 12000;
 
 static enum cf_rc load(const uint8_t *text, size_t bytes, uint16_t node, struct cf_options *options,
                        struct cf_error *error)

@@ -15,7 +15,7 @@
 #define HEAD_BYTES 4u
 
 const char fuzz_name[] = "wire";
-const uint32_t fuzz_runs = 1000000;
+const uint32_t fuzz_runs = 600000;
 
 static const uint16_t types[] = {
 #define GRD_MSG(name, number, sender, receiver, lane, answer, text) number,
