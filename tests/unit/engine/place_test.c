@@ -184,6 +184,8 @@ static void a_nic_that_is_near_to_no_node_does_not_decide(void **state)
     plan = plan_on(*state, machine_with_nic(TWO_SOCKETS, "mlx5_0", true), "mlx5_00");
     assert_int_equal(plan->node, 0);
     says(plan, "nic mlx5_00 is near to no node");
+    plan = plan_on(*state, machine_with_nic(TWO_SOCKETS, "mlx5_0", true), "mlx5");
+    says(plan, "nic mlx5 is near to no node");
 }
 
 static void roles_that_find_no_core_at_the_nic_go_to_the_other_node(void **state)

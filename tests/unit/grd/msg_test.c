@@ -285,6 +285,9 @@ static void maps_agree_with_their_count_and_the_view(void **state)
     assert_true(grant_with_set(map, sizeof map, 13));
     assert_true(grant_with_set(map, sizeof map, CF_NODES_MAX));
     assert_false(grant_with_set(map, sizeof map, 12));
+    map[2] = 2; /* no such form */
+    assert_false(grant_with_set(map, sizeof map, 13));
+    map[2] = 1;
     map[0]++;
     assert_false(grant_with_set(map, sizeof map, 13));
     map[0] -= 2;
