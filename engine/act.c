@@ -256,8 +256,6 @@ static void do_close(struct cf_instance *instance, struct grd_block *block, enum
     if (to == CF_MODE_N && instance->callbacks.before_invalidate)
         instance->callbacks.before_invalidate(instance->callbacks.context, &block->key);
     if (!eng_frame_close_begin_owner(instance->frames, block->frame, to) && !grd_mutant(GRD_MUT_PIN_WHILE_CLOSING)) {
-        if (to == CF_MODE_N)
-            eng_block_upgrades_lost(instance, block);
         eng_attention_add(instance, block);
         return;
     }
@@ -265,6 +263,7 @@ static void do_close(struct cf_instance *instance, struct grd_block *block, enum
     eng_frame_close_end_owner(instance->frames, block->frame, to);
     grd_local_closed(instance->local, block, now_ns, instance->actions);
     eng_block_serve(instance, block, now_ns);
+    grd_local_settle(instance->local, block);
 }
 
 /* One look at each block of the list; those that need no more looking leave it. */
@@ -393,6 +392,7 @@ void eng_actions_run(struct cf_instance *instance, uint64_t now_ns)
             break;
         case GRD_ACT_FAILED:
             eng_block_fail(instance, action->block, (enum cf_rc)(int32_t)action->frame);
+            grd_local_settle(instance->local, action->block);
             break;
         case GRD_ACT_FREE:
             eng_frame_give_back(instance, action->frame);

@@ -330,10 +330,8 @@ enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t d
         *ref = op.ref;
         return CF_OK;
     }
-    if (rc == CF_UPGRADE_LOST) {
-        memset(ref, 0, sizeof *ref);
-        session->refs--;
-    }
+    memset(ref, 0, sizeof *ref); /* put, whatever the reason */
+    session->refs--;
     return eng_fail(session, rc, "upgrade of file %u block %llu: %s", op.file->id, (unsigned long long)op.block, cf_rc_text(rc));
 }
 
@@ -486,7 +484,8 @@ static void polled(struct cf_session *session, struct cf_op *op)
     if (op->kind == CF_OP_GET && op->rc == CF_OK) {
         count_one(&session->gets);
         session->refs++;
-    } else if (op->kind == CF_OP_UPGRADE && op->rc == CF_UPGRADE_LOST) {
+    } else if (op->kind == CF_OP_UPGRADE && op->rc != CF_OK) {
+        memset(&op->ref, 0, sizeof op->ref);
         session->refs--;
     }
     if (op->rc == CF_TIMEOUT)

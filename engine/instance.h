@@ -326,11 +326,9 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
 void eng_op_cancel_owner(struct cf_instance *instance, struct cf_op *op);
 void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc);
 void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns);
-void eng_ops_starved(struct cf_instance *instance, uint64_t now_ns);
+bool eng_ops_starved(struct cf_instance *instance, uint64_t now_ns);
 /* Gives the block to those who wait for it, as far as possible; opens the conversation the first of them needs. */
 void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-/* The frame begins to close to N: those who wait to upgrade have lost. */
-void eng_block_upgrades_lost(struct cf_instance *instance, struct grd_block *block);
 /* The grant came, the block could not be had: everybody who waits for it gets rc. */
 void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc);
 void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc);

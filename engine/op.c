@@ -162,32 +162,36 @@ static bool converse(struct cf_instance *instance, struct grd_block *block, stru
     return true;
 }
 
-/* X for a caller that holds one of the pins in S: when that is the only one, it changes to excl. */
-static bool upgrade_in_place(struct cf_instance *instance, struct grd_block *block)
+/*
+ * An upgrade whose block is pinned in X: it has won if the version is the one the caller saw, since versions rise with
+ * each change (I-2); then nothing happened in between, wherever the block has been.
+ */
+static void give_upgrade(struct cf_instance *instance, struct cf_op *op, uint32_t frame)
 {
-    uint64_t word = eng_frames_word(instance->frames, block->frame);
-
-    if ((word & ENG_WORD_PINS) != ENG_WORD_PIN || (word & (ENG_WORD_EXCL | ENG_WORD_CLOSING)))
-        return false;
-    /* `waiter` is set: only the owner hands out pins now, so nobody comes between these two. */
-    (void)eng_frame_unpin(instance->frames, block->frame, CF_MODE_S, false);
-    if (!eng_frame_pin_owner(instance->frames, block->frame, CF_MODE_X))
-        cf_unreachable();
-    return true;
+    if (eng_frames_at(instance->frames, frame)->version == op->ref.version) {
+        give(instance, op, frame, CF_MODE_X);
+        return;
+    }
+    if (eng_frame_unpin(instance->frames, frame, CF_MODE_X, false))
+        atomic_store_explicit(&instance->attention, 1, memory_order_release);
+    memset(&op->ref, 0, sizeof op->ref);
+    eng_op_complete_owner(instance, op, CF_UPGRADE_LOST);
 }
 
 /* Tries to give the block to the head; false = not now (and `waiter` is set, so that the next unpin tells us). */
 static bool serve_head(struct cf_instance *instance, struct grd_block *block, struct cf_op *op)
 {
-    bool is_upgrade = op->kind == CF_OP_UPGRADE;
-    enum cf_mode mode = is_upgrade ? CF_MODE_X : op->mode;
+    enum cf_mode mode = op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode;
     uint32_t frame = block->frame;
     int tries;
 
     for (tries = 0; tries < 2; tries++) {
-        if (is_upgrade ? tries > 0 && upgrade_in_place(instance, block) : eng_frame_pin_owner(instance->frames, frame, mode)) {
+        if (eng_frame_pin_owner(instance->frames, frame, mode)) {
             queue_remove(block, op);
-            give(instance, op, frame, mode);
+            if (op->kind == CF_OP_UPGRADE)
+                give_upgrade(instance, op, frame);
+            else
+                give(instance, op, frame, mode);
             return true;
         }
         eng_frame_waiter_owner(instance->frames, frame, true); /* first the bit, then the second try: none is missed */
@@ -229,23 +233,6 @@ void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint
         eng_frame_waiter_owner(instance->frames, block->frame, false);
 }
 
-/* Whoever waits to upgrade holds a pin that the close waits for: it has lost, and its pin is taken. */
-void eng_block_upgrades_lost(struct cf_instance *instance, struct grd_block *block)
-{
-    struct cf_op *op = block->waiter_first, *next;
-
-    for (; op != NULL; op = next) {
-        next = eng_op_of(op)->next;
-        if (op->kind != CF_OP_UPGRADE)
-            continue;
-        queue_remove(block, op);
-        if (eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
-            atomic_store_explicit(&instance->attention, 1, memory_order_release);
-        memset(&op->ref, 0, sizeof op->ref);
-        eng_op_complete_owner(instance, op, CF_UPGRADE_LOST);
-    }
-}
-
 void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc)
 {
     struct cf_op *op;
@@ -258,35 +245,23 @@ void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum 
 
 /* ------------------------------------------------------------------ submit, cancel, deadlines */
 
-static bool other_upgrade_waits(const struct grd_block *block)
-{
-    const struct cf_op *op;
-
-    for (op = block->waiter_first; op != NULL; op = eng_op_of((struct cf_op *)(uintptr_t)op)->next)
-        if (op->kind == CF_OP_UPGRADE)
-            return true;
-    return false;
-}
-
+/*
+ * The caller's S pin is let go at once: two that upgrade would wait for each other, and a close for both. The version
+ * it saw tells in the end whether anything happened. It goes ahead of those who wait to get the block.
+ */
 static void submit_upgrade(struct cf_instance *instance, struct grd_block *block, struct cf_op *op, uint64_t now_ns)
 {
-    /* Two that wait for each other's S pin: the second has lost. So has one whose copy is closing. */
-    if (block->closing == 1 || other_upgrade_waits(block)) {
-        if (eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
-            atomic_store_explicit(&instance->attention, 1, memory_order_release);
-        memset(&op->ref, 0, sizeof op->ref);
-        eng_op_complete_owner(instance, op, CF_UPGRADE_LOST);
-        return;
-    }
-    /* An upgrade goes ahead of those who wait to get the block: they wait for its pin. */
-    queue_push(block, op);
-    if (block->waiter_first != op) {
-        queue_remove(block, op);
-        eng_op_of(op)->next = block->waiter_first;
-        block->waiter_first = op;
-        block->users++;
-    }
+    if (op->ref.data != NULL && eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
+        atomic_store_explicit(&instance->attention, 1, memory_order_release);
+    op->ref.data = NULL;
+    block->users++;
+    eng_op_of(op)->state = ENG_OP_BLOCK;
+    eng_op_of(op)->next = block->waiter_first;
+    if (block->waiter_first == NULL)
+        block->waiter_last = op;
+    block->waiter_first = op;
     eng_block_serve(instance, block, now_ns);
+    grd_local_settle(instance->local, block);
 }
 
 void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
@@ -297,6 +272,8 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
     enum cf_rc state = eng_state(instance);
 
     if (state != CF_OK) {
+        if (op->kind == CF_OP_UPGRADE && op->ref.data != NULL)
+            (void)eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false);
         eng_op_complete_owner(instance, op, state);
         return;
     }
@@ -395,10 +372,11 @@ void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns)
     }
 }
 
-/* Those who starved, oldest first, until one starves again. */
-void eng_ops_starved(struct cf_instance *instance, uint64_t now_ns)
+/* Those who starved, oldest first, until one starves again. True: at least one did not. */
+bool eng_ops_starved(struct cf_instance *instance, uint64_t now_ns)
 {
     struct cf_op *op = instance->starved_first, *last = instance->starved_last, *next;
+    bool did = false;
 
     for (; op != NULL; op = next) {
         next = op == last ? NULL : eng_op_of(op)->next;
@@ -406,11 +384,13 @@ void eng_ops_starved(struct cf_instance *instance, uint64_t now_ns)
         eng_op_submit_owner(instance, op, now_ns);
         eng_actions_run(instance, now_ns);
         if (instance->starved_last == op)
-            return;
+            break;
+        did = true;
     }
+    return did;
 }
 
-/* The instance has stopped: everybody who waits is told, pins of upgrades stay the callers'. */
+/* The instance has stopped: everybody who waits is told. */
 void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc)
 {
     uint32_t i;

@@ -85,16 +85,19 @@ static enum cf_rc take(const struct cf_instance *instance, void **memory_out, ui
 static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES], uint64_t frames, struct cf_error *error)
 {
     struct eng_frames_options options = {.allocator = instance->allocator, .seed = cf_mix64(cf_now_ns(), instance->node)};
-    void *base, *words;
+    uint64_t words_bytes = (frames * sizeof(uint64_t) + 4095) / 4096 * 4096;
+    void *words;
+    uint8_t *base;
     enum cf_rc rc;
 
     if (instance->is_manual)
         options.seed = instance->node; /* I-27 */
-    rc = xp_memory(instance->xp, eng_frames_bytes(count), instance->options.hugepages == 1 ? 0 : CF_ALLOC_HUGE, &base, error);
-    if (rc == CF_OK)
-        rc = xp_memory(instance->xp, frames * sizeof(uint64_t), 0, &words, error);
+    /* One region, as the transport wants it: the words, then the frames. */
+    rc = xp_memory(instance->xp, words_bytes + eng_frames_bytes(count), instance->options.hugepages == 1 ? 0 : CF_ALLOC_HUGE, &words,
+                   error);
     if (rc != CF_OK)
         return rc;
+    base = (uint8_t *)words + words_bytes;
     memcpy(options.count, count, sizeof options.count);
     options.base = base;
     options.words = words;

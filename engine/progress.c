@@ -65,6 +65,10 @@ void eng_progress_leave(struct cf_instance *instance)
 {
     bool is_busy = instance->options.waiting == WAIT_BUSY;
 
+    if (instance->is_manual) { /* whoever drives by hand takes the next turn */
+        atomic_store_explicit(&instance->progress, 0, memory_order_release);
+        return;
+    }
     for (;;) {
         if (instance->has_poller && !is_busy && atomic_load_explicit(&instance->is_asleep, memory_order_relaxed)) {
             if (!xp_arm(instance->xp)) {
@@ -100,6 +104,8 @@ void eng_poller_wake(struct cf_instance *instance)
 /* Work was added from inside the process: drive a turn, or leave it to whoever drives. */
 void eng_kick(struct cf_instance *instance)
 {
+    if (instance->is_manual)
+        return;
     cf_fence_full(); /* what was added comes before the look at progress */
     if (instance->is_compact || !instance->has_poller) {
         if (eng_progress_try(instance)) {

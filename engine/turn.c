@@ -355,10 +355,8 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns)
         did |= eng_store_turn(instance, now_ns);
         did |= take_timers(instance, now_ns);
         eng_self_drain(instance, now_ns);
-        if (instance->starved_first) {
-            eng_ops_starved(instance, now_ns);
-            did = true;
-        }
+        if (instance->starved_first)
+            did |= eng_ops_starved(instance, now_ns);
         eng_write_back_tick(instance, now_ns);
         if (instance->flush_first)
             did |= eng_flush_turn(instance, now_ns);
@@ -386,6 +384,8 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
     uint64_t next = grd_local_next_ns(instance->local);
     uint32_t s;
 
+    if (atomic_load_explicit(&instance->attention, memory_order_relaxed) || cf_mpsc_count(&instance->inbox) != 0)
+        return 0;
     for (s = 0; s < instance->shards; s++)
         next = earlier(next, grd_master_next_ns(instance->masters[s]));
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));

@@ -256,7 +256,8 @@ void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t 
 
 bool grd_local_can_write(const struct grd_block *block)
 {
-    return block->mode != CF_MODE_N && block->has_duty && !block->is_writing && block->version > block->durable;
+    /* A copy that is closing is on its way out, and the duty with it: a write begun now would be overtaken. */
+    return block->mode != CF_MODE_N && !block->closing && block->has_duty && !block->is_writing && block->version > block->durable;
 }
 
 void grd_local_write_begin(struct grd_block *block, uint64_t version)

@@ -204,7 +204,8 @@ CF_API CF_MUST_CHECK enum cf_rc cf_get(struct cf_session *session, struct cf_fil
                                        uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out);
 /*
  * S to X without losing sight of the block. CF_OK: held in X, unchanged since it was got. CF_UPGRADE_LOST:
- * another instance or thread came first; the reference has been put.
+ * another instance or thread changed it first. After any failure but CF_INVALID and CF_READ_ONLY the reference has
+ * been put (a caller that kept it would stand in the way of the one that came first).
  */
 CF_API CF_MUST_CHECK enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t deadline_ns);
 /*
