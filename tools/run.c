@@ -75,7 +75,7 @@ static void enter(struct run *run, enum run_phase phase)
 
     if (phase == RUN_WORKING)
         run->begin_ns = now_ns;
-    if (run->phase == RUN_STOPPING)
+    if (run->phase == RUN_STOPPING || (run->phase == RUN_WORKING && phase == RUN_FAILING))
         run->end_ns = now_ns;
     run->phase = phase;
     run->phase_end_ns = now_ns + phase_bound_ns(run, phase);
@@ -215,8 +215,8 @@ static void clean_up(struct run *run, int status)
             close(run->child[node].fd);
     if (run->signal_fd >= 0)
         close(run->signal_fd);
-    if (run->dir.path[0] != '\0' &&
-        (run->args->keep || (run->made_data && (run->failed || status == EXIT_CHECK))))
+    if (run->dir.path[0] != '\0' && (run->args->keep || (run->args->data[0] == '\0' && run->made_data &&
+                                                         (run->failed || status == EXIT_CHECK))))
         printf("  kept: %s\n", run->dir.path);
     else
         rundir_remove(&run->dir);

@@ -44,11 +44,50 @@ static const char *cache_option(uint64_t block_bytes)
     return "cache_bytes";
 }
 
+/* The last --set of a name counts; true for that one. */
+static bool set_counts(const struct run_args *args, uint32_t index)
+{
+    size_t length = strcspn(args->sets[index], "=") + 1;
+
+    for (uint32_t i = index + 1; i < args->sets_count; i++)
+        if (strncmp(args->sets[i], args->sets[index], length) == 0)
+            return false;
+    return true;
+}
+
+static bool is_set(const struct run_args *args, const char *name)
+{
+    for (uint32_t i = 0; i < args->sets_count; i++)
+        if (strncmp(args->sets[i], name, strlen(name)) == 0 && args->sets[i][strlen(name)] == '=')
+            return true;
+    return false;
+}
+
+static void write_cluster_file(const struct run *run, uint64_t block_bytes, const char *secret, FILE *file)
+{
+    const struct run_args *args = run->args;
+    char socket[RUN_PATH_BYTES];
+
+    fprintf(file, "[cluster]\ncluster = run\nsecret = %s\nnodes = %u\n", secret, args->instances);
+    fprintf(file, "transport = %s%s\n", args->transport,
+            strcmp(args->transport, "shm:") == 0 ? run->dir.path : "");
+    if (block_bytes != CF_BLOCK_BYTES_DEFAULT && !is_set(args, "cache_bytes"))
+        fprintf(file, "cache_bytes = 0\n");
+    if (!is_set(args, cache_option(block_bytes)))
+        fprintf(file, "%s = %" PRIu64 "\n", cache_option(block_bytes), args->cache_bytes);
+    for (uint32_t i = 0; i < args->sets_count; i++)
+        if (set_counts(args, i))
+            fprintf(file, "%.*s = %s\n", (int)strcspn(args->sets[i], "="), args->sets[i],
+                    strchr(args->sets[i], '=') + 1);
+    for (uint32_t node = 0; node < args->instances; node++)
+        fprintf(file, "[node %u]\nstatus_path = %s\n", node,
+                rundir_file(&run->dir, "node%u.status", node, socket, sizeof(socket)));
+}
+
 /* Writes the cluster file and reads it as node 0 will. */
 static int make_cluster_file(struct run *run, uint64_t block_bytes)
 {
-    const struct run_args *args = run->args;
-    char path[RUN_PATH_BYTES], secret[2 * SECRET_BYTES + 1], socket[RUN_PATH_BYTES];
+    char path[RUN_PATH_BYTES], secret[2 * SECRET_BYTES + 1];
     uint8_t random[SECRET_BYTES];
     struct cf_error error = {0};
     bool is_whole;
@@ -60,29 +99,27 @@ static int make_cluster_file(struct run *run, uint64_t block_bytes)
         return complain(EXIT_TROUBLE, "%s: %s", path, strerror(errno));
     randombytes_buf(random, sizeof(random));
     sodium_bin2hex(secret, sizeof(secret), random, sizeof(random));
-    fprintf(file, "[cluster]\ncluster = run\nsecret = %s\nnodes = %u\n", secret, args->instances);
-    if (strcmp(args->transport, "shm:") == 0)
-        fprintf(file, "transport = shm:%s\n", run->dir.path);
-    else
-        fprintf(file, "transport = %s\n", args->transport);
-    if (block_bytes != CF_BLOCK_BYTES_DEFAULT)
-        fprintf(file, "cache_bytes = 0\n");
-    fprintf(file, "%s = %" PRIu64 "\n", cache_option(block_bytes), args->cache_bytes);
-    for (uint32_t i = 0; i < args->sets_count; i++)
-        fprintf(file, "%.*s = %s\n", (int)(strchr(args->sets[i], '=') - args->sets[i]), args->sets[i],
-                strchr(args->sets[i], '=') + 1);
-    for (uint32_t node = 0; node < args->instances; node++)
-        fprintf(file, "[node %u]\nstatus_path = %s\n", node,
-                rundir_file(&run->dir, "node%u.status", node, socket, sizeof(socket)));
+    write_cluster_file(run, block_bytes, secret, file);
     is_whole = ferror(file) == 0;
     if (fclose(file) != 0 || !is_whole)
         return complain(EXIT_TROUBLE, "%s: %s", path, strerror(errno));
     cf_options_init(&run->options);
-    if (cf_options_load(&run->options, path, 0, &error) != CF_OK)
-        return complain(EXIT_USAGE, "%s", error.text);
-    if (cf_options_check(&run->options, &error) != CF_OK)
+    if (cf_options_load(&run->options, path, 0, &error) != CF_OK ||
+        cf_options_check(&run->options, &error) != CF_OK)
         return complain(EXIT_USAGE, "%s", error.text);
     return EXIT_OK;
+}
+
+/* What the launcher decides for each instance. */
+static bool is_ours(const char *name)
+{
+    static const char *const ours[] = {"cluster",   "secret",      "node",       "nodes",
+                                       "transport", "incarnation", "status_path"};
+
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        if (strcmp(name, ours[i]) == 0)
+            return true;
+    return false;
 }
 
 /* Refuses bad --set before anything is made: the words name the option and its range. */
@@ -100,6 +137,8 @@ static int check_sets(const struct run_args *args)
             return complain(EXIT_USAGE, "--set %s: give name=value; 'cachefusion options' lists the names",
                             args->sets[i]);
         snprintf(name, sizeof(name), "%.*s", (int)(equals - args->sets[i]), args->sets[i]);
+        if (is_ours(name))
+            return complain(EXIT_USAGE, "--set %s: run gives this one itself", args->sets[i]);
         if (strpbrk(equals, "\r\n") != NULL || cf_options_set(&options, name, equals + 1, &error) != CF_OK)
             return complain(EXIT_USAGE, "--set %s: %s; 'cachefusion options' lists the names", args->sets[i],
                             error.text);
@@ -181,6 +220,9 @@ int run_prepare(struct run *run)
 
     if (status != EXIT_OK)
         return status;
+    if ((run->args->block_bytes & (run->args->block_bytes - 1)) != 0)
+        return complain(EXIT_USAGE, "--block-size %" PRIu64 ": 2KiB, 4KiB, 8KiB, 16KiB or 32KiB",
+                        run->args->block_bytes);
     if (!cf_hash_init() || !rundir_make(&run->dir))
         return complain(EXIT_TROUBLE, "no private directory in $TMPDIR, /dev/shm or /tmp: %s",
                         strerror(errno));

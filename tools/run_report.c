@@ -17,8 +17,10 @@
 static struct cf_stats worked(const struct child *child)
 {
     struct cf_stats stats = child->stats;
+    /* One that died was not there at the end: what it said last. */
+    const struct cf_stats *end = child->end.size != 0 ? &child->end : &child->stats;
 
-#define WORKED(name) stats.name = child->end.name - child->begin.name
+#define WORKED(name) stats.name = end->name > child->begin.name ? end->name - child->begin.name : 0
     WORKED(gets);
     WORKED(hits);
     WORKED(hops2);

@@ -54,7 +54,7 @@ static void print_row(const char *who, const char *pid, const struct rates *rate
         latency_text(rates->remote.p50, p50, sizeof(p50));
         latency_text(rates->remote.p99, p99, sizeof(p99));
     }
-    printf("  %-4s %8s %11.0f %11.0f %8.1f %% %9s %9s %9.0f\033[K\n", who, pid, rates->ops, rates->shipped,
+    printf("  %-4s %8s %10.0f %10.0f %8.1f %% %9s %9s %9.0f\033[K\n", who, pid, rates->ops, rates->shipped,
            rates->hit_percent, p50, p99, rates->disk);
 }
 
@@ -65,7 +65,7 @@ static void print_table(struct show *show, const struct run *run, const struct r
         printf("\033[%uA", show->lines);
     printf("  %s: %.1f of %.1f s, %u instances\033[K\n", run->workload->name, seconds, run->args->seconds,
            run->args->instances);
-    printf("  %-4s %8s %11s %11s %10s %9s %9s %9s\033[K\n", "node", "pid", "ops/s", "shipped/s", "hits",
+    printf("  %-4s %8s %10s %10s %10s %9s %9s %9s\033[K\n", "node", "pid", "ops/s", "shipped/s", "hits",
            "remote50", "remote99", "disk/s");
     for (uint32_t node = 0; node < run->args->instances; node++) {
         char who[16], pid[16];
