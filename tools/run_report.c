@@ -139,7 +139,7 @@ void report_print(const struct run *run)
     char signal_text[64] = "";
 
     if (run->interrupted != 0)
-        snprintf(signal_text, sizeof(signal_text), ", ended by %s", strsignal(run->interrupted));
+        snprintf(signal_text, sizeof(signal_text), ", ended by SIG%s", sigabbrev_np(run->interrupted));
     printf("\n%s: %u instances over %s, %u client%s each, %.1f s%s\n", run->workload->name,
            run->args->instances, run->args->transport, run->args->threads, run->args->threads == 1 ? "" : "s",
            seconds_of(run), signal_text);

@@ -7,6 +7,7 @@ work=$(mktemp -d)
 pid=
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
 
+: >"$work/out"
 "$BIN" run --instances 3 --workload bank --blocks 64 --seconds 60 --data "$work/bank.cf" --status --json "$work/json" >"$work/out" 2>&1 &
 pid=$!
 # The first line of progress tells that all are at work.
@@ -22,7 +23,7 @@ took=$(($(date +%s) - begin))
 cat "$work/out"
 [ "$status" -eq 3 ]
 [ "$took" -le 10 ] || { echo "run_kill: took $took s"; exit 1; }
-grep -q "node 1 (pid $victim) was killed by signal 9 (Killed)" "$work/out"
+grep -q "node 1 (pid $victim) was killed by signal 9 (SIGKILL)" "$work/out"
 grep -qE 'node [02] \(pid [0-9]+\) stopped: .*CF_PEER_LOST' "$work/out"
 grep -q '"verified": false' "$work/json"
 

@@ -6,6 +6,7 @@ work=$(mktemp -d)
 pid=
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
 
+: >"$work/out"
 "$BIN" run --instances 2 --workload hot --seconds 60 --status >"$work/out" 2>&1 &
 pid=$!
 timeout 30 grep -qm1 'ops/s' <(tail -fn +1 --pid="$pid" "$work/out") || { cat "$work/out"; exit 1; }
