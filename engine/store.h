@@ -33,6 +33,7 @@ struct eng_io {
     int system;            /* errno */
     uint32_t short_bytes;  /* read: bytes that lay beyond the end of the file */
     uint32_t tries;        /* [store] */
+    uint32_t done_bytes;   /* [store] of a transfer that came back short */
     uint64_t submitted_ns; /* the submitter's */
     void *owner;           /* the submitter's */
     uint64_t argument;     /* the submitter's */
