@@ -176,8 +176,8 @@ static void on_exit_of(struct run *run, uint32_t node)
         return;
     child->told = true;
     if (WIFSIGNALED(status))
-        run_failure(run, "node %u (pid %d) was killed by signal %d (%s)", node, (int)child->pid,
-                    WTERMSIG(status), strsignal(WTERMSIG(status)));
+        run_failure(run, "node %u (pid %d) was killed by signal %d (SIG%s)", node, (int)child->pid,
+                    WTERMSIG(status), sigabbrev_np(WTERMSIG(status)));
     else
         run_failure(run, "node %u (pid %d) ended with status %d after it had said '%s'", node,
                     (int)child->pid, WEXITSTATUS(status), ctl_kind_name(child->reached));
