@@ -12,6 +12,6 @@ ${CC:-gcc} -std=gnu11 -Wall -Wextra -Werror -Iinclude docs/example.c -o "$work/e
 mkdir "$work/net"
 timeout 60 "$work/example" "$work/data.cf" "$work/net" | tee "$work/out"
 [ "$(grep -c 'changed by instance 0, not yet on storage' "$work/out")" -eq 3 ]
-[ "$(sed -E 's/.*version ([0-9]+):.*/\1/' "$work/out" | sort -u | wc -l)" -eq 1 ]
+[ "$(sed -E "s/.*version ([0-9]+):.*/\\1/" "$work/out" | sort -u | wc -l)" -eq 1 ]
 "$BIN" check --data "$work/data.cf"
 echo "example: three instances read one version, the file is whole"
