@@ -12,6 +12,7 @@
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "grd/mutant.h"
 
 static struct eng_slot *slot_take(struct cf_instance *instance)
 {
@@ -361,7 +362,7 @@ static bool accept_victim(void *arg, uint32_t frame)
 
     if (block->waiter_first || !eng_block_refresh(instance, block))
         return false;
-    if (grd_local_can_write(block)) {
+    if (grd_local_can_write(block) && !grd_mutant(GRD_MUT_DROP_DIRTY)) {
         eng_write_start(instance, block, room->now_ns);
         return false;
     }

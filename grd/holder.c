@@ -232,7 +232,7 @@ bool grd_local_can_evict(const struct grd_local *local, const struct grd_block *
         return false;
     if (block->is_writing)
         return grd_mutant(GRD_MUT_RELEASE_EARLY) && block->writing_version == block->version;
-    return !(block->has_duty && block->version > block->durable) || (grd_mutant(GRD_MUT_DROP_DIRTY) && block->mode == CF_MODE_S);
+    return !(block->has_duty && block->version > block->durable) || grd_mutant(GRD_MUT_DROP_DIRTY);
 }
 
 void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)

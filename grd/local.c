@@ -152,7 +152,7 @@ struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_k
     block->key = *key;
     block->hash = grd_map_hash(local->map, key);
     block->master = grd_map_master(local->map, block->hash);
-    if (grd_mutant(GRD_MUT_WRONG_MASTER) && local->node == 1 && (block->hash & 63) == 0)
+    if (grd_mutant(GRD_MUT_WRONG_MASTER) && local->node == 1 && (block->hash >> 40 & 1) == 0)
         block->master = local->node;
     block->in_use = true;
     block->frame = block->kept_frame = block->past_frame = GRD_FRAME_NONE;

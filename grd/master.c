@@ -97,7 +97,7 @@ static bool choose_source(struct grd_master *master, const struct grd_entry *ent
             *source_out = holder;
             return true;
         }
-        if (!found || holder.node == master->node)
+        if (!found || holder.node == master->node || (grd_mutant(GRD_MUT_FORWARD_ANY) && !holder.has_duty))
             *source_out = holder;
         found = true;
     }
@@ -524,13 +524,12 @@ static void on_not_held(struct grd_master *master, struct grd_entry *entry, cons
     struct grd_holder holder;
 
     if (pending == NULL || pending->tenure != msg->tenure || pending->how != GRD_HOW_SHIP || pending->source != msg->from ||
-        pending->source_tenure != msg->held || pending->again) {
+        pending->source_tenure != msg->held || pending->again || grd_mutant(GRD_MUT_NOT_HELD_SAME)) {
         master->counters.stale++;
         return;
     }
     master->counters.not_held++;
-    if (!grd_mutant(GRD_MUT_NOT_HELD_SAME) && grd_holder_find(master->directory, entry, msg->from, &holder) &&
-        holder.tenure == msg->held && !holder.is_pending)
+    if (grd_holder_find(master->directory, entry, msg->from, &holder) && holder.tenure == msg->held && !holder.is_pending)
         grd_holder_remove(master->directory, entry, msg->from);
     pending->again = 1;
     pending->source = CF_NODE_NONE;
