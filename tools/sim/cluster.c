@@ -13,7 +13,7 @@
 /* Turns of an instance in a row at one moment: more is work that never ends (I-16). */
 #define TURNS_MAX 10000u
 /* What eng_next_ns may ask for at once is given after this long, so that time goes on. */
-#define TICK_NS 100u
+#define TICK_NS 1000u
 /* Of a failing block, and of all blocks. */
 #define JOURNAL_BLOCK_MAX 80u
 #define JOURNAL_ANY_MAX 40u

@@ -18,7 +18,7 @@
 #define CALM_S_MAX 20u
 #define STOP_S_MAX 5u
 /* How long survivors are watched after the last of them has stopped. */
-#define WATCH_NS (200 * CF_NS_PER_MS)
+#define WATCH_NS (5 * CF_NS_PER_MS)
 
 static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_options *options)
 {
