@@ -261,6 +261,8 @@ struct cf_instance {
     pthread_mutex_t lock;       /* control path: sessions and files */
     struct cf_session *sessions;
     struct cf_file *files;
+    struct eng_worker *workers; /* [const] directory workers of the dedicated plan; they own the masters then */
+    uint32_t workers_count;
     pthread_t poller;
     bool has_poller;
     _Atomic uint32_t stop_threads;
@@ -382,6 +384,14 @@ void eng_futex_wake(_Atomic uint32_t *word);
 
 /* Reads the length of a file again, when another instance may have extended it. */
 enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
+/* ---- worker.c: directory workers. Owner, but for start and stop. ---- */
+struct eng_worker;
+enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *error);
+void eng_workers_stop(struct cf_instance *instance);
+void eng_worker_push(struct cf_instance *instance, const struct grd_msg *msg, uint32_t shard);
+/* Sends what the workers want sent. True when there was something. */
+bool eng_workers_take(struct cf_instance *instance);
+
 /* ---- file.c, file_op.c: attach, extend, truncate, drop. ---- */
 void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns);

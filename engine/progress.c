@@ -281,6 +281,8 @@ enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *erro
         eng_error_set(error, CF_SYSTEM, errno, CF_NODE_NONE, "no descriptors for the poller");
         return CF_SYSTEM;
     }
+    if (eng_workers_start(instance, error) != CF_OK)
+        return CF_MEMORY;
     instance->has_poller = true;
     rc = pthread_create(&instance->poller, NULL, poller_main, instance);
     if (rc != 0) {
@@ -302,6 +304,8 @@ void eng_threads_stop(struct cf_instance *instance)
         pthread_join(instance->poller, NULL);
         instance->has_poller = false;
     }
+    atomic_store_explicit(&instance->stop_threads, 1, memory_order_release);
+    eng_workers_stop(instance);
     if (instance->poll_fd >= 0)
         close(instance->poll_fd);
     if (instance->wake_fd >= 0)

@@ -51,7 +51,10 @@ static void master_step(struct cf_instance *instance, const struct grd_msg *msg,
         instance->counters.bad_messages++; /* I-10: not mine in this epoch */
         return;
     }
-    grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], msg, hash, now_ns, instance->actions);
+    if (instance->workers_count)
+        eng_worker_push(instance, msg, grd_map_shard(&instance->map, hash));
+    else
+        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], msg, hash, now_ns, instance->actions);
 }
 
 static void on_scn_ask(struct cf_instance *instance, const struct grd_msg *msg)
@@ -307,7 +310,7 @@ static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
             eng_actions_run(instance, now_ns);
             did = true;
         }
-    for (s = 0; s < instance->shards; s++)
+    for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
         if (grd_master_next_ns(instance->masters[s]) <= now_ns)
             for (i = 0; i < ENG_TURN_TIMERS_MAX && grd_master_tick(instance->masters[s], now_ns, instance->actions); i++) {
                 eng_actions_run(instance, now_ns);
@@ -342,6 +345,8 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns)
         on_event(instance, &events[i], now_ns);
         eng_self_drain(instance, now_ns);
     }
+    if (instance->workers_count)
+        did |= eng_workers_take(instance);
     did |= take_inbox(instance, now_ns);
     eng_self_drain(instance, now_ns);
     if (atomic_load_explicit(&instance->attention, memory_order_relaxed)) {
@@ -386,7 +391,7 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
 
     if (atomic_load_explicit(&instance->attention, memory_order_relaxed) || cf_mpsc_count(&instance->inbox) != 0)
         return 0;
-    for (s = 0; s < instance->shards; s++)
+    for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
         next = earlier(next, grd_master_next_ns(instance->masters[s]));
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));
     if (instance->flush_first || instance->starved_first || instance->file_op)

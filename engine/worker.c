@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directory workers of the dedicated plan: each owns some shards on a core of its own.
+ *
+ *   progress --(in: messages for masters)--> worker: grd_master_step --(out: messages to send)--> progress
+ *
+ * Both rings are bounded. Progress never waits for a worker: a message that finds `in` full is dropped and counted,
+ * and timers say it again. A worker that finds `out` full waits for progress, which empties it every turn.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "engine/instance.h"
+
+#define WORKER_SLOTS 1024u
+#define WORKER_SLEEP_NS_MAX 4000000ull
+/* Messages taken from one worker a turn. */
+#define WORKER_TURN_MAX 128u
+
+struct worker_out {
+    uint64_t to;
+    struct grd_msg msg;
+};
+
+struct eng_worker {
+    struct cf_instance *instance;
+    uint32_t number;
+    int cpu;
+    pthread_t thread;
+    bool is_running;
+    struct cf_spsc in, out;
+    void *in_mem, *out_mem;
+    struct grd_actions *actions;
+    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t wake;     /* futex: rises when something was put into `in` for a sleeper */
+    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t sleeping; /* 1 while the worker sleeps; partner: eng_worker_push */
+};
+
+static bool is_stopped(const struct eng_worker *worker)
+{
+    return atomic_load_explicit(&worker->instance->stop_threads, memory_order_acquire) != 0;
+}
+
+static void hand_out(struct eng_worker *worker)
+{
+    struct grd_actions *actions = worker->actions;
+    uint32_t i;
+
+    for (i = 0; i < actions->count; i++) {
+        struct worker_out out;
+
+        cf_assert(actions->item[i].type == GRD_ACT_SEND);
+        out.to = actions->item[i].to;
+        out.msg = actions->item[i].msg;
+        while (!cf_spsc_push(&worker->out, &out)) {
+            if (is_stopped(worker))
+                break;
+            eng_poller_wake(worker->instance);
+            cf_pause();
+        }
+    }
+    if (actions->count)
+        eng_poller_wake(worker->instance);
+    actions->count = 0;
+}
+
+/* One message or timer of each shard it owns. */
+static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
+{
+    struct cf_instance *instance = worker->instance;
+    struct grd_msg msg;
+    bool did = false;
+    uint32_t s;
+
+    while (cf_spsc_pop(&worker->in, &msg)) {
+        uint64_t hash = grd_map_hash(&instance->map, &msg.key);
+
+        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], &msg, hash, now_ns, worker->actions);
+        hand_out(worker);
+        did = true;
+    }
+    for (s = worker->number; s < instance->shards; s += instance->workers_count)
+        while (grd_master_next_ns(instance->masters[s]) <= now_ns && grd_master_tick(instance->masters[s], now_ns, worker->actions)) {
+            hand_out(worker);
+            did = true;
+        }
+    return did;
+}
+
+static void worker_sleep(struct eng_worker *worker)
+{
+    uint32_t seen = atomic_load_explicit(&worker->wake, memory_order_seq_cst);
+
+    atomic_store_explicit(&worker->sleeping, 1, memory_order_seq_cst);
+    if (cf_spsc_count(&worker->in) == 0 && !is_stopped(worker))
+        eng_futex_wait(&worker->wake, seen, WORKER_SLEEP_NS_MAX);
+    atomic_store_explicit(&worker->sleeping, 0, memory_order_relaxed);
+}
+
+static void *worker_main(void *arg)
+{
+    struct eng_worker *worker = arg;
+    struct cf_instance *instance = worker->instance;
+    uint64_t now = cf_now_ns(), idle_since = now;
+
+    if (worker->cpu >= 0 && eng_plan_bind_thread(&instance->plan, worker->cpu) != CF_OK)
+        cf_log_warn(&instance->log, "engine", "directory worker %u could not be bound to cpu %d", worker->number, worker->cpu);
+    while (!is_stopped(worker)) {
+        now = cf_now_ns();
+        if (worker_turn(worker, now)) {
+            idle_since = now;
+            continue;
+        }
+        cf_pause();
+        if (instance->options.waiting == 0 || (instance->options.waiting == 1 && now - idle_since < instance->options.spin))
+            continue;
+        worker_sleep(worker);
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ progress's side */
+
+void eng_worker_push(struct cf_instance *instance, const struct grd_msg *msg, uint32_t shard)
+{
+    struct eng_worker *worker = &instance->workers[shard % instance->workers_count];
+
+    if (!cf_spsc_push(&worker->in, msg)) {
+        instance->counters.backlog_dropped++;
+        return;
+    }
+    cf_fence_full(); /* the message comes before the look at `sleeping` */
+    if (atomic_load_explicit(&worker->sleeping, memory_order_relaxed)) {
+        atomic_fetch_add_explicit(&worker->wake, 1, memory_order_seq_cst);
+        eng_futex_wake(&worker->wake);
+    }
+}
+
+bool eng_workers_take(struct cf_instance *instance)
+{
+    struct worker_out out;
+    bool did = false;
+    uint32_t w, i;
+
+    for (w = 0; w < instance->workers_count; w++)
+        for (i = 0; i < WORKER_TURN_MAX && cf_spsc_pop(&instance->workers[w].out, &out); i++) {
+            eng_send_owner(instance, (uint16_t)out.to, &out.msg);
+            did = true;
+        }
+    return did;
+}
+
+enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *error)
+{
+    uint32_t count = instance->plan.workers < instance->shards ? instance->plan.workers : instance->shards, w;
+    const struct cf_allocator *a = instance->allocator;
+
+    if (instance->is_compact || count == 0)
+        return CF_OK;
+    instance->workers = cf_alloc(a, count * sizeof *instance->workers, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    if (instance->workers == NULL)
+        return CF_MEMORY;
+    instance->workers_count = count;
+    for (w = 0; w < count; w++) {
+        struct eng_worker *worker = &instance->workers[w];
+
+        worker->instance = instance;
+        worker->number = w;
+        worker->cpu = instance->plan.worker_cpu[w];
+        worker->in_mem = cf_alloc(a, cf_ring_bytes(WORKER_SLOTS, sizeof(struct grd_msg)), CF_CACHE_LINE, CF_ALLOC_ZERO);
+        worker->out_mem = cf_alloc(a, cf_ring_bytes(WORKER_SLOTS, sizeof(struct worker_out)), CF_CACHE_LINE, CF_ALLOC_ZERO);
+        worker->actions = cf_alloc(a, sizeof *worker->actions, CF_CACHE_LINE, CF_ALLOC_ZERO);
+        if (worker->in_mem == NULL || worker->out_mem == NULL || worker->actions == NULL) {
+            eng_error_set(error, CF_MEMORY, 0, instance->node, "no memory for directory worker %u", w);
+            return CF_MEMORY;
+        }
+        cf_spsc_init(&worker->in, worker->in_mem, WORKER_SLOTS, sizeof(struct grd_msg));
+        cf_spsc_init(&worker->out, worker->out_mem, WORKER_SLOTS, sizeof(struct worker_out));
+    }
+    for (w = 0; w < count; w++) {
+        int rc = pthread_create(&instance->workers[w].thread, NULL, worker_main, &instance->workers[w]);
+
+        if (rc != 0) {
+            eng_error_set(error, CF_SYSTEM, rc, instance->node, "directory worker %u could not be started", w);
+            return CF_SYSTEM;
+        }
+        instance->workers[w].is_running = true;
+        pthread_setname_np(instance->workers[w].thread, "cf-directory");
+    }
+    return CF_OK;
+}
+
+/* After the poller has ended; stop_threads is set. */
+void eng_workers_stop(struct cf_instance *instance)
+{
+    const struct cf_allocator *a = instance->allocator;
+    uint32_t w;
+
+    for (w = 0; w < instance->workers_count; w++) {
+        struct eng_worker *worker = &instance->workers[w];
+
+        atomic_fetch_add_explicit(&worker->wake, 1, memory_order_seq_cst);
+        eng_futex_wake(&worker->wake);
+        if (worker->is_running)
+            pthread_join(worker->thread, NULL);
+        cf_free(a, worker->in_mem, cf_ring_bytes(WORKER_SLOTS, sizeof(struct grd_msg)));
+        cf_free(a, worker->out_mem, cf_ring_bytes(WORKER_SLOTS, sizeof(struct worker_out)));
+        cf_free(a, worker->actions, sizeof *worker->actions);
+    }
+    cf_free(a, instance->workers, instance->workers_count * sizeof *instance->workers);
+    instance->workers = NULL;
+    instance->workers_count = 0;
+}
