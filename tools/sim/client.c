@@ -339,6 +339,21 @@ static void make_born(struct sim_client *client)
     client->is_new = false;
 }
 
+/* The instance has stopped because of the crash: what was being changed is served to nobody any more. */
+static bool is_stop(const struct sim_cluster *cluster, enum cf_rc rc)
+{
+    return cluster->crashed != CF_NODE_NONE && cf_rc_class(rc) == CF_CLASS_PEER;
+}
+
+static void leave_changed(struct sim_client *client)
+{
+    for (uint32_t i = 0; i < client->holds_count; i++)
+        sim_check_changing(client->cluster->check, client->targets[i], true);
+    client->cluster->counts.stopped++;
+    client->ended_after_stop++;
+    give_up(client);
+}
+
 static void finish_write(struct sim_client *client)
 {
     struct sim_cluster *cluster = client->cluster;
@@ -349,6 +364,10 @@ static void finish_write(struct sim_client *client)
     sim_content_write(&content, hold->ref.data, hold->ref.bytes, false);
     sim_check_changing(cluster->check, content.block, false);
     rc = cf_dirty(client->session, &hold->ref, 0);
+    if (is_stop(cluster, rc)) {
+        leave_changed(client);
+        return;
+    }
     if (rc != CF_OK)
         sim_check_break(cluster->check, content.block, "API block %llu: cf_dirty at node %u answered %s",
                         (unsigned long long)content.block, client->node, cf_rc_name(rc));
@@ -400,6 +419,12 @@ static void finish_group(struct sim_client *client)
     }
     if (rc == CF_OK)
         rc = cf_mtr_commit(&mtr, 0, &version);
+    if (is_stop(cluster, rc)) {
+        for (uint32_t i = 0; i < client->holds_count; i++)
+            client->holds[i].ref.data = NULL; /* the commit has put them */
+        leave_changed(client);
+        return;
+    }
     if (rc != CF_OK)
         sim_check_break(cluster->check, client->targets[0], "API: a mini-transaction at node %u answered %s",
                         client->node, cf_rc_name(rc));

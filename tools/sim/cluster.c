@@ -143,6 +143,7 @@ static void run_node(struct sim_cluster *cluster, uint16_t node)
     run_engine(cluster, node);
     if (!is_sound(cluster))
         return;
+    note_stop(cluster, node);
     run_clients(cluster, node);
     note_stop(cluster, node);
     sim_tree_set(&cluster->tree, node, next_of(cluster, node));
