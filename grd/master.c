@@ -557,12 +557,20 @@ static void on_past(struct grd_master *master, struct grd_entry *entry, const st
     grd_action_send(actions, msg->from, GRD_MSG_DISCARD, &msg->key)->durable = msg->version;
 }
 
-/* Too many past images somewhere: whoever has the write duty shall write; when nobody has it, all is durable. */
+/*
+ * Somebody holds too many past images, or flushes: whoever has the write duty shall write. A past image that is not
+ * listed is needed no more; when nobody has the duty and no X is pending, everything is durable.
+ */
 static void on_write_ask(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, struct grd_actions *actions)
 {
     struct grd_holder holder;
     uint32_t cursor = 0;
+    uint64_t version;
 
+    if (!grd_list_find(master->directory, entry, GRD_LIST_PAST, msg->from, &version)) {
+        grd_action_send(actions, msg->from, GRD_MSG_DISCARD, &msg->key)->durable = msg->version;
+        return;
+    }
     if (pending_x(master, entry))
         return; /* its grantee will have the duty; the asker asks again */
     while (grd_holder_next(master->directory, entry, &cursor, &holder)) {
@@ -571,9 +579,8 @@ static void on_write_ask(struct grd_master *master, struct grd_entry *entry, con
         grd_action_send(actions, holder.node, GRD_MSG_WRITE, &msg->key)->version = msg->version;
         return;
     }
-    do_durable(master, entry, entry->version, actions);
-    if (!grd_list_find(master->directory, entry, GRD_LIST_PAST, msg->from, &(uint64_t){0}))
-        grd_action_send(actions, msg->from, GRD_MSG_DISCARD, &msg->key)->durable = msg->version;
+    grd_list_remove(master->directory, entry, GRD_LIST_PAST, msg->from);
+    grd_action_send(actions, msg->from, GRD_MSG_DISCARD, &msg->key)->durable = msg->version;
 }
 
 /* The entry was forgotten, or never was: nobody holds the block, nothing is pending, nothing of it is undurable. */
