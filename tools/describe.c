@@ -80,15 +80,17 @@ static void put_head(struct page *page, const json_t *status)
 
 static void put_held(struct page *page, const json_t *status)
 {
-    const json_t *modes = json_object_get(status, "modes"), *frames = json_object_get(status, "frames");
-    const char *name;
-    json_t *class;
+    const json_t *modes = json_object_get(status, "modes");
+    json_t *frames = json_object_get(status, "frames");
 
     put(page, "blocks held: %" PRIu64 " S, %" PRIu64 " X, %" PRIu64 " neither", status_u64(modes, "s"),
         status_u64(modes, "x"), status_u64(modes, "n"));
-    json_object_foreach((json_t *)(uintptr_t)frames, name, class)
-        put(page, "frames %s: %" PRIu64 ", %" PRIu64 " free, %" PRIu64 " dirty", name,
+    for (void *at = json_object_iter(frames); at != NULL; at = json_object_iter_next(frames, at)) {
+        const json_t *class = json_object_iter_value(at);
+
+        put(page, "frames %s: %" PRIu64 ", %" PRIu64 " free, %" PRIu64 " dirty", json_object_iter_key(at),
             status_u64(class, "total"), status_u64(class, "free"), status_u64(class, "dirty"));
+    }
 }
 
 /* One counter, with its rate when there is a look before. */
@@ -132,17 +134,15 @@ static void put_counters(struct page *page, const json_t *status, const json_t *
 
 static void put_latencies(struct page *page, const json_t *status)
 {
-    const json_t *latencies = json_object_get(status, "latency");
-    const char *name;
-    json_t *one;
+    json_t *latencies = json_object_get(status, "latency");
 
     put(page, "  %-14s %12s %10s %10s %10s %10s", "latency of", "count", "p50", "p99", "p99.9", "max");
-    json_object_foreach((json_t *)(uintptr_t)latencies, name, one)
-    {
+    for (void *at = json_object_iter(latencies); at != NULL; at = json_object_iter_next(latencies, at)) {
+        const json_t *one = json_object_iter_value(at);
         char text[4][16];
 
-        put(page, "  %-14s %12" PRIu64 " %10s %10s %10s %10s", name, status_u64(one, "count"),
-            latency_text(status_u64(one, "p50"), text[0], sizeof(text[0])),
+        put(page, "  %-14s %12" PRIu64 " %10s %10s %10s %10s", json_object_iter_key(at),
+            status_u64(one, "count"), latency_text(status_u64(one, "p50"), text[0], sizeof(text[0])),
             latency_text(status_u64(one, "p99"), text[1], sizeof(text[1])),
             latency_text(status_u64(one, "p999"), text[2], sizeof(text[2])),
             latency_text(status_u64(one, "max"), text[3], sizeof(text[3])));
