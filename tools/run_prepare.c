@@ -176,6 +176,8 @@ static int look_before(struct run *run)
         rc = wl_digest(run->data, run->before.digest, &run->plan.bytes);
     else
         rc = wl_plain(&run->plan, run->data, run->datafile.block_bytes, &run->before, text, sizeof(text));
+    if (rc == CF_OK && run->before.bad > 0)
+        return complain(EXIT_CHECK, "%s: is damaged: %s", run->data, run->before.first_bad);
     if (rc == CF_OK || rc == CF_NOT_FOUND)
         return EXIT_OK;
     return complain(EXIT_TROUBLE, "%s: %s", run->data, text[0] != '\0' ? text : cf_rc_text(rc));
