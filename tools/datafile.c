@@ -55,12 +55,14 @@ enum cf_rc datafile_probe(const char *path, struct datafile *file_out, struct cf
     if (got < 0)
         rc = fail(error, path, errno);
     close(fd);
+    _Static_assert(sizeof(file_out->cluster) > sizeof(super->cluster), "a zero byte behind the name");
     if (rc != CF_OK || got != (ssize_t)sizeof(first) ||
         eng_super_probe(first, sizeof(first), &file_out->block_bytes, &ignored) != CF_OK)
         return rc;
     file_out->is_native = true;
     file_out->file_id = super->file_id;
     file_out->blocks = super->blocks;
+    memcpy(file_out->cluster, super->cluster, sizeof(super->cluster));
     file_out->is_unclean = super->attached != 0;
     return CF_OK;
 }

@@ -15,7 +15,8 @@ struct datafile {
     uint32_t block_bytes; /* native: by the superblock */
     uint32_t file_id;
     uint64_t blocks;
-    bool is_unclean; /* instances had it open for writing and did not close it */
+    char cluster[65]; /* that attached it last; empty: none yet */
+    bool is_unclean;  /* instances had it open for writing and did not close it */
 };
 
 /* CF_OK also when there is no such file, or a foreign one; `error` says what kept it from being read. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What must be there before the first instance starts: directory, cluster file, data file, its sums. */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -63,12 +64,24 @@ static bool is_set(const struct run_args *args, const char *name)
     return false;
 }
 
+/* A file that belongs to a cluster already is opened under that name. */
+static const char *cluster_name(const struct run *run)
+{
+    const char *name = run->datafile.cluster;
+
+    for (const char *c = name; *c != '\0'; c++)
+        if (!isalnum((unsigned char)*c) && strchr("._-", *c) == NULL)
+            return "run";
+    return name[0] != '\0' ? name : "run";
+}
+
 static void write_cluster_file(const struct run *run, uint64_t block_bytes, const char *secret, FILE *file)
 {
     const struct run_args *args = run->args;
     char socket[RUN_PATH_BYTES];
 
-    fprintf(file, "[cluster]\ncluster = run\nsecret = %s\nnodes = %u\n", secret, args->instances);
+    fprintf(file, "[cluster]\ncluster = %s\nsecret = %s\nnodes = %u\n", cluster_name(run), secret,
+            args->instances);
     fprintf(file, "transport = %s%s\n", args->transport,
             strcmp(args->transport, "shm:") == 0 ? run->dir.path : "");
     if (block_bytes != CF_BLOCK_BYTES_DEFAULT && !is_set(args, "cache_bytes"))
