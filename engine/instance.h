@@ -67,10 +67,15 @@ struct cf_file {
     enum cf_format format;      /* [const] */
     bool read_only;             /* [const] */
     bool is_manual;             /* [const] attached by eng_attach_manual: no superblock */
-    bool in_use;                /* [own]+files lock */
+    bool is_reserved;           /* [lk:lock] the slot is taken */
+    bool in_use;                /* [own] known to the progress loop */
     _Atomic uint32_t generation; /* [atomic] changed by file operations */
     _Atomic uint64_t blocks;     /* [atomic] length as last seen in the superblock */
     _Atomic uint32_t is_stopped; /* [atomic] a file operation is under way, or the file was dropped: gets answer CF_STALE or wait */
+    uint16_t stop_from;         /* [own] a peer changes the file and asked to stop it; CF_NODE_NONE = nobody */
+    bool stop_told;             /* [own] it was told that nothing of the file is held here */
+    uint64_t stop_request;      /* [own] number of that change */
+    uint64_t stop_next_ns;      /* [own] next look */
     uint64_t bytes;             /* [const] foreign: length */
     struct eng_store_file *store_file; /* [const] */
     struct cf_foreign foreign;  /* [const] size 0 = none */
@@ -164,9 +169,6 @@ struct eng_slot {
 enum eng_slot_stage { ENG_SLOT_FREE = 0, ENG_SLOT_LOG, ENG_SLOT_CALLBACK, ENG_SLOT_SUBMIT, ENG_SLOT_DISK };
 enum eng_io_kind { ENG_IO_BLOCK_READ = 1, ENG_IO_BLOCK_WRITE = 2 };
 
-/* An operation on a whole file that one instance coordinates (truncate, drop) or takes part in: file_op.c. */
-struct eng_file_op;
-
 struct eng_counters { /* [own], read by others without order */
     uint64_t hops2, hops3, upgrades, news, disk_reads, disk_writes, messages_sent, messages_received, messages_local,
         bytes_sent, bad_messages, lane_full, backlog_dropped, lane_resets, sleeps, turns, client_turns, timeouts,
@@ -179,7 +181,8 @@ struct eng_peer {
     bool has_left;              /* LEAVE received */
     uint32_t incarnation;       /* told by its hello */
     uint32_t backlog_first, backlog_last; /* messages that wait for a credit of its lanes, in order */
-    uint64_t scn_asked;
+    _Atomic uint64_t scn_asked; /* [atomic] newest of our questions that it answered; the owner writes */
+    uint64_t file_stopped;      /* newest of our file changes for which it has stopped the file */
 };
 
 struct cf_instance {
@@ -254,7 +257,10 @@ struct cf_instance {
     uint64_t ticket_next;
     struct cf_hist *hists;      /* [own] hits are in sessions: remote2, remote3, disk, upgrade */
     struct eng_counters counters;
-    struct eng_file_op *file_op; /* [own] */
+    uint32_t files_stopping;    /* [own] files that a peer is changing */
+    bool file_changing;         /* [own] this instance changes a file now */
+    uint64_t scn_question;      /* [own] number of the last question for the members' clocks */
+    uint64_t file_request;      /* [own] number of the change this instance coordinates, or did last */
     _Atomic uint32_t closing;   /* [atomic] 1: cf_close has begun; 2: LEAVE is out */
     uint64_t leave_next_ns;
 
@@ -382,6 +388,8 @@ void eng_threads_stop(struct cf_instance *instance);
 void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 void eng_futex_wake(_Atomic uint32_t *word);
 
+/* Gives up every copy of the file that this instance holds, past images included; CF_BUSY: references are held. */
+enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file);
 /* Reads the length of a file again, when another instance may have extended it. */
 enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
 /* ---- worker.c: directory workers. Owner, but for start and stop. ---- */

@@ -86,7 +86,7 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
         on_scn_ask(instance, msg);
         break;
     case GRD_MSG_SCN_TELL:
-        instance->peers[msg->from].scn_asked = msg->request;
+        cf_publish_u64(&instance->peers[msg->from].scn_asked, msg->request);
         break;
     case GRD_MSG_LEAVE:
         instance->peers[msg->from].has_left = true;
@@ -365,7 +365,7 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns)
         eng_write_back_tick(instance, now_ns);
         if (instance->flush_first)
             did |= eng_flush_turn(instance, now_ns);
-        if (instance->file_op)
+        if (instance->files_stopping)
             did |= eng_file_op_turn(instance, now_ns);
         eng_self_drain(instance, now_ns);
     } else {
@@ -394,7 +394,7 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
         next = earlier(next, grd_master_next_ns(instance->masters[s]));
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));
-    if (instance->flush_first || instance->starved_first || instance->file_op)
+    if (instance->flush_first || instance->starved_first || instance->files_stopping)
         next = earlier(next, instance->trace.now_ns + ENG_FLUSH_TICK_NS);
     if (instance->dirty_seen || instance->starved_first)
         next = earlier(next, instance->scan_next_ns);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The statistics snapshot. Counters have one writer each and are read without order: each figure is right by itself,
+ * the sum of two may be a moment apart.
+ */
+#include <string.h>
+
+#include "engine/instance.h"
+#include "engine/pool.h"
+
+static void latency_of(struct cf_latency *latency, const struct cf_hist *hist)
+{
+    latency->count = cf_hist_count(hist);
+    latency->p50 = cf_hist_percentile(hist, 0.5);
+    latency->p99 = cf_hist_percentile(hist, 0.99);
+    latency->p999 = cf_hist_percentile(hist, 0.999);
+    latency->max = cf_hist_max(hist);
+}
+
+static void from_sessions(const struct cf_instance *instance, struct cf_stats *stats, struct cf_hist *hit)
+{
+    uint32_t i;
+
+    cf_hist_init(hit);
+    for (i = 0; i < instance->options.sessions; i++) {
+        const struct cf_session *session = &instance->sessions[i];
+
+        stats->gets += cf_peek_u64(&session->gets);
+        stats->hits += cf_peek_u64(&session->hits);
+        stats->timeouts += cf_peek_u64(&session->timeouts);
+        if (session->hit_hist)
+            cf_hist_merge(hit, session->hit_hist);
+    }
+}
+
+static void from_transport(const struct cf_instance *instance, struct cf_stats *stats)
+{
+    const struct xp_counters *xp = xp_counters(instance->xp);
+
+    stats->bytes_sent = xp->bytes_sent;
+    stats->wakeups_sent = xp->wakeups_sent;
+    stats->bad_messages += xp->bad_header + xp->bad_length + xp->bad_tag + xp->bad_sequence + xp->bad_frame;
+    stats->stale_messages += xp->stale_epoch + xp->stale_incarnation + xp->stale_generation;
+    stats->lane_full += xp->no_credit;
+}
+
+static void from_protocol(const struct cf_instance *instance, struct cf_stats *stats)
+{
+    const struct grd_local_counters *local = &instance->local->counters;
+    uint32_t s;
+
+    stats->invalidated = local->invalidated;
+    stats->downgraded = local->downgraded;
+    stats->evicted = local->evicted;
+    stats->past_images = instance->local->past_used;
+    stats->past_images_dropped = local->past_dropped;
+    stats->resends = local->resends;
+    stats->bounced = local->bounced;
+    stats->refused_grants = local->refused;
+    stats->not_held = local->not_held;
+    stats->stale_messages += local->stale;
+    stats->torn_pulls = local->torn;
+    stats->backlog_dropped += local->demands_dropped;
+    for (s = 0; s < instance->shards; s++) {
+        const struct grd_master *master = instance->masters[s];
+
+        stats->stale_messages += master->counters.stale;
+        stats->resends += master->counters.probes;
+        stats->directory_entries += grd_directory_entries(master->directory);
+        stats->directory_evicted += grd_directory_evictions(master->directory);
+        stats->directory_bytes += grd_directory_bytes(master->directory);
+    }
+}
+
+static void from_engine(const struct cf_instance *instance, struct cf_stats *stats)
+{
+    const struct eng_counters *counters = &instance->counters;
+    uint32_t c, f;
+
+    stats->hops2 = counters->hops2;
+    stats->hops3 = counters->hops3;
+    stats->upgrades = counters->upgrades;
+    stats->news = counters->news;
+    stats->disk_reads = counters->disk_reads;
+    stats->disk_writes = counters->disk_writes;
+    stats->blocks_shipped = counters->blocks_shipped;
+    stats->messages_sent = counters->messages_sent;
+    stats->messages_received = counters->messages_received;
+    stats->messages_local = counters->messages_local;
+    stats->bad_messages += counters->bad_messages;
+    stats->lane_full += counters->lane_full;
+    stats->backlog_dropped += counters->backlog_dropped;
+    stats->lane_resets = counters->lane_resets;
+    stats->sleeps = counters->sleeps;
+    stats->turns = counters->turns;
+    stats->client_turns = counters->client_turns;
+    stats->checksum_failures = counters->checksum_failures;
+    stats->frames = eng_frames_count(instance->frames);
+    for (c = 0; c < CF_BLOCK_SIZES; c++)
+        stats->frames_free += eng_frames_free_count(instance->frames, c);
+    for (f = 0; f < stats->frames; f++)
+        stats->frames_dirty += (eng_frames_word(instance->frames, f) & ENG_WORD_DIRTY) != 0;
+}
+
+enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *stats)
+{
+    enum cf_rc rc = eng_enter(instance);
+    size_t size = stats->size;
+    struct cf_stats all;
+    struct cf_hist hit;
+
+    if (rc == CF_INVALID || rc == CF_FORKED)
+        return rc;
+    memset(&all, 0, sizeof all);
+    from_sessions(instance, &all, &hit);
+    from_transport(instance, &all);
+    from_protocol(instance, &all);
+    from_engine(instance, &all);
+    latency_of(&all.hit, &hit);
+    latency_of(&all.remote2, &instance->hists[0]);
+    latency_of(&all.remote3, &instance->hists[1]);
+    latency_of(&all.disk, &instance->hists[2]);
+    latency_of(&all.upgrade, &instance->hists[3]);
+    all.size = size;
+    memcpy(stats, &all, size < sizeof all ? size : sizeof all);
+    return CF_OK;
+}
+
+enum cf_rc cf_state(const struct cf_instance *instance, struct cf_error *error)
+{
+    enum cf_rc rc = eng_enter(instance);
+
+    if (error && rc != CF_OK && rc != CF_INVALID && rc != CF_FORKED)
+        *error = instance->stop_error;
+    return rc;
+}
