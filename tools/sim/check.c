@@ -270,6 +270,28 @@ static void forget_entries(struct sim_check *check)
     }
 }
 
+static void walk_entries(struct sim_check *check)
+{
+    eng_each_entry(check->instance, each_entry, check);
+    forget_entries(check);
+}
+
+bool sim_check_sample(struct sim_check *check, struct cf_instance *const *instances)
+{
+    check->turn++;
+    check->touched_count = 0;
+    for (uint32_t n = 0; n < check->options.nodes; n++) {
+        if (check->is_gone[n])
+            continue;
+        check->node = (uint16_t)n;
+        check->instance = instances[n];
+        walk_entries(check);
+    }
+    for (uint64_t b = 0; b < check->options.blocks && check->broken[0] == 0; b++)
+        (void)(sim_check_block(check, b) && sim_check_directory(check, b));
+    return check->broken[0] == 0;
+}
+
 bool sim_check_turn(struct sim_check *check, struct cf_instance *instance, uint16_t node)
 {
     check->node = node;
@@ -279,8 +301,8 @@ bool sim_check_turn(struct sim_check *check, struct cf_instance *instance, uint1
     check->stamps[node]++;
     eng_each_block(instance, each_block, check);
     forget_blocks(check);
-    eng_each_entry(instance, each_entry, check);
-    forget_entries(check);
+    if (!check->options.is_sampled)
+        walk_entries(check);
     for (uint32_t i = 0; i < check->touched_count && check->broken[0] == 0; i++)
         (void)sim_check_block(check, check->touched[i]);
     return check->broken[0] == 0;

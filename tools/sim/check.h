@@ -24,6 +24,8 @@ struct sim_check_options {
     uint32_t block_bytes;
     uint64_t blocks;
     struct sim_disk *disk;
+    bool
+        is_sampled; /* directories are too large to be walked after every turn: sim_check_sample does it now and then */
 };
 
 struct sim_check *sim_check_open(const struct sim_check_options *options);
@@ -31,6 +33,8 @@ void sim_check_close(struct sim_check **check);
 
 /* After a turn of the instance. False: sim_check_broken says what; nothing further is looked at. */
 bool sim_check_turn(struct sim_check *check, struct cf_instance *instance, uint16_t node);
+/* Walks all directories and checks every block against them (is_sampled). */
+bool sim_check_sample(struct sim_check *check, struct cf_instance *const *instances);
 /* A client is between two halves of a change, or no longer. */
 void sim_check_changing(struct sim_check *check, uint64_t block, bool is_changing);
 /* A client that holds X has written this content under this version. */

@@ -14,6 +14,8 @@
 #define TURNS_MAX 10000u
 /* What eng_next_ns may ask for at once is given after this long, so that time goes on. */
 #define TICK_NS 1000u
+/* Between two looks at the directories of a large cluster. */
+#define SAMPLE_NS (50 * CF_NS_PER_MS)
 /* Of a failing block, and of all blocks. */
 #define JOURNAL_BLOCK_MAX 80u
 #define JOURNAL_ANY_MAX 40u
@@ -84,7 +86,9 @@ static void run_engine(struct sim_cluster *cluster, uint16_t node)
     while (worked && turns++ < TURNS_MAX) {
         worked = eng_turn(state->instance, cluster->now_ns);
         cluster->counts.turns++;
-        if (!sim_check_turn(cluster->check, state->instance, node) || !is_sound(cluster))
+        if (cluster->is_open && !sim_check_turn(cluster->check, state->instance, node))
+            return;
+        if (!is_sound(cluster))
             return;
     }
     if (worked)
@@ -172,6 +176,11 @@ bool sim_cluster_until(struct sim_cluster *cluster, uint64_t end_ns,
             sim_episode(cluster);
         else
             run_node(cluster, node);
+        if (cluster->now_ns >= cluster->sample_next_ns) {
+            cluster->sample_next_ns = cluster->now_ns + SAMPLE_NS;
+            if (!sim_check_sample(cluster->check, cluster->instances))
+                return false;
+        }
         if (until != NULL && until(cluster))
             return is_sound(cluster);
     }
@@ -194,19 +203,23 @@ static bool open_parts(struct sim_cluster *cluster)
                                       .file_id = SIM_FILE_ID,
                                       .generation = 1,
                                       .block_bytes = SIM_BLOCK_BYTES,
-                                      .blocks = plan->blocks};
+                                      .blocks = plan->blocks,
+                                      .is_sampled = plan->instances >= SIM_SAMPLED_INSTANCES};
 
     cluster->plan.net.serves_stale = grd_mutant(GRD_MUT_STALE_EPOCH);
     cluster->crashed = CF_NODE_NONE;
     cluster->episode_next_ns = SIM_NEVER;
     cf_rng_seed(&cluster->rng, plan->options.seed ^ 0xc1057e5);
     cluster->nodes = calloc(plan->instances, sizeof(*cluster->nodes));
+    cluster->instances = calloc(plan->instances, sizeof(struct cf_instance *));
+    cluster->sample_next_ns = SIM_NEVER;
     cluster->born = calloc(plan->blocks, sizeof(*cluster->born));
     cluster->history = sim_history_open();
     cluster->journal = sim_journal_open(plan->instances);
-    if (cluster->nodes == NULL || cluster->born == NULL || cluster->history == NULL ||
-        cluster->journal == NULL || !sim_tree_open(&cluster->tree, plan->instances) ||
-        sim_net_open(&plan->net, &cluster->net) != CF_OK || sim_disk_open(&disk, &cluster->disk) != CF_OK)
+    if (cluster->nodes == NULL || cluster->instances == NULL || cluster->born == NULL ||
+        cluster->history == NULL || cluster->journal == NULL ||
+        !sim_tree_open(&cluster->tree, plan->instances) || sim_net_open(&plan->net, &cluster->net) != CF_OK ||
+        sim_disk_open(&disk, &cluster->disk) != CF_OK)
         return false;
     check.disk = cluster->disk;
     cluster->check = sim_check_open(&check);
@@ -235,6 +248,7 @@ static void close_parts(struct sim_cluster *cluster)
     if (cluster->tree.times != NULL)
         sim_tree_close(&cluster->tree);
     free(cluster->nodes);
+    free(cluster->instances);
     free(cluster->born);
 }
 

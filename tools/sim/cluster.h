@@ -26,6 +26,8 @@
 
 /* Blocks of one mini-transaction at most. */
 #define SIM_GROUP_MAX 3u
+/* From this size on directories are looked at now and then, not after every turn. */
+#define SIM_SAMPLED_INSTANCES 65u
 #define SIM_NEVER UINT64_MAX
 
 enum sim_client_state {
@@ -103,9 +105,12 @@ struct sim_cluster {
     uint64_t now_ns;
     uint64_t trace;
     uint64_t episode_next_ns;
-    uint64_t *born;   /* [blocks] 0 = not yet, 1 = being made, 2 = usable */
-    uint16_t crashed; /* CF_NODE_NONE = nobody */
-    bool is_calm;     /* no faults, clients begin nothing new */
+    uint64_t *born;                 /* [blocks] 0 = not yet, 1 = being made, 2 = usable */
+    uint16_t crashed;               /* CF_NODE_NONE = nobody */
+    struct cf_instance **instances; /* [instances], NULL = gone */
+    uint64_t sample_next_ns;        /* SIM_NEVER = directories are looked at after every turn */
+    bool is_open;                   /* all members are connected */
+    bool is_calm;                   /* no faults, clients begin nothing new */
     bool is_broken;
     char broken[400];
 };

@@ -85,5 +85,7 @@ static inline const struct sim_held *sim_held_known(const struct sim_check *chec
 
 /* check_block.c: what must be true of a block between turns. */
 bool sim_check_block(struct sim_check *check, uint64_t block);
+/* I-3 of one block; part of sim_check_block unless directories are sampled. */
+bool sim_check_directory(struct sim_check *check, uint64_t block);
 
 #endif

@@ -17,6 +17,10 @@
 #define OPEN_S_MAX 60u
 #define CALM_S_MAX 20u
 #define STOP_S_MAX 5u
+/* Large clusters are looked at after this long instead of at every event. */
+#define SETTLE_S 2u
+/* Small, since every transfer of an instance has a buffer of the largest block size. */
+#define IO_DEPTH 8u
 /* How long survivors are watched after the last of them has stopped. */
 #define WATCH_NS (5 * CF_NS_PER_MS)
 
@@ -38,6 +42,7 @@ static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_o
     options->sessions = plan->clients + 1;
     options->files = 2;
     options->outstanding = plan->outstanding;
+    options->io_depth = IO_DEPTH;
     options->past_images = plan->past_images;
     options->lane_slots = plan->lane_slots;
     options->ship_checksum = plan->ship_checksum;
@@ -63,6 +68,7 @@ static bool open_node(struct sim_cluster *cluster, uint16_t node)
         sim_cluster_break(cluster, "node %u did not open: %s: %s", node, cf_rc_name(rc), error.text);
         return false;
     }
+    cluster->instances[node] = state->instance;
     state->due_ns = SIM_NEVER;
     sim_cluster_due(cluster, node, 0);
     return true;
@@ -95,19 +101,6 @@ static bool open_clients(struct sim_cluster *cluster, uint16_t node)
     return rc == CF_OK;
 }
 
-static bool check_masters(struct sim_cluster *cluster)
-{
-    struct cf_instance **instances = calloc(cluster->plan.instances, sizeof(struct cf_instance *));
-    bool same;
-
-    cf_assert(instances != NULL);
-    for (uint32_t n = 0; n < cluster->plan.instances; n++)
-        instances[n] = cluster->nodes[n].instance;
-    same = sim_check_masters(cluster->check, instances);
-    free(instances);
-    return same;
-}
-
 bool sim_phase_open(struct sim_cluster *cluster)
 {
     struct sim_net_faults calm = {.delay_mean_ns = CF_NS_PER_US};
@@ -127,7 +120,10 @@ bool sim_phase_open(struct sim_cluster *cluster)
         if (!open_clients(cluster, (uint16_t)n))
             return false;
     }
-    return check_masters(cluster);
+    cluster->is_open = true;
+    if (cluster->plan.instances >= SIM_SAMPLED_INSTANCES)
+        cluster->sample_next_ns = cluster->now_ns;
+    return sim_check_masters(cluster->check, cluster->instances);
 }
 
 static bool ops_done(struct sim_cluster *cluster)
@@ -190,9 +186,13 @@ static bool end_clients(struct sim_cluster *cluster)
 
 static bool wait_quiet(struct sim_cluster *cluster)
 {
+    bool is_sampled = cluster->sample_next_ns != SIM_NEVER;
     char text[200] = "";
 
-    if (!sim_cluster_until(cluster, cluster->now_ns + CALM_S_MAX * CF_NS_PER_S, is_quiet))
+    if (!sim_cluster_until(cluster, cluster->now_ns + (is_sampled ? SETTLE_S : CALM_S_MAX) * CF_NS_PER_S,
+                           is_sampled ? NULL : is_quiet))
+        return false;
+    if (is_sampled && !sim_check_sample(cluster->check, cluster->instances))
         return false;
     if (!sim_check_is_quiet(cluster->check, text, sizeof(text))) {
         sim_cluster_break(cluster, "I-16 not quiet %u s after the faults: %s", CALM_S_MAX, text);
@@ -322,6 +322,7 @@ bool sim_phase_crash(struct sim_cluster *cluster)
     sim_check_gone(cluster->check, gone);
     state->is_crashed = true;
     eng_close_manual(&state->instance);
+    cluster->instances[gone] = NULL;
     if (!sim_cluster_until(cluster, cluster->now_ns + STOP_S_MAX * CF_NS_PER_S, all_stopped))
         return false;
     if (!all_stopped(cluster)) {
