@@ -211,12 +211,23 @@ static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *f
     return rc;
 }
 
-/* Every so many hits the caller looks after the network, when nobody else does. */
-static CF_COLD void hit_turn(struct cf_session *session)
+/*
+ * Every so many gets one is timed, and the caller looks after the network, when nobody else does. Outside of the fast
+ * path, so that the others pay a counter for it.
+ */
+static CF_COLD enum cf_rc get_sampled(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
+                                      uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
 {
+    uint64_t hits = cf_peek_u64(&session->hits), began = cf_now_ns();
+    enum cf_rc rc;
+
     session->hit_count = 0;
+    rc = cf_get(session, file, block, mode, flags, deadline_ns, ref_out);
+    if (rc == CF_OK && cf_peek_u64(&session->hits) != hits)
+        cf_hist_add(session->hit_hist, cf_now_ns() - began);
     if (session->instance->is_compact)
         eng_kick(session->instance);
+    return rc;
 }
 
 enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
@@ -230,6 +241,8 @@ enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t blo
 
     if (CF_UNLIKELY(rc != CF_OK))
         return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (CF_UNLIKELY(++session->hit_count >= ENG_HITS_A_TURN))
+        return get_sampled(session, file, block, mode, flags, deadline_ns, ref_out);
     eng_key_of(file, block, &key);
     if (CF_UNLIKELY(flags != 0 || file->read_only || cf_peek_u32(&file->is_stopped) || block == ENG_SUPER_BLOCK ||
                     (mode != CF_MODE_S && mode != CF_MODE_X)) ||
@@ -247,8 +260,6 @@ enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t blo
     count_one(&session->gets);
     count_one(&session->hits);
     session->refs++;
-    if (CF_UNLIKELY(++session->hit_count >= ENG_HITS_A_TURN))
-        hit_turn(session);
     return CF_OK;
 }
 

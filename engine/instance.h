@@ -50,10 +50,8 @@
 #define ENG_TIMER_TICK_NS 65536ull
 /* A peer's clock further ahead than this is refused: at 10^9 changes a second it is a day and a half. */
 #define ENG_SCN_AHEAD_MAX (1ull << 47)
-/* A client looks after the network once in so many hits when nobody else does. */
+/* One get in so many is timed, and its caller looks after the network when nobody else does. */
 #define ENG_HITS_A_TURN 64u
-/* One hit in so many is timed for the latency figures. */
-#define ENG_HIT_SAMPLE 64u
 /* Prefetches of a session under way at once. */
 #define ENG_PREFETCH_OPS 64u
 
@@ -115,7 +113,6 @@ struct cf_session {
     uint32_t under_way;         /* ops submitted and not yet polled; the session's thread */
     uint32_t refs;              /* references held; the session's thread */
     uint32_t hit_count;         /* since the last look at the network */
-    uint32_t sample;
     struct cf_error error;
     struct cf_spsc done;        /* completed ops: progress pushes, the session pops */
     void *done_mem;
