@@ -62,6 +62,7 @@ static void op_prepare(struct cf_session *session, struct cf_op *op, bool is_syn
 
     memset(inner, 0, sizeof *inner);
     inner->session = session;
+    inner->started_ns = session->instance->is_manual ? session->instance->trace.now_ns : cf_now_ns();
     inner->is_sync = is_sync;
     inner->state = ENG_OP_QUEUED;
     cf_timer_init(&inner->timer, 0);

@@ -4,6 +4,8 @@
 
 /* The subcommands of `cachefusion`: argv[0] is the command's name; each answers the exit status. */
 int tool_sim(int argc, char **argv);
+int tool_mkfs(int argc, char **argv);
+int tool_check(int argc, char **argv);
 int tool_run(int argc, char **argv);
 int tool_instance(int argc, char **argv);
 int tool_status(int argc, char **argv);
