@@ -62,7 +62,7 @@ static void draw_sizes(struct cf_rng *rng, struct sim_plan *plan)
     is_big = plan->instances >= BIG_INSTANCES;
     plan->clients = (uint32_t)PICK(rng, 1, 2, 3, 5);
     plan->outstanding = (uint32_t)PICK(rng, 4, 8, 16);
-    plan->blocks = (uint32_t)PICK(rng, 1, 2, 4, 8, 16, 40, 64);
+    plan->blocks = (uint32_t)PICK(rng, 1, 2, 4, 8, 16, 28, 28, 40, 64);
     plan->frames = plan->outstanding * 2 + 16 + (uint32_t)PICK(rng, 0, 4, 16);
     plan->past_images = (uint32_t)PICK(rng, 2, 4, 8);
     plan->buckets = (uint32_t)PICK(rng, 16, 64, 256);
