@@ -34,7 +34,9 @@ static void put(struct page *page, const char *format, ...)
 
 uint64_t status_u64(const json_t *object, const char *key)
 {
-    return (uint64_t)json_integer_value(json_object_get(object, key));
+    json_int_t value = json_integer_value(json_object_get(object, key));
+
+    return value > 0 ? (uint64_t)value : 0; /* a time that ran while it was read may be a little below 0 */
 }
 
 const char *status_str(const json_t *object, const char *key)
@@ -49,33 +51,26 @@ uint64_t status_counter(const json_t *status, const char *name)
     return status_u64(json_object_get(status, "counters"), name);
 }
 
-/* Any scalar as words: what somebody waits for may be a number or a name. */
-static const char *scalar(const json_t *value, char *buf, size_t buf_bytes)
-{
-    if (json_is_string(value))
-        return json_string_value(value);
-    if (json_is_integer(value))
-        snprintf(buf, buf_bytes, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else
-        snprintf(buf, buf_bytes, "-");
-    return buf;
-}
-
 static void put_head(struct page *page, const json_t *status)
 {
     const json_t *members = json_object_get(status, "members");
     char text[LINE_BYTES] = "", uptime[32];
     size_t length = 0, index;
-    json_t *member;
 
-    json_array_foreach(members, index, member) if (length + 16 < sizeof(text)) length += (size_t)snprintf(
-        text + length, sizeof(text) - length, " %" PRIu64 "%s", status_u64(member, "node"),
-        json_is_true(json_object_get(member, "up")) ? "" : "(down)");
-    put(page, "node %" PRIu64 "  %s  epoch %" PRIu64 "  incarnation %" PRIu64 "  up %s",
+    for (index = 0; index < json_array_size(members) && length + 16 < sizeof(text); index++) {
+        const json_t *member = json_array_get(members, index);
+
+        length += (size_t)snprintf(text + length, sizeof(text) - length, " %" PRIu64 "%s",
+                                   status_u64(member, "node"),
+                                   json_is_true(json_object_get(member, "up")) ? "" : "(down)");
+    }
+    put(page, "node %" PRIu64 "  state %s  epoch %" PRIu64 "  incarnation %" PRIu64 "  up %s",
         status_u64(status, "node"), status_str(status, "state"), status_u64(status, "epoch"),
         status_u64(status, "incarnation"),
         latency_text(status_u64(status, "uptime_ns"), uptime, sizeof(uptime)));
     put(page, "members:%s", text);
+    put(page, "transport %s", status_str(status, "transport"));
+    put(page, "%s", status_str(status, "placement"));
 }
 
 static void put_held(struct page *page, const json_t *status)
@@ -88,8 +83,9 @@ static void put_held(struct page *page, const json_t *status)
     for (void *at = json_object_iter(frames); at != NULL; at = json_object_iter_next(frames, at)) {
         const json_t *class = json_object_iter_value(at);
 
-        put(page, "frames %s: %" PRIu64 ", %" PRIu64 " free, %" PRIu64 " dirty", json_object_iter_key(at),
-            status_u64(class, "total"), status_u64(class, "free"), status_u64(class, "dirty"));
+        put(page, "frames of %s bytes: %" PRIu64 ", %" PRIu64 " free, %" PRIu64 " dirty",
+            json_object_iter_key(at), status_u64(class, "total"), status_u64(class, "free"),
+            status_u64(class, "dirty"));
     }
 }
 
@@ -149,25 +145,36 @@ static void put_latencies(struct page *page, const json_t *status)
     }
 }
 
-static void put_waits(struct page *page, const json_t *list, const char *title, const char *empty)
+/* `total` may be more than the list has: it is cut at a bound. */
+static void put_conversations(struct page *page, const json_t *status)
 {
+    const json_t *list = json_object_get(status, "conversations"), *one;
     size_t index;
-    json_t *one;
 
-    if (json_array_size(list) == 0) {
-        put(page, "%s", empty);
-        return;
-    }
-    put(page, "%s: %zu", title, json_array_size(list));
+    put(page, "requests in flight: %" PRIu64, status_u64(status, "conversations_total"));
     json_array_foreach(list, index, one)
     {
-        char wants[24], waits_for[24], since[16];
+        char since[16];
 
         put(page, "  file %" PRIu64 " block %" PRIu64 "  wants %s  for %s  waits for %s",
-            status_u64(one, "file"), status_u64(one, "block"),
-            scalar(json_object_get(one, "wants"), wants, sizeof(wants)),
-            latency_text(status_u64(one, "for_ns"), since, sizeof(since)),
-            scalar(json_object_get(one, "waits_for"), waits_for, sizeof(waits_for)));
+            status_u64(one, "file"), status_u64(one, "block"), status_str(one, "wants"),
+            latency_text(status_u64(one, "for_ns"), since, sizeof(since)), status_str(one, "waits_for"));
+    }
+}
+
+static void put_waiters(struct page *page, const json_t *status)
+{
+    const json_t *list = json_object_get(status, "waiters"), *one;
+    size_t index;
+
+    put(page, "calls that wait: %" PRIu64, status_u64(status, "waiters_total"));
+    json_array_foreach(list, index, one)
+    {
+        char since[16];
+
+        put(page, "  file %" PRIu64 " block %" PRIu64 "  wants %s  for %s", status_u64(one, "file"),
+            status_u64(one, "block"), status_str(one, "mode"),
+            latency_text(status_u64(one, "for_ns"), since, sizeof(since)));
     }
 }
 
@@ -180,6 +187,6 @@ void status_describe(const json_t *status, const json_t *before, double seconds,
     put_held(&page, status);
     put_counters(&page, status, before, seconds);
     put_latencies(&page, status);
-    put_waits(&page, json_object_get(status, "conversations"), "requests in flight", "no request in flight");
-    put_waits(&page, json_object_get(status, "waiters"), "calls that wait", "no call waits");
+    put_conversations(&page, status);
+    put_waiters(&page, status);
 }

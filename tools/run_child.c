@@ -16,7 +16,8 @@
 #include "tools/run.h"
 
 /* In the child, between fork and exec: async-signal-safe calls only. Descriptors but the control end are close-on-exec. */
-static void become_instance(const char *const argv[], int control_fd, const char *log_path)
+static void become_instance(const char *program, const char *const argv[], int control_fd,
+                            const char *log_path)
 {
     sigset_t none;
     int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -25,14 +26,25 @@ static void become_instance(const char *const argv[], int control_fd, const char
     if (log_fd < 0 || dup2(log_fd, STDERR_FILENO) < 0 || dup2(log_fd, STDOUT_FILENO) < 0 ||
         fcntl(control_fd, F_SETFD, 0) != 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0)
         _exit(127);
-    execv("/proc/self/exe", (char *const *)(uintptr_t)argv); /* execv changes nothing in it */
+    execv(program, (char *const *)(uintptr_t)argv); /* execv changes nothing in it */
     _exit(127);
+}
+
+/* This binary by its name, for the sake of ps; by the kernel's link when it has been replaced since. */
+static void program_path(char *path, size_t path_bytes)
+{
+    ssize_t length = readlink("/proc/self/exe", path, path_bytes - 1);
+
+    if (length > 0)
+        path[length] = '\0';
+    if (length <= 0 || access(path, X_OK) != 0)
+        snprintf(path, path_bytes, "/proc/self/exe");
 }
 
 static bool start_one(struct run *run, uint32_t node)
 {
     const struct run_args *args = run->args;
-    char config[RUN_PATH_BYTES], log[RUN_PATH_BYTES], words[6][32];
+    char program[RUN_PATH_BYTES], config[RUN_PATH_BYTES], log[RUN_PATH_BYTES], words[5][32];
     const char *const argv[] = {"cachefusion",
                                 "instance",
                                 "--config",
@@ -57,6 +69,7 @@ static bool start_one(struct run *run, uint32_t node)
 
     if (ctl_pair(fds) != 0)
         return false;
+    program_path(program, sizeof(program));
     rundir_file(&run->dir, "cluster.ini", 0, config, sizeof(config));
     rundir_file(&run->dir, "node%u.log", node, log, sizeof(log));
     snprintf(words[0], sizeof(words[0]), "%u", node);
@@ -66,7 +79,7 @@ static bool start_one(struct run *run, uint32_t node)
     snprintf(words[4], sizeof(words[4]), "%" PRIu64, args->block_bytes);
     run->child[node].pid = fork();
     if (run->child[node].pid == 0)
-        become_instance(argv, fds[1], log);
+        become_instance(program, argv, fds[1], log);
     close(fds[1]);
     if (run->child[node].pid < 0) {
         run->child[node].exited = true;

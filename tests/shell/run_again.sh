@@ -18,10 +18,9 @@ status=0
 run --workload hot --data "$work/bank.cf" >"$work/out" 2>&1 || status=$?
 [ "$status" -eq 3 ] && grep -q 'prepared for workload bank' "$work/out"
 
-for size in 2KiB 32KiB; do
-    run --workload ycsb-a --block-size "$size" --blocks 200 --threads 2 | grep -q verified
-done
-# 400 blocks of 8 KiB in caches of 1 MiB: blocks are evicted and read again all the time.
-run --workload bank --blocks 400 --cache 1MiB --json "$work/small.json" | grep -q verified
+run --workload ycsb-a --block-size 2KiB --blocks 100 --threads 2 | grep -q verified
+run --workload ycsb-a --block-size 32KiB --blocks 50 --threads 2 --cache 8MiB | grep -q verified
+# 200 blocks in caches of 64 frames: blocks are evicted and read again all the time.
+run --workload bank --blocks 200 --cache 512KiB --set outstanding=16 --json "$work/small.json" | grep -q verified
 grep -qE '"evicted": [1-9]' "$work/small.json"
 echo "run_again: files are taken up, other block sizes and small caches hold"
