@@ -386,9 +386,12 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t eng_next_ns_owner(const struct cf_instance *instance)
 {
-    uint64_t next = grd_local_next_ns(instance->local);
+    uint64_t next;
     uint32_t s;
 
+    if (eng_state(instance) != CF_OK) /* no timer of the protocol runs any more */
+        return cf_wheel_next_ns(&instance->op_wheel);
+    next = grd_local_next_ns(instance->local);
     if (atomic_load_explicit(&instance->attention, memory_order_relaxed) || cf_mpsc_count(&instance->inbox) != 0)
         return 0;
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
