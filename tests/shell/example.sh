@@ -3,6 +3,12 @@
 # The program of the documentation compiles as a stranger would compile it, and three instances share a block.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+case $(basename "$BUILD_DIR") in
+asan | tsan)
+    echo "a plain program cannot load a library built with a sanitizer"
+    exit 77
+    ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

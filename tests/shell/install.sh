@@ -4,6 +4,12 @@
 # one that pkg-config compiles, exported names that all begin with cf_, and the command.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+case $(basename "$BUILD_DIR") in
+asan | tsan)
+    echo "a plain program cannot load a library built with a sanitizer"
+    exit 77
+    ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 build=$(dirname "$BUILD_DIR")

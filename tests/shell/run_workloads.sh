@@ -12,7 +12,7 @@ number() {
 
 for workload in bank ring hot ycsb-a ycsb-c ycsb-d ycsb-e ycsb-f; do
     out=$work/$workload
-    "$BIN" run --instances 3 --workload "$workload" --seconds 0.5 --blocks 96 --cache 4MiB --json "$out.json" >"$out.txt" 2>&1 ||
+    "$BIN" run --instances 3 --workload "$workload" --seconds 0.3 --blocks 48 --cache 4MiB --json "$out.json" >"$out.txt" 2>&1 ||
         { cat "$out.txt"; echo "run_workloads: $workload failed"; exit 1; }
     grep -q '^  verified: ' "$out.txt"
     grep -q '"verified": true' "$out.json"
