@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/units.h"
 #include "engine/format.h"
 #include "tools/exits.h"
 #include "tools/run.h"
@@ -229,6 +230,34 @@ static int find_data(struct run *run)
     return EXIT_OK;
 }
 
+/* Bytes the system could give without swapping; UINT64_MAX: it does not say. */
+static uint64_t memory_available(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    uint64_t kibibytes = UINT64_MAX;
+    char line[128];
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        if (sscanf(line, "MemAvailable: %" SCNu64, &kibibytes) == 1)
+            break;
+    if (file != NULL)
+        fclose(file);
+    return kibibytes > UINT64_MAX / 1024 ? UINT64_MAX : kibibytes * 1024;
+}
+
+/* Each instance takes its frames at start: too much of it would have the kernel kill somebody. */
+static int check_memory(const struct run_args *args)
+{
+    uint64_t available = memory_available();
+    char cache[32];
+
+    if (args->cache_bytes <= available / args->instances)
+        return EXIT_OK;
+    return complain(
+        EXIT_TROUBLE, "--cache %s for %u instances is more than the %" PRIu64 " MiB of memory that are free",
+        cf_format_size(args->cache_bytes, cache, sizeof(cache)), args->instances, available >> 20);
+}
+
 int run_prepare(struct run *run)
 {
     int status = check_sets(run->args);
@@ -238,6 +267,9 @@ int run_prepare(struct run *run)
     if ((run->args->block_bytes & (run->args->block_bytes - 1)) != 0)
         return complain(EXIT_USAGE, "--block-size %" PRIu64 ": 2KiB, 4KiB, 8KiB, 16KiB or 32KiB",
                         run->args->block_bytes);
+    status = check_memory(run->args);
+    if (status != EXIT_OK)
+        return status;
     if (!cf_hash_init() || !rundir_make(&run->dir))
         return complain(EXIT_TROUBLE, "no private directory in $TMPDIR, /dev/shm or /tmp: %s",
                         strerror(errno));

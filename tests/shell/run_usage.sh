@@ -35,6 +35,7 @@ refused 2 '--socket' top
 refused 3 'is the instance running' status --socket "$work/none"
 refused 2 '--config' instance --node 1
 echo 'not a data file' >"$work/text"
+refused 3 'of memory' run --cache 15TiB
 refused 3 'not a data file' run --workload bank --data "$work/text" --seconds 0.1
 [ "$(cat "$work/text")" = 'not a data file' ]
 "$BIN" options | grep -q cache_bytes
