@@ -107,10 +107,10 @@ bench_bin := $(patsubst %.c,$(OUT)/%,$(bench_src))
 
 # --- what the test run picks: first parts of test names (see `scripts/test --list`) ------------------------
 
-TEST_release ?= unit regress sim litmus shell
+TEST_release ?= unit regress sim litmus stress shell
 TEST_debug ?=
-TEST_asan ?= unit regress fuzz
-TEST_tsan ?= litmus stress unit/base/ring unit/base/log unit/base/atomic
+TEST_asan ?= unit regress fuzz stress/engine
+TEST_tsan ?= litmus stress/engine stress/frame stress/xp_wake unit/base/ring unit/base/log
 TEST_FULL_release ?= unit regress sim litmus stress shell
 TEST_FULL_debug ?= unit regress sim
 TEST_FULL_asan ?= unit regress sim shell fuzz

@@ -462,7 +462,8 @@ static void grant_began(struct grd_master *master, struct grd_entry *entry, stru
                         const struct grd_msg *msg, struct grd_actions *actions)
 {
     if (pending->mode == CF_MODE_X) {
-        past_images_learn(master, entry, msg->version, msg->durable);
+        /* A grant by disk or as new followed a source that had written, or none at all: it left no past image. */
+        past_images_learn(master, entry, msg->version, pending->how == GRD_HOW_DISK || pending->how == GRD_HOW_NEW ? msg->version : msg->durable);
         grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
         if (pending->how == GRD_HOW_SHIP)
             send_confirmed(entry, pending->source, pending->tenure, actions);

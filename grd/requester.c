@@ -327,7 +327,13 @@ bool grd_requester_refuse(struct grd_local *local, struct grd_block *block, uint
         return false;
     if (held > conv->refuse)
         conv->refuse = held;
-    if (!conv->is_granted || conv->tenure > conv->refuse || grd_mutant(GRD_MUT_NO_REFUSE))
+    if (!conv->is_granted) {
+        /* The grant may never come: its forward may meet the new X. Asked again under the same number, the master
+         * says it again, keeps it queued, or bounces it. */
+        grd_requester_send(local, block, actions);
+        return true;
+    }
+    if (conv->tenure > conv->refuse || grd_mutant(GRD_MUT_NO_REFUSE))
         return true;
     local->counters.refused++;
     if (conv->is_reading)
