@@ -15,6 +15,8 @@
 #include <cachefusion/status.h>
 #include <cachefusion/types.h>
 
+#include "base/compiler.h"
+
 #define ENG_FORMAT_VERSION 1u
 #define ENG_BLOCK_HEADER_BYTES 64u
 /* Number of the superblock in block keys; data blocks are numbered from 0. */
@@ -65,6 +67,8 @@ enum eng_damage {
     ENG_DAMAGE_CHECKSUM,
     ENG_DAMAGE_PLACE,      /* a good block at the wrong place: file, block number or size differ */
     ENG_DAMAGE_GENERATION, /* newer than the file's generation */
+    ENG_DAMAGE_VERSION,    /* newer than the SCN of a superblock that was closed cleanly; found by check only */
+    ENG_DAMAGE_LENGTH,     /* the file ends before the block does; found by check only */
 };
 const char *eng_damage_name(enum eng_damage damage);
 
@@ -82,7 +86,16 @@ enum eng_damage eng_block_verify(const void *image, uint32_t bytes, const struct
 enum eng_damage eng_block_verify_header(const void *image, uint32_t bytes, const struct cf_block_key *key, uint64_t *version_out);
 uint32_t eng_block_checksum(const void *image, uint32_t bytes);
 
-/* Superblock checks: CF_OK, CF_FORMAT, CF_VERSION, CF_CORRUPT, CF_BLOCK_SIZE, CF_CLUSTER with words in *error. */
+/* Block sizes that a file may have. */
+static inline bool eng_block_bytes_ok(uint32_t bytes)
+{
+    return bytes >= CF_BLOCK_BYTES_MIN && bytes <= CF_BLOCK_BYTES_MAX && (bytes & (bytes - 1)) == 0;
+}
+
+/* True when these first bytes (at least CF_BLOCK_BYTES_MIN) were a superblock once, damaged or not. */
+bool eng_super_is_ours(const void *first_bytes);
+/* Superblock checks: CF_OK, CF_FORMAT, CF_VERSION, CF_CORRUPT, CF_BLOCK_SIZE with words in *error. Which cluster
+ * a file belongs to is for the one who attaches it to look at. */
 enum cf_rc eng_super_verify(const void *image, uint32_t bytes, struct cf_error *error);
 static inline struct eng_super *eng_super_of(void *image)
 {
@@ -98,18 +111,32 @@ struct eng_mkfs {
     uint64_t blocks;
     uint32_t block_bytes;
     uint32_t file_id;      /* 0 = derived from the uuid */
-    bool force;            /* overwrite an existing file of ours */
+    bool force;            /* overwrite an existing file of ours, or whatever a block device holds */
 };
+/*
+ * CF_OK: the file and its name are durable. CF_INVALID (sizes), CF_FORMAT (not empty, or with force not ours), CF_NO_SPACE,
+ * CF_READ_ONLY, CF_IO: a file that this call created is removed again.
+ */
 enum cf_rc eng_format_make(const struct eng_mkfs *what, struct cf_error *error);
 
 struct eng_check_result {
-    uint64_t blocks, written, damaged, newer_than_super;
+    uint64_t blocks, written;
+    uint64_t damaged;          /* blocks; those the file is too short for and a damaged superblock included */
+    uint64_t newer_than_super; /* good blocks that a cleanly closed superblock knows nothing of */
+    uint64_t beyond_bytes;     /* of a regular file behind its last block: an extend or truncate cut short leaves them */
     uint64_t highest_version;
-    bool unclean;
+    bool super_damaged;        /* then no data block was looked at */
+    bool unclean;              /* instances have it open for writing, or died */
     struct eng_super super;
 };
-/* Reads the whole file; `report` (may be NULL) is called for every finding. CF_OK when it could be read at all. */
+/*
+ * Reads the whole file; `report` (may be NULL) is called for every finding, for missing blocks once. CF_OK when it
+ * could be read at all; CF_NOT_FOUND, CF_FORMAT (not a file of ours), CF_VERSION, CF_MEMORY, CF_IO.
+ */
 enum cf_rc eng_format_check(const char *path, void (*report)(void *arg, uint64_t block, enum eng_damage damage, const char *text),
                             void *arg, struct eng_check_result *result_out, struct cf_error *error);
+
+/* Fills *error (may be NULL) and returns rc. */
+CF_COLD enum cf_rc eng_format_fail(struct cf_error *error, enum cf_rc rc, int system, const char *fmt, ...) CF_PRINTF(4, 5);
 
 #endif

@@ -37,9 +37,12 @@ static void print_finding(void *arg, uint64_t block, enum eng_damage damage, con
 {
     struct findings *findings = arg;
 
-    (void)damage;
-    if (findings->listed++ < findings->list_max)
-        printf("block %" PRIu64 ": %s\n", block, text);
+    if (findings->listed++ >= findings->list_max)
+        return;
+    if (block == ENG_SUPER_BLOCK)
+        printf("superblock: %s: %s\n", eng_damage_name(damage), text);
+    else
+        printf("block %" PRIu64 ": %s: %s\n", block, eng_damage_name(damage), text);
 }
 
 static int write_json(const char *path, const struct eng_check_result *result)
@@ -49,7 +52,10 @@ static int write_json(const char *path, const struct eng_check_result *result)
 
     if (rc == 0)
         rc = cf_json_add_u64(root, "blocks", result->blocks) | cf_json_add_u64(root, "written", result->written) |
-             cf_json_add_u64(root, "damaged", result->damaged) | cf_json_add_u64(root, "highest_version", result->highest_version) |
+             cf_json_add_u64(root, "damaged", result->damaged) |
+             cf_json_add_u64(root, "newer_than_superblock", result->newer_than_super) |
+             cf_json_add_bool(root, "superblock_damaged", result->super_damaged) |
+             cf_json_add_u64(root, "beyond_bytes", result->beyond_bytes) | cf_json_add_u64(root, "highest_version", result->highest_version) |
              cf_json_add_bool(root, "unclean", result->unclean) | cf_json_add_u64(root, "file_id", result->super.file_id) |
              cf_json_add_u64(root, "generation", result->super.generation) |
              cf_json_add_u64(root, "block_bytes", result->super.block_bytes);
@@ -84,12 +90,20 @@ int tool_check(int argc, char **argv)
     }
     if (findings.listed > findings.list_max)
         printf("and %u more\n", findings.listed - findings.list_max);
-    printf("%s: %" PRIu64 " blocks of %u bytes, %" PRIu64 " written, highest version %" PRIu64 ", %" PRIu64 " damaged, %s\n", args.data,
+    if (result.beyond_bytes > 0)
+        printf("%s: %" PRIu64 " bytes behind the last block belong to nothing\n", args.data, result.beyond_bytes);
+    if (result.newer_than_super > 0)
+        printf("%s: %" PRIu64 " blocks are newer than the superblock, which was closed cleanly\n", args.data,
+               result.newer_than_super);
+    if (result.super_damaged)
+        printf("%s: the superblock is damaged, the data blocks were not looked at\n", args.data);
+    else
+        printf("%s: %" PRIu64 " blocks of %u bytes, %" PRIu64 " written, highest version %" PRIu64 ", %" PRIu64 " damaged, %s\n", args.data,
            result.blocks, result.super.block_bytes, result.written, result.highest_version, result.damaged,
            result.unclean ? "NOT closed cleanly" : "closed cleanly");
     if (args.json[0] != 0 && write_json(args.json, &result) != 0) {
         fprintf(stderr, "cachefusion check: %s cannot be written\n", args.json);
         return EXIT_TROUBLE;
     }
-    return result.damaged || result.unclean ? EXIT_CHECK : EXIT_OK;
+    return result.damaged || result.newer_than_super || result.unclean ? EXIT_CHECK : EXIT_OK;
 }

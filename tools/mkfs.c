@@ -24,7 +24,7 @@ static const struct cf_option_desc table[] = {
     {.name = "block-size", .text = "bytes of a block, a power of two", .type = CF_OPTION_SIZE, .offset = offsetof(struct mkfs_args, block_size),
      .dflt = "8KiB", .min = CF_BLOCK_BYTES_MIN, .max = CF_BLOCK_BYTES_MAX},
     {.name = "file-id", .text = "id of the file in its cluster; 0 = drawn at random", .type = CF_OPTION_U32, .offset = offsetof(struct mkfs_args, file_id), .dflt = "0"},
-    {.name = "force", .text = "overwrite what is there", .type = CF_OPTION_BOOL, .offset = offsetof(struct mkfs_args, force), .dflt = "false"},
+    {.name = "force", .text = "overwrite a data file or block device; other files never", .type = CF_OPTION_BOOL, .offset = offsetof(struct mkfs_args, force), .dflt = "false"},
 };
 
 static const struct cf_cli_spec spec = {.program = "cachefusion",
