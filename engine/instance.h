@@ -175,7 +175,7 @@ struct eng_counters { /* [own], read by others without order */
 enum eng_peer_state { ENG_PEER_ABSENT = 0, ENG_PEER_UP, ENG_PEER_GONE };
 struct eng_peer {
     uint8_t state;
-    bool has_left;              /* LEAVE received */
+    _Atomic bool has_left;      /* [atomic] LEAVE received; the owner writes, who closes reads */
     uint32_t incarnation;       /* told by its hello */
     uint32_t backlog_first, backlog_last; /* messages that wait for a credit of its lanes, in order */
     _Atomic uint64_t scn_asked; /* [atomic] newest of our questions that it answered; the owner writes */

@@ -475,7 +475,7 @@ static bool all_have_left(void *arg)
     uint32_t n;
 
     for (n = 0; n < instance->nodes; n++)
-        if (n != instance->node && !instance->peers[n].has_left)
+        if (n != instance->node && !cf_observe_bool(&instance->peers[n].has_left))
             return eng_state(instance) != CF_OK;
     return true;
 }

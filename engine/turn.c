@@ -89,7 +89,7 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
         cf_publish_u64(&instance->peers[msg->from].scn_asked, msg->request);
         break;
     case GRD_MSG_LEAVE:
-        instance->peers[msg->from].has_left = true;
+        cf_publish_bool(&instance->peers[msg->from].has_left, true);
         break;
     case GRD_MSG_FILE_STOP:
     case GRD_MSG_FILE_STOPPED:
@@ -242,7 +242,7 @@ static void on_down(struct cf_instance *instance, const struct xp_event *event)
     }
     peer->state = ENG_PEER_GONE;
     eng_backlog_drain(instance, node);
-    if (peer->has_left && atomic_load_explicit(&instance->closing, memory_order_relaxed) == 2)
+    if (cf_observe_bool(&peer->has_left) && atomic_load_explicit(&instance->closing, memory_order_relaxed) == 2)
         return; /* it had everybody's leave and went: so may this one */
     /* Until redo and recovery exist, the death of a member stops the cluster: no survivor grants or writes. */
     eng_stop_owner(instance, CF_PEER_LOST, 0, node, "node %u is gone (%s)", node, cf_rc_name(event->rc));
