@@ -38,15 +38,23 @@ char *store_fixture_path(const struct store_fixture *fixture, const char *name, 
 void store_fixture_make(const char *path, uint64_t bytes);
 uint8_t store_fixture_byte(uint64_t offset);
 
-/* Waits on the store's descriptor, never longer than FIXTURE_WAIT_MS_MAX, and polls until one transfer is done. */
+/*
+ * Waits on the store's descriptor, never longer than FIXTURE_WAIT_MS_MAX, and polls until one transfer is
+ * done.
+ */
 struct eng_io *store_fixture_wait(struct eng_store *store);
 /* One transfer from beginning to end. */
 struct eng_io store_fixture_run(struct eng_store *store, struct eng_store_file *file, uint8_t op,
                                 uint64_t offset, void *buffer, uint32_t bytes);
 
-/* A tmpfs in a mount namespace that only this process sees. False: not allowed here, the reason was printed. */
+/*
+ * A tmpfs in a mount namespace that only this process sees. False: not allowed here, the reason was printed.
+ */
 bool store_fixture_tmpfs(const char *folder, const char *options);
-/* From now on the system call fails with EPERM, as in a container; for a forked child. False: not allowed here. */
+/*
+ * From now on the system call fails with EPERM, as in a container; for a forked child. False: not allowed
+ * here.
+ */
 bool store_fixture_forbid(long system_call);
 
 #endif

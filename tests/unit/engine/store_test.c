@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Covers: transfers on both backends, with and without O_DIRECT, against a model; ends of files; the descriptor to
- * sleep on; files closed and threads ended while transfers are under way. Not here: opening, falling back, a full
- * disk (store_file_test.c).
+ * Covers: transfers on both backends, with and without O_DIRECT, against a model; ends of files; the
+ * descriptor to sleep on; files closed and threads ended while transfers are under way. Not here: opening,
+ * falling back, a full disk (store_file_test.c).
  */
 #include "tests/unit/engine/store_fixture.h"
 
