@@ -154,6 +154,8 @@ static void requester(const struct settings *settings, const char *directory, in
         pass(out);
     }
     check(cf_stats_read(side.instance, &stats), "stats", NULL);
+    if (getenv("SHIP_STATS"))
+        fprintf(stderr, "sleeps %" PRIu64 " turns %" PRIu64 " client_turns %" PRIu64 " wakeups sent %" PRIu64 " resends %" PRIu64 "\n", stats.sleeps, stats.turns, stats.client_turns, stats.wakeups_sent, stats.resends);
     printf(settings->json ? "{\"mode\":\"%s\",\"waiting\":\"%s\",\"count\":%" PRIu64 ",\"p50\":%" PRIu64 ",\"p99\":%" PRIu64
                             ",\"p999\":%" PRIu64 ",\"hops2\":%" PRIu64 ",\"hops3\":%" PRIu64 "}\n"
                           : "get %s, %s waiting: %" PRIu64 " gets, p50 %" PRIu64 " ns, p99 %" PRIu64 " ns, p99.9 %" PRIu64

@@ -44,8 +44,8 @@ static void unpublish(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
     struct cf_file *file = arg;
 
-    (void)instance;
     (void)now_ns;
+    eng_file_unstop_owner(instance, file);
     file->in_use = false;
 }
 
@@ -79,6 +79,7 @@ static enum cf_rc slot_reserve(struct cf_session *session, const struct cf_file_
         free_slot->instance = instance;
         free_slot->slot = (uint32_t)(free_slot - instance->files);
         free_slot->id = options->file_id;
+        free_slot->stop_from = CF_NODE_NONE;
         snprintf(free_slot->path, sizeof free_slot->path, "%s", options->path);
         *file_out = free_slot;
     }
@@ -163,6 +164,11 @@ static enum cf_rc super_check(struct cf_session *session, const struct cf_file *
     return CF_OK;
 }
 
+static uint8_t own_bit(const struct cf_instance *instance)
+{
+    return (uint8_t)(1u << (instance->node % 8));
+}
+
 /* Enters this instance into the superblock, in X and durably. */
 static enum cf_rc super_enter(struct cf_session *session, struct cf_file *file, bool accept_loss)
 {
@@ -191,8 +197,10 @@ static enum cf_rc super_enter(struct cf_session *session, struct cf_file *file, 
             memset(super->attached_map, 0, sizeof super->attached_map);
         }
         super->view = instance->view;
-        super->attached_map[instance->node / 8] |= (uint8_t)(1u << (instance->node % 8));
-        super->attached++;
+        if (!(super->attached_map[instance->node / 8] & own_bit(instance)))
+            super->attached++;
+        super->attached_map[instance->node / 8] |= own_bit(instance);
+        file->is_entered = true;
         snprintf((char *)super->cluster, sizeof super->cluster, "%.63s", instance->options.cluster);
         rc = cf_dirty(session, &ref, 0);
     }
@@ -211,15 +219,19 @@ static enum cf_rc super_leave(struct cf_session *session, struct cf_file *file)
     if (rc != CF_OK)
         return rc;
     super = super_of(&ref);
-    if (super->attached > 0 && super->view == instance->view) {
-        super->attached_map[instance->node / 8] &= (uint8_t)~(1u << (instance->node % 8));
+    if (super->attached > 0 && super->view == instance->view && (super->attached_map[instance->node / 8] & own_bit(instance))) {
+        super->attached_map[instance->node / 8] &= (uint8_t)~own_bit(instance);
         super->attached--;
     }
     rc = cf_dirty(session, &ref, 0);
     if (rc == CF_OK && super->scn < ref.version)
         super->scn = ref.version;
     cf_put(session, &ref);
-    return rc == CF_OK ? cf_flush(session, file, deadline) : rc;
+    if (rc == CF_OK)
+        rc = cf_flush(session, file, deadline);
+    if (rc == CF_OK)
+        file->is_entered = false;
+    return rc;
 }
 
 static enum cf_rc attach_native(struct cf_session *session, struct cf_file *file, const struct cf_file_options *options)
@@ -280,6 +292,8 @@ enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *g
         return eng_fail(session, CF_INVALID, "path must have 1 to %zu characters", sizeof file->path - 1);
     if (options.file_id == 0)
         return eng_fail(session, CF_INVALID, "file_id must not be 0");
+    if (options.format != CF_FORMAT_NATIVE && options.format != CF_FORMAT_FOREIGN)
+        return eng_fail(session, CF_INVALID, "format must be CF_FORMAT_NATIVE or CF_FORMAT_FOREIGN");
     rc = slot_reserve(session, &options, &file);
     if (rc != CF_OK)
         return rc;
@@ -295,6 +309,8 @@ enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *g
         return CF_OK;
     }
     kept = session->error; /* giving the slot back must not cover up the cause */
+    if (file->is_entered)
+        (void)super_leave(session, file);
     (void)eng_file_give_up(session, file);
     slot_release(instance, file);
     session->error = kept;
@@ -303,30 +319,38 @@ enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *g
 
 /* ------------------------------------------------------------------ detach */
 
+/*
+ * Writes and gives up the data first, then takes this instance out of the superblock: whoever is in the way is met
+ * before anything is taken away, and a superblock without this instance means that all it changed is durable.
+ */
+static enum cf_rc leave_file(struct cf_session *session, struct cf_file *file)
+{
+    enum cf_rc rc = eng_file_give_up_data(session, file);
+
+    if (rc == CF_OK && file->is_entered && cf_peek_u32(&file->is_stopped) != ENG_FILE_DROPPED)
+        rc = super_leave(session, file);
+    return rc == CF_OK ? eng_file_give_up(session, file) : rc;
+}
+
 enum cf_rc cf_detach(struct cf_session *session, struct cf_file **file_io)
 {
     struct cf_file *file = *file_io;
     struct cf_instance *instance = session->instance;
-    enum cf_rc rc = eng_enter(instance), first;
+    enum cf_rc rc = eng_enter(instance);
 
-    if (file == NULL)
-        return CF_OK;
-    first = rc;
-    if (first == CF_OK && !file->read_only) {
-        first = cf_flush(session, file, call_deadline(instance));
-        if (first == CF_OK && file->format == CF_FORMAT_NATIVE && !cf_peek_u32(&file->is_stopped))
-            first = super_leave(session, file);
-    }
-    if (rc == CF_OK) {
-        rc = eng_file_give_up(session, file);
-        if (first == CF_OK)
-            first = rc;
-    }
-    if (first == CF_BUSY)
-        return first; /* references are held: nothing was taken away */
+    if (rc == CF_INVALID || rc == CF_FORKED || file == NULL)
+        return rc;
+    if (instance->is_manual)
+        return CF_UNSUPPORTED;
+    if (rc == CF_OK)
+        rc = leave_file(session, file);
+    else
+        rc = eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (cf_rc_class(rc) == CF_CLASS_RETRY)
+        return rc; /* it stays attached: the caller may detach it again */
     slot_release(instance, file);
     *file_io = NULL;
-    return first;
+    return rc;
 }
 
 enum cf_rc eng_files_close_all(struct cf_session *session)
@@ -407,7 +431,9 @@ enum cf_rc cf_extend(struct cf_session *session, struct cf_file *file, uint64_t 
     if (rc != CF_OK)
         return rc;
     super = super_of(&ref);
-    if (blocks > super->blocks) {
+    if (super->dropped) {
+        rc = eng_fail(session, CF_STALE, "file %u was dropped", file->id);
+    } else if (blocks > super->blocks) {
         rc = instance->store->ops->resize(instance->store, file->store_file, (blocks + 1) * file->block_bytes, &session->error);
         if (rc == CF_OK)
             rc = cf_dirty(session, &ref, 0);
@@ -442,6 +468,7 @@ enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uin
     file->header_bytes = ENG_BLOCK_HEADER_BYTES;
     file->format = CF_FORMAT_NATIVE;
     file->is_manual = true;
+    file->stop_from = CF_NODE_NONE;
     atomic_init(&file->generation, 1);
     atomic_init(&file->blocks, blocks);
     file->store_file = store_file;

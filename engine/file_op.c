@@ -8,7 +8,13 @@
  *   changer --FILE_GO--> all          the file goes on under the new generation (or is gone)
  *
  * Blocks of the old generation have other keys than those of the new one: a late one is refused by its name. Lost
- * messages are said again: STOP by the changer, STOPPED by the others until they hear GO.
+ * messages are said again: STOP by the changer, STOPPED by the others until they hear GO; how its last changes ended an
+ * instance remembers, the file itself may be detached by then.
+ *
+ * The superblock is not part of what is given up: its key has no generation, and whoever waits for it waits for the
+ * changer. An instance changes one file at a time. It gives X back before the end, since a block held in X cannot be
+ * flushed; whoever gets the superblock then and finds itself stopped waits for GO, and whoever attached meanwhile may
+ * stop the file itself: a newer STOP takes the place of an older one, whose GO means nothing any more.
  */
 #include <string.h>
 
@@ -47,7 +53,7 @@ static bool give_up_copy(struct cf_instance *instance, struct grd_block *block, 
     return true;
 }
 
-/* One pass over the file's blocks; returns how many are still held or under way. `spare_super`: the changer holds it. */
+/* One pass over the file's blocks; returns how many are still held or under way. `spare_super`: that one may stay. */
 static uint32_t give_up_pass(struct cf_instance *instance, const struct cf_file *file, bool spare_super, uint64_t now_ns)
 {
     struct grd_local *local = instance->local;
@@ -59,11 +65,8 @@ static uint32_t give_up_pass(struct cf_instance *instance, const struct cf_file 
         if (!block->in_use || block->key.file != file->id || (spare_super && block->key.block == ENG_SUPER_BLOCK))
             continue;
         left++;
-        if (block->past_version != 0) {
-            struct grd_msg msg = {.type = GRD_MSG_WRITE_ASK, .key = block->key, .version = block->past_version};
-
-            eng_send_owner(instance, block->master, &msg);
-        }
+        if (block->past_version != 0)
+            eng_past_ask(instance, block, now_ns);
         if (block->mode != CF_MODE_N)
             (void)give_up_copy(instance, block, now_ns);
         eng_actions_run(instance, now_ns);
@@ -71,9 +74,31 @@ static uint32_t give_up_pass(struct cf_instance *instance, const struct cf_file 
     return left;
 }
 
+/*
+ * Callers that wait outside of the file's blocks. Prefetches are ended, they are nobody's; the others are left, and so
+ * is what has not been looked at yet in the inbox: it may be of this file.
+ */
+static uint32_t end_starved(struct cf_instance *instance, const struct cf_file *file)
+{
+    struct cf_op *op = instance->starved_first, *next;
+    uint32_t left = cf_mpsc_count(&instance->inbox) != 0;
+
+    for (; op != NULL; op = next) {
+        next = eng_op_of(op)->next;
+        if (op->file != file)
+            continue;
+        if (eng_op_of(op)->is_internal)
+            eng_op_cancel_owner(instance, op);
+        else
+            left++;
+    }
+    return left;
+}
+
 struct give_up {
     struct cf_file *file;
-    bool spare_super;
+    bool spare_super; /* the changer holds it, or detaching needs it once more */
+    bool is_leaving;  /* the file goes from this instance */
     uint32_t left;
 };
 
@@ -81,7 +106,8 @@ static void give_up_run(struct cf_instance *instance, void *arg, uint64_t now_ns
 {
     struct give_up *what = arg;
 
-    what->left = give_up_pass(instance, what->file, what->spare_super, now_ns);
+    what->left = what->is_leaving ? end_starved(instance, what->file) : 0;
+    what->left += give_up_pass(instance, what->file, what->spare_super, now_ns);
 }
 
 static bool never(void *arg)
@@ -98,27 +124,35 @@ static void let_work(struct cf_session *session)
     (void)eng_wait_for(session->instance, &wait);
 }
 
-static enum cf_rc give_up_until(struct cf_session *session, struct cf_file *file, bool spare_super, uint64_t deadline_ns)
+static enum cf_rc give_up_until(struct cf_session *session, struct give_up *what, uint64_t deadline_ns)
 {
-    struct give_up what = {file, spare_super, 0};
     enum cf_rc rc;
 
     for (;;) {
-        (void)eng_call_run(session->instance, give_up_run, &what);
-        if (what.left == 0)
+        (void)eng_call_run(session->instance, give_up_run, what);
+        if (what->left == 0)
             return CF_OK;
         rc = eng_state(session->instance);
         if (rc != CF_OK)
             return eng_fail(session, rc, "%s", cf_rc_text(rc));
         if (cf_now_ns() >= deadline_ns)
-            return eng_fail(session, CF_BUSY, "%u blocks of file %u are still in use", what.left, file->id);
+            return eng_fail(session, CF_BUSY, "%u blocks of file %u are still in use", what->left, what->file->id);
         let_work(session);
     }
 }
 
+enum cf_rc eng_file_give_up_data(struct cf_session *session, struct cf_file *file)
+{
+    struct give_up what = {.file = file, .is_leaving = true, .spare_super = true};
+
+    return give_up_until(session, &what, cf_now_ns() + session->instance->options.call_timeout);
+}
+
 enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file)
 {
-    return give_up_until(session, file, false, cf_now_ns() + session->instance->options.call_timeout);
+    struct give_up what = {.file = file, .is_leaving = true};
+
+    return give_up_until(session, &what, cf_now_ns() + session->instance->options.call_timeout);
 }
 
 /* ------------------------------------------------------------------ those who are asked to stop */
@@ -137,13 +171,13 @@ static void tell_stopped(struct cf_instance *instance, const struct cf_block_key
     eng_send_owner(instance, to, &msg);
 }
 
-static void tell_go(struct cf_instance *instance, const struct cf_file *file, uint16_t to, uint64_t request)
+static void tell_go(struct cf_instance *instance, const struct eng_file_end *end, uint16_t to)
 {
     struct grd_msg msg = {.type = GRD_MSG_FILE_GO,
-                          .key = {file->id, cf_peek_u32(&file->generation), 0},
-                          .request = request,
-                          .version = cf_peek_u64(&file->blocks),
-                          .flags = cf_peek_u32(&file->is_stopped) == 2 ? FILE_FLAG_DROPPED : 0};
+                          .key = {end->file, end->generation, 0},
+                          .request = end->request,
+                          .version = end->blocks,
+                          .flags = end->is_dropped ? FILE_FLAG_DROPPED : 0};
 
     eng_send_owner(instance, to, &msg);
 }
@@ -151,48 +185,61 @@ static void tell_go(struct cf_instance *instance, const struct cf_file *file, ui
 static void on_stop(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)
 {
     struct cf_file *file = file_of(instance, msg);
+    uint32_t stopped = file ? cf_peek_u32(&file->is_stopped) : 0;
 
-    if (file == NULL || file->format != CF_FORMAT_NATIVE || cf_peek_u32(&file->generation) != msg->key.generation) {
-        tell_stopped(instance, &msg->key, msg->from, msg->request); /* nothing of that generation is here */
+    /*
+     * Nothing of that generation is here; or it is an old question, since this instance holds the superblock. Whoever
+     * still means it holds the superblock, and is answered with what it waits for.
+     */
+    if (file == NULL || file->format != CF_FORMAT_NATIVE || msg->key.generation < cf_peek_u32(&file->generation) ||
+        stopped == ENG_FILE_DROPPED || file == instance->file_held) {
+        tell_stopped(instance, &msg->key, msg->from, msg->request);
         return;
     }
-    if (file->stop_request == msg->request && cf_peek_u32(&file->is_stopped)) {
+    if (stopped && file->stop_from == msg->from && file->stop_request == msg->request) {
         if (file->stop_told)
             tell_stopped(instance, &msg->key, msg->from, msg->request);
         return;
     }
-    atomic_store_explicit(&file->is_stopped, 1, memory_order_release);
+    atomic_store_explicit(&file->is_stopped, ENG_FILE_STOPPED, memory_order_release);
+    if (file->stop_from == CF_NODE_NONE)
+        instance->files_stopping++;
     file->stop_from = msg->from;
     file->stop_request = msg->request;
     file->stop_told = false;
     file->stop_next_ns = now_ns;
-    instance->files_stopping++;
 }
 
 static void on_go(struct cf_instance *instance, const struct grd_msg *msg)
 {
     struct cf_file *file = file_of(instance, msg);
 
-    if (file == NULL || !cf_peek_u32(&file->is_stopped) || file->stop_from != msg->from || file->stop_request != msg->request)
+    if (file == NULL || file->stop_from != msg->from || file->stop_request != msg->request)
         return;
     atomic_store_explicit(&file->generation, msg->key.generation, memory_order_relaxed);
     atomic_store_explicit(&file->blocks, msg->version, memory_order_relaxed);
-    file->stop_from = CF_NODE_NONE;
-    instance->files_stopping--;
+    eng_file_unstop_owner(instance, file);
     /* Last, and release: who sees the file open again sees its new generation. */
-    atomic_store_explicit(&file->is_stopped, (msg->flags & FILE_FLAG_DROPPED) ? 2 : 0, memory_order_release);
+    atomic_store_explicit(&file->is_stopped, (msg->flags & FILE_FLAG_DROPPED) ? ENG_FILE_DROPPED : ENG_FILE_OPEN,
+                          memory_order_release);
 }
 
 static void on_stopped(struct cf_instance *instance, const struct grd_msg *msg)
 {
-    struct cf_file *file = file_of(instance, msg);
+    const struct eng_file_end *end = &instance->file_ends[msg->request % ENG_FILE_ENDS];
 
-    if (msg->request == instance->file_request && instance->file_changing) {
+    if (instance->file_changing && msg->request == instance->file_request)
         instance->peers[msg->from].file_stopped = msg->request;
+    else if (end->request == msg->request && end->file == msg->key.file) /* it is over, and its GO was lost */
+        tell_go(instance, end, msg->from);
+}
+
+void eng_file_unstop_owner(struct cf_instance *instance, struct cf_file *file)
+{
+    if (file->stop_from == CF_NODE_NONE)
         return;
-    }
-    if (file) /* the change is over and its GO was lost */
-        tell_go(instance, file, msg->from, msg->request);
+    file->stop_from = CF_NODE_NONE;
+    instance->files_stopping--;
 }
 
 void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)
@@ -214,13 +261,12 @@ bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns)
         struct cf_file *file = &instance->files[i];
         struct cf_block_key key = {file->id, cf_peek_u32(&file->generation), 0};
 
-        if (!file->in_use || !cf_peek_u32(&file->is_stopped) || file->stop_from == CF_NODE_NONE || file->stop_request == 0 ||
-            now_ns < file->stop_next_ns)
+        if (!file->in_use || file->stop_from == CF_NODE_NONE || now_ns < file->stop_next_ns)
             continue;
         did = true;
         /* Until the file is given up: often. Then, in case the GO is lost: at the pace of other repetitions. */
         file->stop_next_ns = now_ns + (file->stop_told ? instance->options.resend * 4 : FILE_LOOK_NS);
-        if (!file->stop_told && give_up_pass(instance, file, false, now_ns) != 0)
+        if (!file->stop_told && give_up_pass(instance, file, true, now_ns) != 0)
             continue;
         file->stop_told = true;
         tell_stopped(instance, &key, file->stop_from, file->stop_request);
@@ -232,21 +278,56 @@ bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns)
 
 struct change {
     struct cf_file *file;
+    struct cf_ref super;
+    uint64_t deadline_ns;
+    struct eng_file_end end; /* what the superblock says when it is over */
+    bool is_ours;            /* this instance changes no other file */
+    bool is_held;            /* nobody else changes this one */
     bool all_stopped;
 };
 
-static void change_begin(struct cf_instance *instance, void *arg, uint64_t now_ns)
+static void claim_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
     struct change *change = arg;
 
     (void)now_ns;
-    instance->file_request++;
+    change->is_ours = !instance->file_changing;
+    if (!change->is_ours)
+        return;
     instance->file_changing = true;
-    change->file->stop_from = CF_NODE_NONE;
-    atomic_store_explicit(&change->file->is_stopped, 1, memory_order_release);
+    change->end.request = ++instance->file_request;
 }
 
-static void change_ask(struct cf_instance *instance, void *arg, uint64_t now_ns)
+static void unclaim_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    (void)arg;
+    (void)now_ns;
+    instance->file_changing = false;
+}
+
+/* With the superblock in X. A file that is stopped still belongs to the change before, until its GO comes. */
+static void hold_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    struct change *change = arg;
+    struct cf_file *file = change->file;
+    const struct eng_super *super = change->super.data;
+
+    (void)now_ns;
+    change->is_held = cf_peek_u32(&file->is_stopped) == ENG_FILE_OPEN && cf_peek_u32(&file->generation) == super->generation;
+    if (!change->is_held)
+        return;
+    instance->file_held = file;
+    atomic_store_explicit(&file->is_stopped, ENG_FILE_STOPPED, memory_order_release);
+}
+
+static void unhold_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    (void)arg;
+    (void)now_ns;
+    instance->file_held = NULL;
+}
+
+static void ask_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
     struct change *change = arg;
     uint32_t n;
@@ -256,86 +337,154 @@ static void change_ask(struct cf_instance *instance, void *arg, uint64_t now_ns)
     for (n = 0; n < instance->nodes; n++) {
         struct grd_msg msg = {.type = GRD_MSG_FILE_STOP,
                               .key = {change->file->id, cf_peek_u32(&change->file->generation), 0},
-                              .request = instance->file_request};
+                              .request = change->end.request};
 
-        if (n == instance->node || instance->peers[n].file_stopped == instance->file_request)
+        if (n == instance->node || instance->peers[n].file_stopped == change->end.request)
             continue;
         change->all_stopped = false;
         eng_send_owner(instance, (uint16_t)n, &msg);
     }
 }
 
-static void change_end(struct cf_instance *instance, void *arg, uint64_t now_ns)
+static void end_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
     struct change *change = arg;
+    struct cf_file *file = change->file;
     uint32_t n;
 
     (void)now_ns;
     instance->file_changing = false;
+    instance->file_ends[change->end.request % ENG_FILE_ENDS] = change->end;
+    /* Unless somebody else has stopped it since, or has even said GO. */
+    if (file->stop_from == CF_NODE_NONE && cf_peek_u32(&file->is_stopped) == ENG_FILE_STOPPED)
+        atomic_store_explicit(&file->is_stopped, change->end.is_dropped ? ENG_FILE_DROPPED : ENG_FILE_OPEN, memory_order_release);
     for (n = 0; n < instance->nodes; n++)
         if (n != instance->node)
-            tell_go(instance, change->file, (uint16_t)n, instance->file_request);
+            tell_go(instance, &change->end, (uint16_t)n);
 }
 
-/* Stops the file everywhere; the caller holds the superblock in X. */
-static enum cf_rc stop_everywhere(struct cf_session *session, struct change *change, uint64_t deadline_ns)
+/* One try to become the changer. CF_AGAIN: another change is under way. */
+static enum cf_rc change_try(struct cf_session *session, struct change *change)
+{
+    struct cf_file *file = change->file;
+    enum cf_rc rc;
+
+    if (cf_peek_u32(&file->is_stopped) == ENG_FILE_DROPPED)
+        return eng_fail(session, CF_STALE, "file %u was dropped", file->id);
+    (void)eng_call_run(session->instance, claim_run, change);
+    if (!change->is_ours)
+        return CF_AGAIN;
+    rc = eng_get(session, file, ENG_SUPER_BLOCK, CF_MODE_X, 0, change->deadline_ns, &change->super);
+    if (rc == CF_OK) {
+        const struct eng_super *super = change->super.data;
+
+        (void)eng_call_run(session->instance, hold_run, change);
+        if (change->is_held) {
+            change->end.file = file->id;
+            change->end.generation = super->generation;
+            change->end.blocks = super->blocks;
+            return CF_OK;
+        }
+        rc = super->dropped ? eng_fail(session, CF_STALE, "file %u was dropped", file->id) : CF_AGAIN;
+        cf_put(session, &change->super);
+    }
+    (void)eng_call_run(session->instance, unclaim_run, change);
+    return rc;
+}
+
+static enum cf_rc change_begin(struct cf_session *session, struct change *change)
 {
     enum cf_rc rc;
 
-    (void)eng_call_run(session->instance, change_begin, change);
-    rc = give_up_until(session, change->file, true, deadline_ns);
+    for (;;) {
+        rc = change_try(session, change);
+        if (rc != CF_AGAIN)
+            return rc;
+        rc = eng_state(session->instance);
+        if (rc != CF_OK)
+            return eng_fail(session, rc, "%s", cf_rc_text(rc));
+        if (cf_now_ns() >= change->deadline_ns)
+            return eng_fail(session, CF_TIMEOUT, "file %u: another change is under way", change->file->id);
+        let_work(session);
+    }
+}
+
+/* Stops the file everywhere; the caller holds the superblock in X. */
+static enum cf_rc stop_everywhere(struct cf_session *session, struct change *change)
+{
+    struct give_up what = {.file = change->file, .spare_super = true};
+    enum cf_rc rc = give_up_until(session, &what, change->deadline_ns);
+
     while (rc == CF_OK) {
-        (void)eng_call_run(session->instance, change_ask, change);
+        (void)eng_call_run(session->instance, ask_run, change);
         if (change->all_stopped)
             return CF_OK;
         rc = eng_state(session->instance);
-        if (rc == CF_OK && cf_now_ns() >= deadline_ns)
-            rc = CF_TIMEOUT;
+        if (rc != CF_OK)
+            return eng_fail(session, rc, "%s", cf_rc_text(rc));
+        if (cf_now_ns() >= change->deadline_ns)
+            return eng_fail(session, CF_TIMEOUT, "not every member gave up file %u", change->file->id);
         let_work(session);
     }
     return rc;
 }
 
-static enum cf_rc change_file(struct cf_session *session, struct cf_file *file, uint64_t blocks, bool drop)
+/* The length of the file beside the caches follows the superblock, which may say more again by now. */
+static enum cf_rc cut(struct cf_session *session, struct change *change)
+{
+    struct eng_store *store = session->instance->store;
+    struct cf_file *file = change->file;
+    const struct eng_super *super;
+    struct cf_ref ref;
+    enum cf_rc rc;
+
+    /* Durable first: blocks beyond a length that is not durable are harmless, the reverse is not. */
+    rc = cf_flush(session, file, change->deadline_ns);
+    if (rc == CF_OK)
+        rc = eng_get(session, file, ENG_SUPER_BLOCK, CF_MODE_X, 0, change->deadline_ns, &ref);
+    if (rc != CF_OK)
+        return rc;
+    super = ref.data;
+    rc = store->ops->resize(store, file->store_file, (super->blocks + 1) * file->block_bytes, &session->error);
+    cf_put(session, &ref);
+    return rc;
+}
+
+static enum cf_rc change_file(struct cf_session *session, struct cf_file *file, uint64_t blocks, bool is_drop)
 {
     struct cf_instance *instance = session->instance;
-    uint64_t deadline = cf_now_ns() + instance->options.call_timeout;
-    struct change change = {file, false};
+    struct change change = {.file = file, .deadline_ns = cf_now_ns() + instance->options.call_timeout};
     struct eng_super *super;
-    struct cf_ref ref;
     enum cf_rc rc = eng_enter(instance);
 
     if (rc != CF_OK)
         return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (instance->is_manual)
+        return CF_UNSUPPORTED;
     if (file->read_only || file->format != CF_FORMAT_NATIVE)
         return eng_fail(session, CF_READ_ONLY, "only a native file attached for writing can be cut or dropped");
-    rc = eng_get(session, file, ENG_SUPER_BLOCK, CF_MODE_X, 0, deadline, &ref);
+    rc = change_begin(session, &change);
     if (rc != CF_OK)
         return rc;
-    super = ref.data;
-    if (super->dropped) {
-        cf_put(session, &ref);
-        return eng_fail(session, CF_STALE, "file %u was dropped", file->id);
-    }
+    super = change.super.data;
     rc = blocks > super->blocks ? eng_fail(session, CF_RANGE, "file %u has %llu blocks only", file->id,
                                            (unsigned long long)super->blocks)
-                                : stop_everywhere(session, &change, deadline);
+                                : stop_everywhere(session, &change);
     if (rc == CF_OK)
-        rc = cf_dirty(session, &ref, 0);
+        rc = cf_dirty(session, &change.super, 0);
     if (rc == CF_OK) {
-        super->generation++;
-        super->blocks = blocks;
-        super->dropped = drop;
+        change.end.generation = ++super->generation;
+        change.end.blocks = super->blocks = blocks;
+        super->dropped = change.end.is_dropped = is_drop;
+        /* Seen by nobody before is_stopped is taken back: see end_run. */
         atomic_store_explicit(&file->generation, super->generation, memory_order_relaxed);
         atomic_store_explicit(&file->blocks, blocks, memory_order_relaxed);
     }
-    cf_put(session, &ref);
-    if (rc == CF_OK) /* the superblock first: blocks beyond a length that is not durable are harmless, the reverse is not */
-        rc = cf_flush(session, file, deadline);
+    (void)eng_call_run(instance, unhold_run, &change);
+    cf_put(session, &change.super);
     if (rc == CF_OK)
-        rc = instance->store->ops->resize(instance->store, file->store_file, (blocks + 1) * file->block_bytes, &session->error);
-    atomic_store_explicit(&file->is_stopped, rc == CF_OK && drop ? 2 : 0, memory_order_release);
-    (void)eng_call_run(instance, change_end, &change);
+        rc = cut(session, &change);
+    (void)eng_call_run(instance, end_run, &change);
     return rc;
 }
 
@@ -346,7 +495,10 @@ enum cf_rc cf_truncate(struct cf_session *session, struct cf_file *file, uint64_
 
 enum cf_rc cf_drop(struct cf_session *session, struct cf_file **file)
 {
-    enum cf_rc rc = change_file(session, *file, 0, true);
+    enum cf_rc rc;
 
+    if (*file == NULL)
+        return eng_fail(session, CF_INVALID, "no file");
+    rc = change_file(session, *file, 0, true);
     return rc == CF_OK ? cf_detach(session, file) : rc;
 }

@@ -55,6 +55,19 @@
 /* Prefetches of a session under way at once. */
 #define ENG_PREFETCH_OPS 64u
 
+enum eng_file_stop { ENG_FILE_OPEN = 0, ENG_FILE_STOPPED /* a change of the file is under way */, ENG_FILE_DROPPED };
+
+/* How a change of a file ended; told again to members that have not heard it. */
+struct eng_file_end {
+    uint64_t request;           /* 0 = none */
+    uint64_t blocks;
+    uint32_t file;
+    uint32_t generation;
+    bool is_dropped;
+};
+/* A member asks again after a few milliseconds: more changes than this are not made meanwhile. */
+#define ENG_FILE_ENDS 64u
+
 struct cf_file {
     struct cf_instance *instance;
     uint32_t slot;              /* [const] in instance->files */
@@ -65,11 +78,12 @@ struct cf_file {
     enum cf_format format;      /* [const] */
     bool read_only;             /* [const] */
     bool is_manual;             /* [const] attached by eng_attach_manual: no superblock */
+    bool is_entered;            /* the superblock names this instance; whoever attaches and detaches */
     bool is_reserved;           /* [lk:lock] the slot is taken */
     bool in_use;                /* [own] known to the progress loop */
     _Atomic uint32_t generation; /* [atomic] changed by file operations */
     _Atomic uint64_t blocks;     /* [atomic] length as last seen in the superblock */
-    _Atomic uint32_t is_stopped; /* [atomic] a file operation is under way, or the file was dropped: gets answer CF_STALE or wait */
+    _Atomic uint32_t is_stopped; /* [atomic] enum eng_file_stop: unless it is open, gets answer CF_STALE */
     uint16_t stop_from;         /* [own] a peer changes the file and asked to stop it; CF_NODE_NONE = nobody */
     bool stop_told;             /* [own] it was told that nothing of the file is held here */
     uint64_t stop_request;      /* [own] number of that change */
@@ -202,6 +216,8 @@ struct cf_instance {
     CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t scn;      /* [atomic] the clock */
     CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t progress; /* [atomic] 0 free, 1 held */
     bool is_armed;              /* [own] the transport was armed when progress was let go */
+    _Atomic uint64_t client_spin_ns, poller_spin_ns; /* [atomic] adaptive waiting: what spinning is worth at the moment */
+    _Atomic uint64_t client_drives; /* [atomic] times a client drove; the owner writes, the poller compares */
     _Atomic uint32_t clients_waiting; /* [atomic] clients that would drive: the poller lets go for them (compact plan) */
     _Atomic uint32_t is_asleep; /* [atomic] the poller sleeps on the transport's fd: whoever adds work wakes it */
     _Atomic uint32_t attention; /* [atomic] an unpin that somebody may wait for */
@@ -245,6 +261,7 @@ struct cf_instance {
     uint32_t *attention_list;   /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
     uint32_t attention_count;
     uint64_t scan_next_ns;
+    uint64_t timers_next_ns;    /* next look at the wheels: twice a tick is often enough */
     uint32_t scan_hand;
     uint32_t *read_wait;        /* [own] ring of blocks whose granted read waits for a slot: at most one a conversation */
     uint32_t read_wait_head, read_wait_tail;
@@ -256,6 +273,8 @@ struct cf_instance {
     struct eng_counters counters;
     uint32_t files_stopping;    /* [own] files that a peer is changing */
     bool file_changing;         /* [own] this instance changes a file now */
+    struct cf_file *file_held;  /* [own] that file, while its superblock is held in X */
+    struct eng_file_end file_ends[ENG_FILE_ENDS]; /* [own] by request */
     uint64_t scn_question;      /* [own] number of the last question for the members' clocks */
     uint64_t file_request;      /* [own] number of the change this instance coordinates, or did last */
     _Atomic uint32_t closing;   /* [atomic] 1: cf_close has begun; 2: LEAVE is out */
@@ -357,6 +376,7 @@ void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t n
 bool eng_write_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 void eng_read_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 void eng_format_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
+void eng_past_ask(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 /* After a stop: takes what storage still completes, without any effect. */
 void eng_store_abandon(struct cf_instance *instance);
 bool eng_store_turn(struct cf_instance *instance, uint64_t now_ns);
@@ -385,7 +405,9 @@ void eng_threads_stop(struct cf_instance *instance);
 void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 void eng_futex_wake(_Atomic uint32_t *word);
 
-/* Gives up every copy of the file that this instance holds, past images included; CF_BUSY: references are held. */
+/* Writes and gives up every block of the file but the superblock, past images included; CF_BUSY: references are held. */
+enum cf_rc eng_file_give_up_data(struct cf_session *session, struct cf_file *file);
+/* The same, the superblock included. */
 enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file);
 /* Reads the length of a file again, when another instance may have extended it. */
 enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
@@ -400,6 +422,8 @@ bool eng_workers_take(struct cf_instance *instance);
 /* ---- file.c, file_op.c: attach, extend, truncate, drop. ---- */
 void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns);
+/* The file is not stopped by a peer any more, or goes. */
+void eng_file_unstop_owner(struct cf_instance *instance, struct cf_file *file);
 enum cf_rc eng_files_close_all(struct cf_session *session);
 
 /* ---- status.c ---- */

@@ -6,6 +6,7 @@
  *   options -> plan -> transport -> frames (transport's memory) -> store -> map, masters, local -> pools
  *           -> lend frames, start the transport -> poller -> wait for the members
  */
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -82,6 +83,25 @@ static enum cf_rc take(const struct cf_instance *instance, void **memory_out, ui
     return CF_MEMORY;
 }
 
+/* Frames are touched at start: asking for more than there is would have the kernel kill processes. */
+static enum cf_rc memory_check(const struct cf_instance *instance, uint64_t need, struct cf_error *error)
+{
+    unsigned long long available_kib = 0;
+    FILE *meminfo = instance->is_manual ? NULL : fopen("/proc/meminfo", "re");
+    char line[128];
+
+    if (meminfo == NULL)
+        return CF_OK;
+    while (available_kib == 0 && fgets(line, sizeof line, meminfo))
+        (void)sscanf(line, "MemAvailable: %llu kB", &available_kib);
+    fclose(meminfo);
+    if (available_kib == 0 || need / 1024 <= available_kib)
+        return CF_OK;
+    eng_error_set(error, CF_MEMORY, 0, instance->node, "frames need %llu MiB, this machine has %llu MiB available: lower cache_bytes",
+                  (unsigned long long)(need >> 20), available_kib >> 10);
+    return CF_MEMORY;
+}
+
 static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES], uint64_t frames, struct cf_error *error)
 {
     struct eng_frames_options options = {.allocator = instance->allocator, .seed = cf_mix64(cf_now_ns(), instance->node)};
@@ -92,6 +112,9 @@ static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count
 
     if (instance->is_manual)
         options.seed = instance->node; /* I-27 */
+    rc = memory_check(instance, words_bytes + eng_frames_bytes(count), error);
+    if (rc != CF_OK)
+        return rc;
     /* One region, as the transport wants it: the words, then the frames. */
     rc = xp_memory(instance->xp, words_bytes + eng_frames_bytes(count), instance->options.hugepages == 1 ? 0 : CF_ALLOC_HUGE, &words,
                    error);
@@ -410,8 +433,10 @@ static enum cf_rc instance_new(const struct cf_options *options, const struct cf
     instance->poll_fd = instance->wake_fd = -1;
     instance->store = manual ? manual->store : NULL;
     atomic_init(&instance->scn, 1);
+    atomic_init(&instance->client_spin_ns, options->spin);
+    atomic_init(&instance->poller_spin_ns, options->spin);
     pthread_mutex_init(&instance->lock, NULL);
-    cf_log_init(&instance->log, manual ? CF_LOG_ERROR : CF_LOG_INFO, manual ? NULL : stderr, instance->node);
+    cf_log_init(&instance->log, manual ? CF_LOG_ERROR : (int)options->log, manual ? NULL : stderr, instance->node);
     grd_map_key(options->cluster, options->secret, &instance->cluster_key);
     rc = open_parts(instance, manual, error);
     if (rc != CF_OK) {

@@ -28,6 +28,11 @@
 /* Busy waiting in the compact plan: a poller that finds a client driving looks again after this. */
 #define ENG_NAP_NS 1000000ull
 
+/* Turns that a leaving client takes for arrivals before it leaves them to the poller. */
+#define ENG_LEAVE_TURNS_MAX 4u
+/* Adaptive waiting never spins shorter than this. */
+#define ENG_SPIN_NS_MIN 2000ull
+
 enum { WAIT_BUSY = 0, WAIT_ADAPTIVE = 1, WAIT_SLEEP = 2 };
 
 void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
@@ -61,9 +66,37 @@ static bool work_from_inside(struct cf_instance *instance)
     return cf_mpsc_count(&instance->inbox) != 0 || atomic_load_explicit(&instance->attention, memory_order_relaxed) != 0;
 }
 
+/*
+ * How long to spin: for ever, not at all, or as long as it would have paid off. A wait that was over within the option
+ * `spin`, asleep or not, doubles the budget up to the option; a longer one halves it. So two that answer each other in
+ * microseconds spin, and on a machine with more threads than cores, where answers take a time slice, one sleeps at once.
+ */
+static uint64_t spin_budget(const struct cf_instance *instance, const _Atomic uint64_t *adaptive_ns)
+{
+    switch (instance->options.waiting) {
+    case WAIT_BUSY:
+        return UINT64_MAX;
+    case WAIT_SLEEP:
+        return 0;
+    default:
+        return atomic_load_explicit(adaptive_ns, memory_order_relaxed);
+    }
+}
+
+static void spin_learn(const struct cf_instance *instance, _Atomic uint64_t *adaptive_ns, uint64_t waited_ns)
+{
+    uint64_t now = atomic_load_explicit(adaptive_ns, memory_order_relaxed), max = instance->options.spin;
+
+    now = waited_ns <= max ? now * 2 : now / 2;
+    if (now < ENG_SPIN_NS_MIN)
+        now = ENG_SPIN_NS_MIN;
+    atomic_store_explicit(adaptive_ns, now < max ? now : max, memory_order_relaxed);
+}
+
 void eng_progress_leave(struct cf_instance *instance)
 {
     bool is_busy = instance->options.waiting == WAIT_BUSY;
+    uint32_t turns = 0;
 
     if (instance->is_manual) { /* whoever drives by hand takes the next turn */
         atomic_store_explicit(&instance->progress, 0, memory_order_release);
@@ -71,11 +104,16 @@ void eng_progress_leave(struct cf_instance *instance)
     }
     for (;;) {
         if (instance->has_poller && !is_busy && atomic_load_explicit(&instance->is_asleep, memory_order_relaxed)) {
-            if (!xp_arm(instance->xp)) {
+            if (xp_arm(instance->xp)) {
+                instance->is_armed = true;
+            } else if (turns++ < ENG_LEAVE_TURNS_MAX) {
                 eng_turn_owner(instance, cf_now_ns());
                 continue;
+            } else { /* they keep coming: they are the poller's */
+                atomic_store_explicit(&instance->progress, 0, memory_order_release);
+                eng_poller_wake(instance);
+                return;
             }
-            instance->is_armed = true;
         }
         {
             bool is_armed = instance->is_armed;
@@ -119,27 +157,43 @@ void eng_kick(struct cf_instance *instance)
 
 /* ------------------------------------------------------------------ a client that waits */
 
+/* The clock is read once in so many turns that find nothing: it costs as much as half a turn. */
+#define ENG_CLOCK_TURNS 8u
+
 static void drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t spin_ns)
 {
     uint64_t now = cf_now_ns(), idle_since = now;
+    uint32_t idle_turns = 0;
 
     while (!wait->is_done(wait->arg)) {
-        now = cf_now_ns();
-        if (eng_turn_owner(instance, now))
+        if (idle_turns++ % ENG_CLOCK_TURNS == 0)
+            now = cf_now_ns();
+        if (eng_turn_owner(instance, now)) {
+            idle_turns = 0;
             idle_since = now;
-        else if (now - idle_since >= spin_ns || now >= wait->until_ns)
+        } else if (now - idle_since >= spin_ns || now >= wait->until_ns) {
             return;
-        else
+        } else {
             cf_pause();
+        }
     }
 }
 
-static void spin(struct eng_wait *wait, uint64_t spin_ns)
+static bool may_drive(const struct cf_instance *instance)
 {
+    return instance->is_compact || !instance->has_poller;
+}
+
+/* Somebody else drives; a client that may drive itself comes back as soon as nobody does. */
+static void spin(const struct cf_instance *instance, struct eng_wait *wait, uint64_t spin_ns)
+{
+    bool can_drive = may_drive(instance);
     uint64_t began = cf_now_ns();
     uint32_t i;
 
     for (i = 0; !wait->is_done(wait->arg); i++) {
+        if (can_drive && atomic_load_explicit(&instance->progress, memory_order_relaxed) == 0)
+            return;
         cf_pause();
         if ((i & 63) == 63 && cf_now_ns() - began >= spin_ns)
             return;
@@ -167,21 +221,22 @@ static void client_sleep(struct cf_instance *instance, struct eng_wait *wait)
 
 bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait)
 {
-    uint64_t spin_ns = instance->options.waiting == WAIT_BUSY    ? UINT64_MAX
-                       : instance->options.waiting == WAIT_SLEEP ? 0
-                                                                 : instance->options.spin;
-
+    uint64_t spin_ns = spin_budget(instance, &instance->client_spin_ns), began = cf_now_ns();
     bool is_done = false;
 
     atomic_fetch_add_explicit(&instance->clients_waiting, 1, memory_order_seq_cst);
     while (!(is_done = wait->is_done(wait->arg))) {
-        if ((instance->is_compact || !instance->has_poller) && eng_progress_try(instance)) {
+        if (may_drive(instance) && eng_progress_try(instance)) {
             drive(instance, wait, spin_ns);
             instance->counters.client_turns++;
+            atomic_store_explicit(&instance->client_drives, instance->counters.client_turns, memory_order_relaxed);
             eng_progress_leave(instance);
         } else {
             eng_poller_wake(instance);
-            spin(wait, instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : spin_ns);
+            spin(instance, wait, instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : spin_ns);
+            if (may_drive(instance) && atomic_load_explicit(&instance->progress, memory_order_relaxed) == 0 &&
+                cf_now_ns() < wait->until_ns)
+                continue;
         }
         if ((is_done = wait->is_done(wait->arg)) || cf_now_ns() >= wait->until_ns)
             break;
@@ -189,6 +244,7 @@ bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait)
             client_sleep(instance, wait);
     }
     atomic_fetch_sub_explicit(&instance->clients_waiting, 1, memory_order_relaxed);
+    spin_learn(instance, &instance->client_spin_ns, cf_now_ns() - began);
     return is_done;
 }
 
@@ -216,21 +272,24 @@ static void poller_sleep(struct cf_instance *instance, uint64_t ns)
 }
 
 /* Turns while there is work, then for the spin budget; returns when nothing came, or a client wants to drive. */
-static void poller_drive(struct cf_instance *instance)
+static void poller_drive(struct cf_instance *instance, uint64_t *worked_ns, bool clients_drove)
 {
     uint64_t now = cf_now_ns(), idle_since = now;
-    uint64_t spin_ns = instance->options.waiting == WAIT_BUSY    ? UINT64_MAX
-                       : instance->options.waiting == WAIT_SLEEP ? 0
-                                                                 : instance->options.spin;
+    uint64_t spin_ns = clients_drove ? 0 : spin_budget(instance, &instance->poller_spin_ns);
+    uint32_t idle_turns = 0;
 
     while (!atomic_load_explicit(&instance->stop_threads, memory_order_relaxed)) {
-        now = cf_now_ns();
-        if (eng_turn_owner(instance, now))
-            idle_since = now;
-        else if (now - idle_since >= spin_ns)
+        if (idle_turns++ % ENG_CLOCK_TURNS == 0)
+            now = cf_now_ns();
+        if (eng_turn_owner(instance, now)) {
+            idle_turns = 0;
+            spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
+            *worked_ns = idle_since = now;
+        } else if (now - idle_since >= spin_ns) {
             return;
-        else
+        } else {
             cf_pause();
+        }
         if (instance->is_compact && atomic_load_explicit(&instance->clients_waiting, memory_order_relaxed))
             return;
     }
@@ -239,14 +298,26 @@ static void poller_drive(struct cf_instance *instance)
 static void *poller_main(void *arg)
 {
     struct cf_instance *instance = arg;
-    uint64_t ns;
+    uint64_t ns, worked_ns = cf_now_ns(), seen = 0, client_turns;
+    bool clients_drove;
 
     cf_trace_bind_thread(&instance->trace);
     if (!instance->is_compact && eng_plan_bind_thread(&instance->plan, instance->plan.poller_cpu) != CF_OK)
         cf_log_warn(&instance->log, "engine", "the poller could not be bound to cpu %d", instance->plan.poller_cpu);
     while (!atomic_load_explicit(&instance->stop_threads, memory_order_acquire)) {
+        /*
+         * While clients drive, the poller only does what arrived and goes: it may share their core. With busy waiting
+         * it does not even look, and takes over when none has driven for a nap.
+         */
+        client_turns = atomic_load_explicit(&instance->client_drives, memory_order_relaxed);
+        clients_drove = instance->is_compact && client_turns != seen;
+        seen = client_turns;
+        if (clients_drove && instance->options.waiting == WAIT_BUSY) {
+            poller_sleep(instance, ENG_NAP_NS);
+            continue;
+        }
         if (eng_progress_try(instance)) {
-            poller_drive(instance);
+            poller_drive(instance, &worked_ns, clients_drove);
             instance->counters.sleeps++;
             ns = sleep_ns(instance, cf_now_ns());
             atomic_store_explicit(&instance->is_asleep, 1, memory_order_seq_cst);

@@ -64,7 +64,7 @@ static void take_block(struct cf_instance *instance, struct snapshot *shot, cons
         if (shot->waiters_count < STATUS_LIST_MAX)
             shot->waiters[shot->waiters_count++] =
                 (struct status_waiter){block->key, (uint8_t)(op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode),
-                                       shot->now_ns - eng_op_of(op)->started_ns};
+                                       shot->now_ns > eng_op_of(op)->started_ns ? shot->now_ns - eng_op_of(op)->started_ns : 0};
         shot->waiters_total++;
     }
 }

@@ -305,6 +305,9 @@ static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
     uint32_t i, s;
     bool did = false;
 
+    if (now_ns < instance->timers_next_ns && !instance->is_manual)
+        return false;
+    instance->timers_next_ns = now_ns + ENG_TIMER_TICK_NS / 2;
     if (grd_local_next_ns(instance->local) <= now_ns)
         for (i = 0; i < ENG_TURN_TIMERS_MAX && grd_local_tick(instance->local, now_ns, instance->actions); i++) {
             eng_actions_run(instance, now_ns);

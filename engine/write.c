@@ -455,6 +455,17 @@ bool eng_write_back_tick(struct cf_instance *instance, uint64_t now_ns)
 
 /* ------------------------------------------------------------------ flush */
 
+/* Has the block of a past image written by whoever has the duty; not more often than other things are said again. */
+void eng_past_ask(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
+{
+    struct grd_msg msg = {.type = GRD_MSG_WRITE_ASK, .key = block->key, .version = block->past_version};
+
+    if (block->past_asked_ns != 0 && now_ns - block->past_asked_ns < instance->options.resend)
+        return;
+    block->past_asked_ns = now_ns;
+    eng_send_owner(instance, block->master, &msg);
+}
+
 /* True when nothing of the file that this instance changed up to `version` is newer than storage. */
 static bool flush_pass(struct cf_instance *instance, const struct cf_op *op, uint64_t now_ns)
 {
@@ -468,9 +479,7 @@ static bool flush_pass(struct cf_instance *instance, const struct cf_op *op, uin
         if (!block->in_use || (op->file && block->key.file != op->file->id))
             continue;
         if (block->past_version != 0 && block->past_version <= op->ref.version) {
-            struct grd_msg msg = {.type = GRD_MSG_WRITE_ASK, .key = block->key, .version = block->past_version};
-
-            eng_send_owner(instance, block->master, &msg);
+            eng_past_ask(instance, block, now_ns);
             is_clean = false;
         }
         if (block->mode == CF_MODE_N || !block->has_duty)

@@ -78,6 +78,7 @@ static void copy_end(struct grd_local *local, struct grd_block *block, struct gr
     if (block->has_duty && block->version > block->durable) {
         grd_local_past_drop(local, block, actions);
         block->past_version = block->version;
+        block->past_asked_ns = 0;
         block->past_frame = frame;
         local->past_used++;
         local->counters.past_made++;

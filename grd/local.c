@@ -16,6 +16,8 @@
 #define GRD_BACKOFF_MAX 6u
 /* Questions that are asked only in case a message was lost wait this many periods. */
 #define GRD_SLOW_PERIODS 4u
+/* A past image normally waits for a write-back by age: its question, this many periods; 4 when there are too many. */
+#define GRD_PAST_PERIODS 256u
 
 static uint32_t table_slots(uint32_t blocks)
 {
@@ -293,7 +295,22 @@ void grd_local_send_release(struct grd_block *block, struct grd_actions *actions
     msg->durable = block->release_durable;
 }
 
-static void send_again(struct grd_local *local, struct grd_block *block, struct grd_actions *actions)
+static void send_past(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+{
+    bool over = local->past_used > local->past_max;
+    uint64_t period_ns = local->resend_ns * (over ? GRD_SLOW_PERIODS : GRD_PAST_PERIODS);
+
+    if (block->past_asked_ns == 0)
+        block->past_asked_ns = now_ns;
+    if (now_ns - block->past_asked_ns < period_ns)
+        return;
+    block->past_asked_ns = now_ns;
+    grd_action_send(actions, block->master, over ? GRD_MSG_WRITE_ASK : GRD_MSG_PAST, &block->key)->version = block->past_version;
+    local->counters.resends++;
+    local->counters.write_asks += over;
+}
+
+static void send_again(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
     struct grd_msg *msg;
@@ -306,21 +323,13 @@ static void send_again(struct grd_local *local, struct grd_block *block, struct 
         grd_local_send_release(block, actions);
         local->counters.resends++;
     }
-    if (block->retries % GRD_SLOW_PERIODS != GRD_SLOW_PERIODS - 1)
-        return;
-    if (block->kept_tenure) {
+    if (block->past_version)
+        send_past(local, block, now_ns, actions);
+    if (block->kept_tenure && block->retries % GRD_SLOW_PERIODS == GRD_SLOW_PERIODS - 1) {
         msg = grd_action_send(actions, block->master, GRD_MSG_KEPT, &block->key);
         msg->tenure = block->kept_tenure;
         msg->requester = block->kept_for;
         local->counters.resends++;
-    }
-    if (block->past_version) {
-        bool over = local->past_used > local->past_max;
-
-        msg = grd_action_send(actions, block->master, over ? GRD_MSG_WRITE_ASK : GRD_MSG_PAST, &block->key);
-        msg->version = block->past_version;
-        local->counters.resends++;
-        local->counters.write_asks += over;
     }
 }
 
@@ -339,7 +348,7 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
         grd_local_settle(local, block);
         return true;
     }
-    send_again(local, block, actions);
+    send_again(local, block, now_ns, actions);
     grd_holder_serve(local, block, now_ns, actions); /* demands that waited for the residency */
     block->retries++;
     cf_wheel_arm(&local->wheel, &block->timer,

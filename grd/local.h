@@ -83,6 +83,7 @@ struct grd_block {
     uint16_t retries;      /* of the timer since something moved: back-off */
     /* past image */
     uint64_t past_version;
+    uint64_t past_asked_ns; /* when its block was last asked to be written */
     uint32_t past_frame;
     uint32_t conv;         /* number of the conversation, or NONE */
     uint32_t demand_first, demand_last;

@@ -29,7 +29,7 @@
 #endif
 
 #if CF_TSAN
-const char *__tsan_default_suppressions(void);
+CF_API const char *__tsan_default_suppressions(void);
 /* hwloc asks libudev, which keeps its hash seed in a global that several threads may set to the same end. */
 const char *__tsan_default_suppressions(void)
 {
