@@ -76,6 +76,7 @@ static enum cf_rc slot_reserve(struct cf_session *session, const struct cf_file_
     if (rc == CF_OK) {
         memset(free_slot, 0, sizeof *free_slot);
         free_slot->is_reserved = true;
+        free_slot->stop_from = CF_NODE_NONE;
         free_slot->instance = instance;
         free_slot->slot = (uint32_t)(free_slot - instance->files);
         free_slot->id = options->file_id;
@@ -115,10 +116,10 @@ static enum cf_rc class_check(struct cf_session *session, struct cf_file *file)
     return CF_OK;
 }
 
-/* The block size stands in the file: a plain look at its first bytes. */
+/* Block size and id stand in the file, and never change: a plain look at its first bytes. */
 static enum cf_rc native_probe(struct cf_session *session, struct cf_file *file, const struct cf_file_options *options)
 {
-    uint8_t first[CF_BLOCK_BYTES_MIN];
+    _Alignas(struct eng_super) uint8_t first[CF_BLOCK_BYTES_MIN];
     int fd = open(options->path, O_RDONLY | O_CLOEXEC);
     uint32_t block_bytes;
     ssize_t got;
@@ -133,6 +134,9 @@ static enum cf_rc native_probe(struct cf_session *session, struct cf_file *file,
     rc = eng_super_probe(first, sizeof first, &block_bytes, &session->error);
     if (rc != CF_OK)
         return rc;
+    if (eng_super_of(first)->file_id != options->file_id)
+        return eng_fail(session, CF_INVALID, "%.120s has file id %u, %u was given", options->path, eng_super_of(first)->file_id,
+                        options->file_id);
     if (options->block_bytes != 0 && options->block_bytes != block_bytes)
         return eng_fail(session, CF_BLOCK_SIZE, "%.150s has blocks of %u bytes, %u was asked for", options->path, block_bytes,
                         options->block_bytes);
@@ -152,8 +156,6 @@ static enum cf_rc super_check(struct cf_session *session, const struct cf_file *
 
     if (super->magic != ENG_SUPER_MAGIC || super->block_bytes != file->block_bytes)
         return eng_fail(session, CF_FORMAT, "%.150s has no superblock of ours", file->path);
-    if (super->file_id != file->id)
-        return eng_fail(session, CF_INVALID, "%.120s has file id %u, %u was given", file->path, super->file_id, file->id);
     if (super->cluster[0] != 0 && strncmp((const char *)super->cluster, instance->options.cluster, sizeof super->cluster - 1) != 0)
         return eng_fail(session, CF_CLUSTER, "%.120s belongs to cluster %.63s", file->path, (const char *)super->cluster);
     if (super->dropped)
@@ -468,6 +470,7 @@ enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uin
     file->header_bytes = ENG_BLOCK_HEADER_BYTES;
     file->format = CF_FORMAT_NATIVE;
     file->is_manual = true;
+    file->stop_from = CF_NODE_NONE;
     file->stop_from = CF_NODE_NONE;
     atomic_init(&file->generation, 1);
     atomic_init(&file->blocks, blocks);
