@@ -28,13 +28,13 @@
 
 struct grd_directory;
 
-/* 56 bytes; the fields below hold/tenure arithmetic are private to directory.c. */
+/* 56 bytes; `side` and `holder` are private to grd/directory*.c. */
 struct grd_entry {
     struct cf_block_key key;
     uint64_t last_tenure;  /* highest tenure ever given to this resource */
     uint64_t version;      /* lower bound of the newest version */
-    uint32_t side;         /* number of the side record, or GRD_NONE */
-    uint8_t holder[20];    /* 4 x { node and flags: 16 bits, last_tenure - tenure: 24 bits } */
+    uint32_t side;         /* number of the side record, GRD_NONE, or "idle" */
+    uint8_t holder[20];    /* 4 x { node and flags: 16 bits, low bits of the tenure: 24 bits }; idle: links */
 };
 _Static_assert(sizeof(struct grd_entry) == 56, "a directory record is at most 56 bytes");
 #define GRD_NONE UINT32_MAX
@@ -90,10 +90,10 @@ enum grd_list {
 struct grd_directory_options {
     uint64_t entries;     /* capacity; grd_directory_size tells how many are needed */
     uint64_t conversations; /* waiters + pending grants that can be open at once: instances x outstanding */
-    uint64_t holders;     /* holder slots: frames of all instances */
+    uint64_t holders;     /* holder slots: frames of all instances; at most as many sharers of pending X grants */
     uint64_t past_images; /* of all instances */
     uint32_t buckets;
-    uint64_t seed;        /* unused bits of the caller's hash are mixed with it */
+    uint64_t seed;        /* the caller's hash is mixed with it */
     const struct cf_allocator *allocator;
 };
 /* Memory this takes, all included. */
@@ -104,16 +104,28 @@ uint64_t grd_directory_entries(const struct grd_directory *directory);
 uint64_t grd_directory_evictions(const struct grd_directory *directory);
 uint64_t grd_directory_bytes(const struct grd_directory *directory);
 
-/* `hash` is the keyed hash of the key, the same for every call about it. */
+/*
+ * `hash` is the keyed hash of the key, the same for every call about it. All its bits count: shards and buckets may
+ * have been chosen by some of them.
+ */
 CF_HOT struct grd_entry *grd_entry_find(struct grd_directory *directory, const struct cf_block_key *key, uint64_t hash);
 /*
- * Finds or makes an entry: a new one has version 0, no holder, last_tenure = the bucket's counter. Entries that
- * nobody holds, waits for or remembers anything of are evicted to make room (second chance by use); their
- * last_tenure goes to the bucket's counter, so that no tenure is ever used twice. Never fails: the budget covers
- * every entry that can be in use at once (asserted).
+ * Finds or makes an entry: a new one has version 0, no holder, last_tenure = the floor. Entries that nobody holds,
+ * waits for or remembers anything of are evicted to make room (second chance by use); their last_tenure raises the
+ * floor, so that no tenure is ever used twice. So the pointer to such an idle entry is good until the next get.
+ * Never fails: the budget covers every entry that can be in use at once (asserted).
  */
 CF_HOT struct grd_entry *grd_entry_get(struct grd_directory *directory, const struct cf_block_key *key, uint64_t hash, uint32_t bucket);
-/* Next tenure of the entry: last_tenure + 1, stored. Renormalises the holders' differences where they would overflow. */
+/*
+ * For many lookups at once: the first for all of them, the second for all of them, then find or get. Each asks for
+ * lines the next step needs, and waits for none.
+ */
+CF_HOT void grd_entry_prefetch(const struct grd_directory *directory, uint64_t hash);
+CF_HOT void grd_entry_prefetch_record(const struct grd_directory *directory, uint64_t hash);
+/*
+ * Next tenure of the entry: last_tenure + 1, stored. Holders too far behind for their inline slot move to a chunk,
+ * for which grd_pending_add has seen to room.
+ */
 CF_HOT uint64_t grd_entry_tenure(struct grd_directory *directory, struct grd_entry *entry);
 
 /* Holders. At most one per node. */
@@ -128,11 +140,14 @@ CF_HOT bool grd_holder_next(const struct grd_directory *directory, const struct 
 struct grd_waiter *grd_waiter_first(struct grd_directory *directory, struct grd_entry *entry);
 struct grd_waiter *grd_waiter_next(struct grd_directory *directory, const struct grd_waiter *waiter);
 struct grd_waiter *grd_waiter_of(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
-/* NULL: `conversations` are open already (a peer broke its bound). */
+/* NULL: `conversations` are open already (a peer broke its bound), or no side record is free for the same reason. */
 struct grd_waiter *grd_waiter_add(struct grd_directory *directory, struct grd_entry *entry);
 void grd_waiter_remove(struct grd_directory *directory, struct grd_entry *entry, struct grd_waiter *waiter);
 
-/* Pending grants of an entry. */
+/*
+ * Pending grants of an entry, newest first. Add answers NULL as above, and where there is no room for what one more
+ * grant of this entry can entail (holders, sharers, past images): what follows it on the entry cannot run out.
+ */
 struct grd_pending *grd_pending_first(struct grd_directory *directory, const struct grd_entry *entry);
 struct grd_pending *grd_pending_next(struct grd_directory *directory, const struct grd_pending *pending);
 struct grd_pending *grd_pending_of(struct grd_directory *directory, const struct grd_entry *entry, uint16_t node);
@@ -150,7 +165,7 @@ uint32_t grd_list_count(const struct grd_directory *directory, const struct grd_
 /* Newest version known durable; kept only while there is a side record (0 otherwise). Raise never lowers. */
 uint64_t grd_entry_durable(const struct grd_directory *directory, const struct grd_entry *entry);
 void grd_entry_durable_raise(struct grd_directory *directory, struct grd_entry *entry, uint64_t durable);
-/* The version of the pending X that past images wait to learn, etc. are in the lists. Gives the side record back when it holds nothing. */
+/* After each use of an entry: gives the side record back when it holds nothing. */
 void grd_entry_settle(struct grd_directory *directory, struct grd_entry *entry);
 
 /* Inspection. */

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Side records, their chains of chunks, and what of them is public: lists and the durable version.
+ *
+ *   chain --> [ 1..6 pairs ] --> [ 6 pairs ] --> [ 6 pairs ]      pairs come and go at the first chunk; a hole
+ *                                                                further back is filled with the first's last pair
+ *
+ * so n pairs take n / 6 chunks, rounded up, whatever was removed before.
+ */
+#include "grd/directory_impl.h"
+
+bool grd_side_is_empty(const struct grd_side *side)
+{
+    uint32_t i;
+
+    for (i = 0; i < CHAINS; i++)
+        if (side->chain[i] != GRD_NONE)
+            return false;
+    return side->waiter_first == GRD_NONE && side->pending_first == GRD_NONE;
+}
+
+/* Is there room for one more grant of the entry, whatever that grant entails? */
+bool grd_side_fits(const struct grd_directory *d, const struct grd_entry *entry)
+{
+    uint32_t room = grd_pool_room(&d->chunk_pool);
+
+    if (grd_side_of(d, entry) == NULL && grd_pool_room(&d->side_pool) == 0)
+        return false;
+    return room >= GRANT_CHUNKS_MAX || room >= GRANT_CHUNKS_MIN + grd_holders_count(d, entry) / CHUNK_PAIRS;
+}
+
+struct grd_side *grd_side_make(struct grd_directory *d, struct grd_entry *entry)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+    uint32_t i, number;
+
+    if (side)
+        return side;
+    number = grd_pool_take(&d->side_pool);
+    cf_assert_id(number != GRD_NONE, "G-12");
+    grd_entry_wake(d, entry);
+    side = &d->sides[number];
+    memset(side, 0, sizeof *side);
+    side->waiter_first = side->waiter_last = side->pending_first = GRD_NONE;
+    for (i = 0; i < CHAINS; i++)
+        side->chain[i] = GRD_NONE;
+    entry->side = number;
+    return side;
+}
+
+void grd_entry_settle(struct grd_directory *d, struct grd_entry *entry)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+
+    if (side) {
+        if (!grd_side_is_empty(side))
+            return;
+        grd_pool_give(&d->side_pool, entry->side);
+        entry->side = GRD_NONE;
+    }
+    grd_entry_rest(d, entry);
+}
+
+bool grd_chain_find(const struct grd_directory *d, uint32_t first, uint16_t node,
+                    struct grd_chunk **chunk_out, uint32_t *at_out)
+{
+    uint32_t i;
+
+    for (; first != GRD_NONE; first = d->chunks[first].next)
+        for (i = 0; i < CHUNK_PAIRS; i++)
+            if ((d->chunks[first].word[i] & (W_USED | W_NODE)) == (W_USED | node)) {
+                *chunk_out = &d->chunks[first];
+                *at_out = i;
+                return true;
+            }
+    return false;
+}
+
+void grd_chain_add(struct grd_directory *d, struct grd_side *side, uint32_t chain, uint16_t word,
+                   uint64_t value)
+{
+    uint32_t number = side->chain[chain], at = 0;
+
+    while (number != GRD_NONE && at < CHUNK_PAIRS && (d->chunks[number].word[at] & W_USED))
+        at++;
+    if (number == GRD_NONE || at == CHUNK_PAIRS) {
+        number = grd_pool_take(&d->chunk_pool);
+        cf_assert_id(number != GRD_NONE, "G-12");
+        d->chunks_used[chain]++;
+        memset(&d->chunks[number], 0, sizeof d->chunks[number]);
+        d->chunks[number].next = side->chain[chain];
+        side->chain[chain] = number;
+        at = 0;
+    }
+    d->chunks[number].word[at] = word | W_USED;
+    d->chunks[number].value[at] = value;
+}
+
+static void first_give(struct grd_directory *d, struct grd_side *side, uint32_t chain)
+{
+    uint32_t number = side->chain[chain];
+
+    side->chain[chain] = d->chunks[number].next;
+    grd_pool_give(&d->chunk_pool, number);
+    d->chunks_used[chain]--;
+}
+
+void grd_chain_remove(struct grd_directory *d, struct grd_side *side, uint32_t chain, struct grd_chunk *chunk,
+                      uint32_t at)
+{
+    struct grd_chunk *first = &d->chunks[side->chain[chain]];
+    uint32_t last = CHUNK_PAIRS - 1;
+
+    while (!(first->word[last] & W_USED))
+        last--;
+    chunk->word[at] = first->word[last];
+    chunk->value[at] = first->value[last];
+    first->word[last] = 0;
+    if (last == 0)
+        first_give(d, side, chain);
+}
+
+bool grd_chain_next(const struct grd_directory *d, uint32_t first, uint32_t *cursor, uint16_t *word_out,
+                    uint64_t *value_out)
+{
+    uint32_t number = *cursor ? *cursor / CURSOR_PAIRS - 1 : first, at = *cursor % CURSOR_PAIRS;
+
+    for (; number != GRD_NONE; number = d->chunks[number].next, at = 0) {
+        const struct grd_chunk *chunk = &d->chunks[number];
+
+        if (at == CHUNK_PAIRS || !(chunk->word[at] & W_USED))
+            continue;
+        *word_out = chunk->word[at];
+        *value_out = chunk->value[at];
+        *cursor = (number + 1) * CURSOR_PAIRS + at + 1;
+        return true;
+    }
+    return false;
+}
+
+bool grd_list_find(const struct grd_directory *d, const struct grd_entry *entry, enum grd_list list,
+                   uint16_t node, uint64_t *value_out)
+{
+    const struct grd_side *side = grd_side_of(d, entry);
+    struct grd_chunk *chunk;
+    uint32_t at;
+
+    if (side == NULL || !grd_chain_find(d, side->chain[list], node, &chunk, &at))
+        return false;
+    *value_out = chunk->value[at];
+    return true;
+}
+
+void grd_list_set(struct grd_directory *d, struct grd_entry *entry, enum grd_list list, uint16_t node,
+                  uint64_t value)
+{
+    struct grd_side *side = grd_side_make(d, entry);
+    struct grd_chunk *chunk;
+    uint32_t at;
+
+    cf_assert(node < CF_NODES_MAX);
+    if (grd_chain_find(d, side->chain[list], node, &chunk, &at))
+        chunk->value[at] = value;
+    else
+        grd_chain_add(d, side, list, node, value);
+}
+
+bool grd_list_remove(struct grd_directory *d, struct grd_entry *entry, enum grd_list list, uint16_t node)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+    struct grd_chunk *chunk;
+    uint32_t at;
+
+    if (side == NULL || !grd_chain_find(d, side->chain[list], node, &chunk, &at))
+        return false;
+    grd_chain_remove(d, side, list, chunk, at);
+    return true;
+}
+
+void grd_list_clear(struct grd_directory *d, struct grd_entry *entry, enum grd_list list)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+
+    while (side && side->chain[list] != GRD_NONE)
+        first_give(d, side, list);
+}
+
+bool grd_list_next(const struct grd_directory *d, const struct grd_entry *entry, enum grd_list list,
+                   uint32_t *cursor, struct grd_pair *pair_out)
+{
+    const struct grd_side *side = grd_side_of(d, entry);
+    uint16_t word;
+
+    if (side == NULL || !grd_chain_next(d, side->chain[list], cursor, &word, &pair_out->value))
+        return false;
+    pair_out->node = word & W_NODE;
+    return true;
+}
+
+uint32_t grd_list_count(const struct grd_directory *d, const struct grd_entry *entry, enum grd_list list)
+{
+    struct grd_pair pair;
+    uint32_t cursor = 0, count = 0;
+
+    while (grd_list_next(d, entry, list, &cursor, &pair))
+        count++;
+    return count;
+}
+
+uint64_t grd_entry_durable(const struct grd_directory *d, const struct grd_entry *entry)
+{
+    const struct grd_side *side = grd_side_of(d, entry);
+
+    return side ? side->durable : 0;
+}
+
+void grd_entry_durable_raise(struct grd_directory *d, struct grd_entry *entry, uint64_t durable)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+
+    if (side && side->durable < durable)
+        side->durable = durable;
+}
