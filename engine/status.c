@@ -20,7 +20,8 @@
 
 /* Conversations and waiters listed at most; the counts tell how many there are. */
 #define STATUS_LIST_MAX 256u
-#define STATUS_SEND_MS 2000
+/* A reader that has not taken the whole text by then gets no more: others wait, and so does the end. */
+#define STATUS_SEND_NS 2000000000ull
 
 struct status_conv {
     struct cf_block_key key;
@@ -48,6 +49,17 @@ struct snapshot {
     bool up[CF_NODES_MAX];
 };
 
+static void take_waiter(struct snapshot *shot, const struct cf_block_key *key, struct cf_op *op)
+{
+    uint64_t began = eng_op_of(op)->started_ns;
+
+    if (shot->waiters_count < STATUS_LIST_MAX)
+        shot->waiters[shot->waiters_count++] =
+            (struct status_waiter){*key, (uint8_t)(op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode),
+                                   shot->now_ns > began ? shot->now_ns - began : 0};
+    shot->waiters_total++;
+}
+
 static void take_block(struct cf_instance *instance, struct snapshot *shot, const struct grd_block *block)
 {
     const struct grd_conv *conv = grd_local_conv(instance->local, block);
@@ -60,12 +72,19 @@ static void take_block(struct cf_instance *instance, struct snapshot *shot, cons
                                                                     conv->need.count, conv->acks.count, shot->now_ns - conv->since_ns};
         shot->convs_total++;
     }
-    for (op = block->waiter_first; op != NULL; op = eng_op_of(op)->next) {
-        if (shot->waiters_count < STATUS_LIST_MAX)
-            shot->waiters[shot->waiters_count++] =
-                (struct status_waiter){block->key, (uint8_t)(op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode),
-                                       shot->now_ns > eng_op_of(op)->started_ns ? shot->now_ns - eng_op_of(op)->started_ns : 0};
-        shot->waiters_total++;
+    for (op = block->waiter_first; op != NULL; op = eng_op_of(op)->next)
+        take_waiter(shot, &block->key, op);
+}
+
+/* Those who wait for a frame or a conversation, and are in no block's queue. */
+static void take_starved(struct cf_instance *instance, struct snapshot *shot)
+{
+    struct cf_block_key key;
+    struct cf_op *op;
+
+    for (op = instance->starved_first; op != NULL; op = eng_op_of(op)->next) {
+        eng_key_of(op->file, op->block, &key);
+        take_waiter(shot, &key, op);
     }
 }
 
@@ -78,6 +97,7 @@ static void take(struct cf_instance *instance, void *arg, uint64_t now_ns)
     for (i = 0; i < instance->local->blocks_count; i++)
         if (instance->local->blocks[i].in_use)
             take_block(instance, shot, &instance->local->blocks[i]);
+    take_starved(instance, shot);
     for (i = 0; i < instance->nodes; i++)
         shot->up[i] = i == instance->node || instance->peers[i].state == ENG_PEER_UP;
     for (c = 0; c < CF_BLOCK_SIZES; c++) {
@@ -257,17 +277,24 @@ struct status_server {
     char path[CF_OPTION_STRING_BYTES];
 };
 
+struct status_reader {
+    int fd, stop_fd;
+    uint64_t until_ns;
+};
+
 static void send_text(void *arg, const char *text, size_t bytes)
 {
-    int fd = *(int *)arg;
+    const struct status_reader *reader = arg;
 
     while (bytes > 0) {
-        struct pollfd ready = {fd, POLLOUT, 0};
+        struct pollfd ready[2] = {{reader->fd, POLLOUT, 0}, {reader->stop_fd, POLLIN, 0}};
+        uint64_t now = cf_now_ns();
         ssize_t sent;
 
-        if (poll(&ready, 1, STATUS_SEND_MS) <= 0)
-            return; /* a reader that does not read gets no more */
-        sent = send(fd, text, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (now >= reader->until_ns || (poll(ready, 2, (int)((reader->until_ns - now) / CF_NS_PER_MS) + 1) < 0 && errno != EINTR) ||
+            ready[1].revents)
+            return;
+        sent = send(reader->fd, text, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno != EAGAIN && errno != EINTR)
             return;
         if (sent > 0) {
@@ -283,7 +310,7 @@ static void *server_main(void *arg)
 
     for (;;) {
         struct pollfd ready[2] = {{server->listen_fd, POLLIN, 0}, {server->stop_fd, POLLIN, 0}};
-        int fd;
+        struct status_reader reader;
 
         if (poll(ready, 2, -1) < 0 && errno != EINTR)
             return NULL;
@@ -291,20 +318,26 @@ static void *server_main(void *arg)
             return NULL;
         if (!(ready[0].revents & POLLIN))
             continue;
-        fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
+        reader.fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (reader.fd < 0)
             continue;
-        (void)cf_status_write(server->instance, send_text, &fd);
-        close(fd);
+        reader.stop_fd = server->stop_fd;
+        reader.until_ns = cf_now_ns() + STATUS_SEND_NS;
+        (void)cf_status_write(server->instance, send_text, &reader);
+        close(reader.fd);
     }
 }
 
-/* A socket that nobody answers was left by a process that died. */
+/* A socket that nobody answers was left by a process that died. What is no socket refuses as well, and is left alone. */
 static bool is_stale(const struct sockaddr_un *address)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct stat status;
     bool stale;
+    int fd;
 
+    if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode))
+        return false;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
     stale = connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 && errno == ECONNREFUSED;
@@ -315,7 +348,8 @@ static bool is_stale(const struct sockaddr_un *address)
 static int open_listener(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd, rc;
+    bool is_bound;
+    int fd;
 
     if (strlen(path) >= sizeof address.sun_path) {
         errno = ENAMETOOLONG;
@@ -325,12 +359,19 @@ static int open_listener(const char *path)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
-    rc = bind(fd, (const struct sockaddr *)&address, sizeof address);
-    if (rc != 0 && errno == EADDRINUSE && is_stale(&address) && unlink(path) == 0)
-        rc = bind(fd, (const struct sockaddr *)&address, sizeof address);
-    if (rc != 0 || chmod(path, 0600) != 0 || listen(fd, 8) != 0) {
+    is_bound = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+    if (!is_bound && errno == EADDRINUSE) {
+        if (is_stale(&address) && unlink(path) == 0)
+            is_bound = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+        else
+            errno = EADDRINUSE;
+    }
+    /* Nobody can connect before it listens, so nobody does before the mode is set. */
+    if (!is_bound || chmod(path, 0600) != 0 || listen(fd, 8) != 0) {
         int system = errno;
 
+        if (is_bound)
+            (void)unlink(path);
         close(fd);
         errno = system;
         return -1;
