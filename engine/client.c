@@ -292,9 +292,13 @@ static void ref_change(struct cf_instance *instance, struct cf_ref *ref, uint64_
     descriptor->version = version;
     if (position > descriptor->position)
         descriptor->position = position;
-    if (file->format == CF_FORMAT_NATIVE)
-        ((struct eng_block_header *)(void *)descriptor->data)->version = version;
-    else if (file->foreign.version_set)
+    if (file->format == CF_FORMAT_NATIVE) {
+        struct eng_block_header *header = (void *)descriptor->data;
+
+        header->version = version;
+        header->position = descriptor->position;
+    }
+    if (file->format != CF_FORMAT_NATIVE && file->foreign.version_set)
         file->foreign.version_set(file->foreign.context, descriptor->data, file->block_bytes, version);
     ref->version = version;
     ref->dirty = 1;
@@ -547,7 +551,7 @@ uint32_t cf_wait(struct cf_session *session, struct cf_op **done, uint32_t max, 
 
 static void cancel_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
-    (void)now_ns;
+    eng_inbox_take(instance, now_ns); /* the op may still be in there */
     eng_op_cancel_owner(instance, arg);
 }
 

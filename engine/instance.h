@@ -51,7 +51,7 @@
 /* A peer's clock further ahead than this is refused: at 10^9 changes a second it is a day and a half. */
 #define ENG_SCN_AHEAD_MAX (1ull << 47)
 /* One get in so many is timed, and its caller looks after the network when nobody else does. */
-#define ENG_HITS_A_TURN 64u
+#define ENG_HITS_A_TURN 512u
 /* Prefetches of a session under way at once. */
 #define ENG_PREFETCH_OPS 64u
 
@@ -314,6 +314,8 @@ _Static_assert(sizeof(struct eng_hello) == XP_HELLO_BYTES, "hello");
 
 /* ---- turn.c: the progress loop's one turn. Owner of progress. ---- */
 bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns);
+/* Takes what client threads have put into the inbox. True: there was something. */
+bool eng_inbox_take(struct cf_instance *instance, uint64_t now_ns);
 uint64_t eng_next_ns_owner(const struct cf_instance *instance);
 /* A message for one of this instance's roles, own or a peer's. */
 void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns);

@@ -86,15 +86,22 @@ static enum cf_rc take(const struct cf_instance *instance, void **memory_out, ui
 /* Frames are touched at start: asking for more than there is would have the kernel kill processes. */
 static enum cf_rc memory_check(const struct cf_instance *instance, uint64_t need, struct cf_error *error)
 {
-    unsigned long long available_kib = 0;
+    unsigned long long available_kib = 0, huge_free = 0;
     FILE *meminfo = instance->is_manual ? NULL : fopen("/proc/meminfo", "re");
     char line[128];
 
     if (meminfo == NULL)
         return CF_OK;
-    while (available_kib == 0 && fgets(line, sizeof line, meminfo))
+    while (fgets(line, sizeof line, meminfo)) {
         (void)sscanf(line, "MemAvailable: %llu kB", &available_kib);
+        (void)sscanf(line, "HugePages_Free: %llu", &huge_free);
+    }
     fclose(meminfo);
+    if (instance->options.hugepages == 2 && huge_free * 2048 < need / 1024) {
+        eng_error_set(error, CF_MEMORY, 0, instance->node, "hugepages=require: frames need %llu pages of 2 MiB, %llu are free",
+                      (unsigned long long)(need >> 21) + 1, huge_free);
+        return CF_MEMORY;
+    }
     if (available_kib == 0 || need / 1024 <= available_kib)
         return CF_OK;
     eng_error_set(error, CF_MEMORY, 0, instance->node, "frames need %llu MiB, this machine has %llu MiB available: lower cache_bytes",

@@ -266,8 +266,12 @@ static void poller_sleep(struct cf_instance *instance, uint64_t ns)
     struct timespec timeout = {(time_t)(ns / CF_NS_PER_S), (long)(ns % CF_NS_PER_S)};
     uint64_t drained;
 
-    if (epoll_pwait2(instance->poll_fd, events, 4, &timeout, NULL) < 0 && errno != EINTR)
-        cf_unreachable();
+    if (epoll_pwait2(instance->poll_fd, events, 4, &timeout, NULL) < 0) {
+        if (errno == ENOSYS) /* kernels before 5.11 and emulators: milliseconds */
+            (void)epoll_wait(instance->poll_fd, events, 4, (int)((ns + CF_NS_PER_MS - 1) / CF_NS_PER_MS));
+        else
+            cf_assert(errno == EINTR);
+    }
     (void)!read(instance->wake_fd, &drained, sizeof drained);
 }
 

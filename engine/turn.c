@@ -276,7 +276,7 @@ static void on_event(struct cf_instance *instance, const struct xp_event *event,
 
 /* ------------------------------------------------------------------ the rest of a turn */
 
-static bool take_inbox(struct cf_instance *instance, uint64_t now_ns)
+bool eng_inbox_take(struct cf_instance *instance, uint64_t now_ns)
 {
     struct eng_inbox_record record;
     uint32_t i;
@@ -348,14 +348,15 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns)
         on_event(instance, &events[i], now_ns);
         eng_self_drain(instance, now_ns);
     }
-    if (instance->workers_count)
+    if (instance->workers_count && eng_state(instance) == CF_OK)
         did |= eng_workers_take(instance);
-    did |= take_inbox(instance, now_ns);
+    did |= eng_inbox_take(instance, now_ns);
     eng_self_drain(instance, now_ns);
     if (atomic_load_explicit(&instance->attention, memory_order_relaxed)) {
         /* Cleared first: an unpin that comes during the walk asks for another one. */
         atomic_exchange_explicit(&instance->attention, 0, memory_order_acquire);
-        eng_attention_walk(instance, now_ns);
+        if (eng_state(instance) == CF_OK) /* after a stop nothing is given up any more */
+            eng_attention_walk(instance, now_ns);
         eng_self_drain(instance, now_ns);
         did = true;
     }
@@ -376,7 +377,8 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns)
         if (cf_wheel_next_ns(&instance->op_wheel) <= now_ns)
             eng_ops_expire(instance, now_ns);
     }
-    backlogs_drain(instance);
+    if (eng_state(instance) == CF_OK)
+        backlogs_drain(instance);
     xp_flush(instance->xp);
     instance->counters.turns++;
     return did;

@@ -113,6 +113,7 @@ void eng_format_start(struct cf_instance *instance, struct grd_block *block, uin
     struct grd_conv *conv = grd_local_conv(instance->local, block);
     struct cf_file *file = eng_file_of_key(instance, &block->key);
     void *data = eng_frames_data(instance->frames, conv->frame);
+    uint64_t version;
 
     if (file == NULL) {
         grd_local_read_failed(instance->local, block, CF_STALE, now_ns, instance->actions);
@@ -120,7 +121,13 @@ void eng_format_start(struct cf_instance *instance, struct grd_block *block, uin
     }
     memset(data, 0, file->block_bytes);
     block_blank(file, &block->key, data);
-    grd_local_read_done(instance->local, block, 0, now_ns, instance->actions);
+    /* Until the caller changes it, it goes under the version that the master knows: peers check the header by it. */
+    version = conv->version;
+    if (file->format == CF_FORMAT_NATIVE)
+        ((struct eng_block_header *)data)->version = version;
+    else if (file->foreign.version_set)
+        file->foreign.version_set(file->foreign.context, data, file->block_bytes, version);
+    grd_local_read_done(instance->local, block, version, now_ns, instance->actions);
 }
 
 /* What came from storage: CF_OK and its version, or why it cannot be used. */
@@ -178,8 +185,10 @@ static void write_submit(struct cf_instance *instance, struct eng_slot *slot, ui
     struct eng_writer writer = {instance->node, instance->incarnation, instance->epoch};
 
     cf_assert(file != NULL);
+    /* A change made elsewhere and not touched here since keeps the position that came with its header. */
     if (file->format == CF_FORMAT_NATIVE)
-        eng_block_seal(slot->buffer, file->block_bytes, &slot->key, slot->version, slot->position, &writer);
+        eng_block_seal(slot->buffer, file->block_bytes, &slot->key, slot->version,
+                       slot->position ? slot->position : ((const struct eng_block_header *)(void *)slot->buffer)->position, &writer);
     else if (file->foreign.version_set)
         file->foreign.version_set(file->foreign.context, slot->buffer, file->block_bytes, slot->version);
     slot->stage = ENG_SLOT_DISK;

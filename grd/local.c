@@ -421,12 +421,36 @@ static void on_released(struct grd_local *local, struct grd_block *block, const 
     grd_requester_on_released(local, block, now_ns, actions);
 }
 
+/* What only a block's master may say: a peer that says it of another's block has gone wrong. */
+static bool is_masters(uint16_t type)
+{
+    switch (type) {
+    case GRD_MSG_GRANT:
+    case GRD_MSG_FORWARD:
+    case GRD_MSG_INVALIDATE:
+    case GRD_MSG_RELEASED:
+    case GRD_MSG_DISCARD:
+    case GRD_MSG_PROBE:
+    case GRD_MSG_CONFIRMED:
+    case GRD_MSG_BOUNCE:
+    case GRD_MSG_WRITE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_block *block = grd_local_find(local, &msg->key);
 
     if (block == NULL) {
         on_unknown(local, msg, frame, actions);
+        return;
+    }
+    if (is_masters(msg->type) && msg->from != block->master) {
+        local->counters.stale++;
+        grd_local_free_frame(actions, frame);
         return;
     }
     switch (msg->type) {

@@ -27,6 +27,8 @@
 #include "grd/map.h"
 
 #define GRD_FRAME_NONE UINT32_MAX
+/* Torn images of a conversation that are asked for again at once. */
+#define GRD_TORN_MAX 16u
 
 /* An open conversation. At most one a block; `outstanding` of an instance. */
 struct grd_conv {
@@ -37,6 +39,7 @@ struct grd_conv {
     bool is_granted;    /* the grant's words are here */
     bool has_data;      /* the image is here (or need not come) */
     bool is_reading;    /* the disk read of the grant is under way */
+    uint32_t torn_count; /* images that did not come whole, of this conversation */
     int32_t failed;     /* enum cf_rc of a failed read, 0 = none */
     bool is_cancelled;  /* that read belongs to a grant since refused: ask again when it ends */
     uint32_t frame;     /* reserved, or the one the image landed in */

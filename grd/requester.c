@@ -36,6 +36,7 @@ void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mo
     conv->hops = 0;
     conv->is_granted = conv->has_data = conv->is_reading = conv->is_cancelled = false;
     conv->failed = 0;
+    conv->torn_count = 0;
     conv->frame = frame;
     conv->request = local->request_next++;
     conv->tenure = conv->version = conv->durable = conv->refuse = 0;
@@ -216,12 +217,11 @@ void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint6
         ask_anew(local, block, now_ns, actions);
         return;
     }
-    /* What is on storage is durable. A new block keeps the lower bound, so that its versions go on rising. */
-    if (conv->how == GRD_HOW_DISK) {
+    /* What is on storage is durable; a new block is not. */
+    if (version > conv->version || conv->how == GRD_HOW_DISK)
         conv->version = version;
-        if (conv->durable < version)
-            conv->durable = version;
-    }
+    if (conv->how == GRD_HOW_DISK && conv->durable < version)
+        conv->durable = version;
     conv->has_data = true;
     try_begin(local, block, now_ns, actions);
 }
@@ -288,6 +288,8 @@ void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t
 
     local->counters.torn++;
     if (!is_mine(conv, msg) || conv->is_granted)
+        return;
+    if (conv->torn_count++ >= GRD_TORN_MAX) /* an image that never comes whole is left to the timer and its back-off */
         return;
     grd_requester_send(local, block, actions);
     grd_local_arm(local, block, now_ns);

@@ -190,7 +190,7 @@ struct cf_ref {
 };
 
 enum cf_get_flags {
-    CF_GET_NEW = 1u << 0,    /* X only: the caller formats the block; its old contents are not read */
+    CF_GET_NEW = 1u << 0,    /* X only: the old contents are not read; the caller must fill the block and cf_dirty it */
     CF_GET_TRY = 1u << 1,    /* answer CF_BUSY instead of waiting for another thread or instance */
 };
 
