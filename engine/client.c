@@ -195,7 +195,6 @@ static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *f
 
         if (pin == ENG_PIN_OK) {
             eng_ref_fill(instance, file, block, frame, mode, ref_out);
-            count_one(&session->gets);
             count_one(&session->hits);
             session->refs++;
             return CF_OK;
@@ -206,10 +205,17 @@ static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *f
     }
     rc = eng_get(session, file, block, mode, flags, deadline_ns, ref_out);
     if (rc == CF_OK)
-        count_one(&session->gets);
+        count_one(&session->slow_gets);
     else if (rc == CF_TIMEOUT)
         count_one(&session->timeouts);
     return rc;
+}
+
+static CF_COLD enum cf_rc get_refused(struct cf_session *session)
+{
+    enum cf_rc rc = eng_enter(session->instance);
+
+    return eng_fail(session, rc, "%s", cf_rc_text(rc));
 }
 
 /*
@@ -231,34 +237,44 @@ static CF_COLD enum cf_rc get_sampled(struct cf_session *session, struct cf_file
     return rc;
 }
 
+/*
+ * A hit: guard, name, pin, reference. What else can be wrong with a call finds no frame here, and the slow path says
+ * what: a block beyond the end or of a read-only file in X is never held, and the superblock has another generation.
+ */
 enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
                   uint64_t deadline_ns, struct cf_ref *ref_out)
 {
     struct cf_instance *instance = session->instance;
     const struct eng_frame *descriptor;
-    enum cf_rc rc = eng_enter(instance);
     struct cf_block_key key;
+    enum eng_pin pin;
     uint32_t frame;
 
-    if (CF_UNLIKELY(rc != CF_OK))
-        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (CF_UNLIKELY(*instance->guard != ENG_MAGIC))
+        return get_refused(session);
     if (CF_UNLIKELY(++session->hit_count >= ENG_HITS_A_TURN))
         return get_sampled(session, file, block, mode, flags, deadline_ns, ref_out);
-    eng_key_of(file, block, &key);
-    if (CF_UNLIKELY(flags != 0 || file->read_only || cf_peek_u32(&file->is_stopped) || block == ENG_SUPER_BLOCK ||
-                    (mode != CF_MODE_S && mode != CF_MODE_X)) ||
-        CF_UNLIKELY(eng_pool_pin_try(instance->frames, &key, mode, &frame) != ENG_PIN_OK))
+    key.file = file->id;
+    key.generation = cf_peek_u32(&file->generation);
+    key.block = block;
+    if (CF_UNLIKELY((flags | cf_peek_u32(&file->is_stopped)) != 0))
+        return get_slow(session, file, block, mode, flags, deadline_ns, ref_out);
+    if (mode == CF_MODE_S)
+        pin = eng_pool_pin_try(instance->frames, &key, CF_MODE_S, &frame);
+    else if (CF_LIKELY(mode == CF_MODE_X))
+        pin = eng_pool_pin_try(instance->frames, &key, CF_MODE_X, &frame);
+    else
+        pin = ENG_PIN_MISS;
+    if (CF_UNLIKELY(pin != ENG_PIN_OK))
         return get_slow(session, file, block, mode, flags, deadline_ns, ref_out);
     descriptor = &instance->frames->frames[frame];
-    ref_out->data = descriptor->data + file->header_bytes;
-    ref_out->bytes = file->block_bytes - file->header_bytes;
-    ref_out->mode = (uint8_t)mode;
-    ref_out->dirty = 0;
-    ref_out->version = descriptor->version;
-    ref_out->file = file;
-    ref_out->block = block;
-    ref_out->frame = frame;
-    count_one(&session->gets);
+    *ref_out = (struct cf_ref){.data = descriptor->data + file->header_bytes,
+                               .bytes = file->data_bytes,
+                               .mode = (uint8_t)mode,
+                               .version = descriptor->version,
+                               .file = file,
+                               .block = block,
+                               .frame = frame};
     count_one(&session->hits);
     session->refs++;
     return CF_OK;
@@ -274,7 +290,7 @@ void cf_put(struct cf_session *session, struct cf_ref *ref)
 {
     struct cf_instance *instance = session->instance;
 
-    if (CF_UNLIKELY(ref->data == NULL || *instance->guard != ENG_MAGIC))
+    if (CF_UNLIKELY(ref->data == NULL || eng_is_forked(instance)))
         return;
     ref->data = NULL;
     session->refs--;
@@ -480,6 +496,7 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
             eng_ref_fill(instance, op->file, op->block, frame, op->mode, &op->ref);
             op->rc = CF_OK;
             eng_op_of(op)->state = ENG_OP_DONE;
+            eng_op_of(op)->hops = ENG_OP_WAS_HIT;
             count_one(&session->hits);
             ready_push(session, op);
             session->under_way++;
@@ -498,8 +515,9 @@ static void polled(struct cf_session *session, struct cf_op *op)
 {
     session->under_way--;
     if (op->kind == CF_OP_GET && op->rc == CF_OK) {
-        count_one(&session->gets);
         session->refs++;
+        if (eng_op_of(op)->hops != ENG_OP_WAS_HIT)
+            count_one(&session->slow_gets);
     } else if (op->kind == CF_OP_UPGRADE && op->rc != CF_OK) {
         memset(&op->ref, 0, sizeof op->ref);
         session->refs--;
@@ -526,7 +544,7 @@ uint32_t cf_poll(struct cf_session *session, struct cf_op **done, uint32_t max)
 {
     uint32_t count = collect(session, done, max);
 
-    if (count || session->under_way == 0 || session->instance->is_manual || *session->instance->guard != ENG_MAGIC)
+    if (count || session->under_way == 0 || session->instance->is_manual || eng_is_forked(session->instance))
         return count;
     eng_kick(session->instance);
     return collect(session, done, max);
@@ -543,7 +561,7 @@ uint32_t cf_wait(struct cf_session *session, struct cf_op **done, uint32_t max, 
 {
     struct eng_wait wait = {something_is_done, session, deadline_ns, &session->wake, &session->sleeping};
 
-    if (session->under_way == 0 || session->instance->is_manual || *session->instance->guard != ENG_MAGIC)
+    if (session->under_way == 0 || session->instance->is_manual || eng_is_forked(session->instance))
         return collect(session, done, max);
     (void)eng_wait_for(session->instance, &wait);
     return collect(session, done, max);

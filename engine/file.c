@@ -142,6 +142,7 @@ static enum cf_rc native_probe(struct cf_session *session, struct cf_file *file,
                         options->block_bytes);
     file->block_bytes = block_bytes;
     file->header_bytes = ENG_BLOCK_HEADER_BYTES;
+    file->data_bytes = file->block_bytes - file->header_bytes;
     return CF_OK;
 }
 
@@ -256,6 +257,7 @@ static enum cf_rc attach_foreign(struct cf_session *session, struct cf_file *fil
     enum cf_rc rc;
 
     file->block_bytes = options->block_bytes ? options->block_bytes : CF_BLOCK_BYTES_DEFAULT;
+    file->data_bytes = file->block_bytes;
     if (options->foreign)
         memcpy(&file->foreign, options->foreign,
                options->foreign->size < sizeof file->foreign ? options->foreign->size : sizeof file->foreign);
@@ -468,6 +470,7 @@ enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uin
     file->block_bytes = block_bytes;
     file->class_index = (uint32_t)__builtin_ctz(block_bytes / CF_BLOCK_BYTES_MIN);
     file->header_bytes = ENG_BLOCK_HEADER_BYTES;
+    file->data_bytes = file->block_bytes - file->header_bytes;
     file->format = CF_FORMAT_NATIVE;
     file->is_manual = true;
     file->stop_from = CF_NODE_NONE;

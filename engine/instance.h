@@ -75,6 +75,7 @@ struct cf_file {
     uint32_t block_bytes;       /* [const] */
     uint32_t class_index;       /* [const] frames it uses */
     uint32_t header_bytes;      /* [const] 64 native, 0 foreign */
+    uint32_t data_bytes;        /* [const] block_bytes less the header */
     enum cf_format format;      /* [const] */
     bool read_only;             /* [const] */
     bool is_manual;             /* [const] attached by eng_attach_manual: no superblock */
@@ -102,7 +103,7 @@ struct eng_op {
     uint64_t started_ns;
     uint8_t state;              /* enum eng_op_state, [own] once submitted */
     uint8_t is_sync;            /* completion is told by `done`, not by the session's ring */
-    uint8_t hops;               /* how it was satisfied, for the latencies: 0 hit, 1 disk, 2, 3, 4 upgrade, 5 new */
+    uint8_t hops;               /* ENG_OP_WAS_HIT: satisfied at submit, by the frame word alone */
     uint8_t is_internal;        /* prefetch: no completion; back to the pool */
     _Atomic uint32_t done;      /* [atomic] sync: 1 = completed */
 };
@@ -111,6 +112,7 @@ static inline struct eng_op *eng_op_of(struct cf_op *op)
 {
     return (struct eng_op *)(void *)op->private_;
 }
+#define ENG_OP_WAS_HIT 1u
 enum eng_op_state {
     ENG_OP_IDLE = 0,
     ENG_OP_QUEUED,   /* in the inbox */
@@ -134,7 +136,7 @@ struct cf_session {
     _Atomic uint32_t wake;      /* [atomic] futex word: rises at each completion */
     _Atomic uint32_t sleeping;  /* [atomic] 1 while the session's thread sleeps on `wake` */
     /* counters of the session's thread, summed by cf_stats_read (relaxed) */
-    _Atomic uint64_t gets, hits;
+    _Atomic uint64_t slow_gets, hits; /* got through the owner, and by the frame word alone */
     _Atomic uint64_t timeouts;
     struct cf_op *ready_first, *ready_last; /* ops satisfied at submit */
     struct cf_op *prefetch;     /* ENG_PREFETCH_OPS ops of the session's own */
@@ -198,7 +200,7 @@ struct eng_peer {
 
 struct cf_instance {
     uint64_t magic;             /* ENG_MAGIC */
-    volatile const uint64_t *guard; /* [const] ENG_MAGIC, zero in a forked child */
+    volatile uint64_t *guard;   /* [const] pointer; ENG_MAGIC while it runs; the owner writes ENG_STOPPED */
     struct cf_options options;  /* [const] */
     struct cf_callbacks callbacks; /* [const] */
     struct cf_log log;
@@ -293,6 +295,7 @@ struct cf_instance {
     void *status;               /* status.c: the status socket's thread */
 };
 #define ENG_MAGIC 0x4e4f495355464643ull
+#define ENG_STOPPED 0x44455050544f5453ull
 
 /* What instances tell each other before they connect: XP_HELLO_BYTES. */
 #define ENG_HELLO_MAGIC 0x4f4c4c4548464343ull
@@ -432,6 +435,12 @@ enum cf_rc eng_files_close_all(struct cf_session *session);
 enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error);
 void eng_status_stop(struct cf_instance *instance);
 
+/* The guard of a running instance holds ENG_MAGIC, of a stopped one ENG_STOPPED, in a forked child nothing. */
+static inline bool eng_is_forked(const struct cf_instance *instance)
+{
+    return *instance->guard == 0;
+}
+
 /*
  * Refuses what no thread may do: a wrong object, use after fork, a stopped instance. The guard is a page that the
  * kernel zeroes in a forked child (MADV_WIPEONFORK), so that the check costs a load and no system call.
@@ -440,9 +449,9 @@ static inline enum cf_rc eng_enter(const struct cf_instance *instance)
 {
     if (CF_UNLIKELY(instance == NULL || instance->magic != ENG_MAGIC))
         return CF_INVALID;
-    if (CF_UNLIKELY(*instance->guard != ENG_MAGIC))
-        return CF_FORKED;
-    return eng_state(instance);
+    if (CF_LIKELY(*instance->guard == ENG_MAGIC))
+        return CF_OK;
+    return eng_is_forked(instance) ? CF_FORKED : eng_state(instance);
 }
 
 #endif

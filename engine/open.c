@@ -568,7 +568,7 @@ enum cf_rc cf_close(struct cf_instance **instance_io)
         return CF_OK;
     if (instance->magic != ENG_MAGIC)
         return CF_INVALID;
-    if (*instance->guard != ENG_MAGIC)
+    if (eng_is_forked(instance))
         return CF_FORKED;
     for (i = 0; i < instance->options.sessions; i++)
         if (instance->sessions[i].in_use)
@@ -705,7 +705,7 @@ enum cf_rc cf_session_close(struct cf_session **session_io)
     if (session == NULL)
         return CF_OK;
     instance = session->instance;
-    if (*instance->guard != ENG_MAGIC)
+    if (eng_is_forked(instance))
         return CF_FORKED;
     if (session->refs != 0 || session->under_way != 0)
         return CF_BUSY;

@@ -25,7 +25,7 @@ static void from_sessions(const struct cf_instance *instance, struct cf_stats *s
     for (i = 0; i < instance->options.sessions; i++) {
         const struct cf_session *session = &instance->sessions[i];
 
-        stats->gets += cf_peek_u64(&session->gets);
+        stats->gets += cf_peek_u64(&session->slow_gets) + cf_peek_u64(&session->hits);
         stats->hits += cf_peek_u64(&session->hits);
         stats->timeouts += cf_peek_u64(&session->timeouts);
         if (session->hit_hist)

@@ -38,6 +38,7 @@ void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uin
     va_end(args);
     cf_log_error(&instance->log, "engine", "stopped: %s", instance->stop_error.text);
     atomic_store_explicit(&instance->state, (int32_t)rc, memory_order_release); /* partner: eng_state */
+    *instance->guard = ENG_STOPPED; /* sends every call to look at the state */
     eng_ops_fail_all(instance, rc);
 }
 
