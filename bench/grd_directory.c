@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Question: what does a directory operation cost at N entries?
+ *
+ *   find     the entry of a block that is there
+ *   miss     the answer that a block is not there
+ *   grant    get, a new tenure, a holder set; settle
+ *   release  find, the holder removed; settle: the entry is idle
+ *   evict    get of a new block in a full directory: an idle entry goes, the new one comes
+ *   mix      of ten: six find, two grant, two release
+ *
+ * Blocks are drawn at random, so that beyond the caches each operation meets lines nobody has touched for long. One
+ * by one, and in batches of 16 that ask for their lines first. Prints million operations a second, the median of
+ * several rounds, with the worst and the best round, and bytes an entry, all included.
+ *
+ *   grd_directory [--entries N] [--rounds N]
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/rng.h"
+#include "base/units.h"
+#include "bench/facts.h"
+#include "bench/harness.h"
+#include "grd/directory.h"
+
+#define BATCH 16u
+#define OPERATIONS (BATCH << 13) /* a round */
+#define ROUNDS_MAX 64u
+
+struct load {
+    struct grd_directory *directory;
+    uint64_t entries;
+    uint64_t next_block; /* was never asked for */
+    struct cf_rng rng;
+};
+
+/* One operation as drawn before the clock starts. */
+struct op {
+    struct cf_block_key key;
+    uint64_t hash;
+    uint32_t what; /* of mix */
+};
+
+static void draw(struct op *op, uint64_t block)
+{
+    op->key = (struct cf_block_key){.file = 7, .generation = 1, .block = block};
+    op->hash = cf_mix64(block, UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static void do_find(struct load *load, const struct op *op)
+{
+    struct grd_entry *entry = grd_entry_find(load->directory, &op->key, op->hash);
+
+    bench_use(entry ? entry->version : 1);
+}
+
+static void do_grant(struct load *load, const struct op *op)
+{
+    struct grd_entry *entry = grd_entry_get(load->directory, &op->key, op->hash, (uint32_t)op->hash & 4095);
+    struct grd_holder holder = {.node = op->hash >> 62, .tenure = grd_entry_tenure(load->directory, entry)};
+
+    grd_holder_set(load->directory, entry, &holder);
+    grd_entry_settle(load->directory, entry);
+}
+
+static void do_release(struct load *load, const struct op *op)
+{
+    struct grd_entry *entry = grd_entry_find(load->directory, &op->key, op->hash);
+
+    if (entry == NULL)
+        return;
+    grd_holder_remove(load->directory, entry, (uint16_t)(op->hash >> 62));
+    grd_entry_settle(load->directory, entry);
+}
+
+static void do_evict(struct load *load, const struct op *op)
+{
+    struct grd_entry *entry = grd_entry_get(load->directory, &op->key, op->hash, (uint32_t)op->hash & 4095);
+
+    grd_entry_settle(load->directory, entry);
+}
+
+static void do_mix(struct load *load, const struct op *op)
+{
+    if (op->what < 6)
+        do_find(load, op);
+    else if (op->what < 8)
+        do_grant(load, op);
+    else
+        do_release(load, op);
+}
+
+static const struct kind {
+    const char *name;
+    void (*run)(struct load *load, const struct op *op);
+    bool is_new; /* of blocks that were never asked for */
+} kinds[] = {
+    {"find", do_find, false},       {"grant", do_grant, false}, {"mix", do_mix, false},
+    {"release", do_release, false}, {"miss", do_find, true},    {"evict", do_evict, true},
+};
+
+static void run_one_by_one(struct load *load, const struct kind *kind, const struct op *ops)
+{
+    for (uint32_t i = 0; i < OPERATIONS; i++)
+        kind->run(load, &ops[i]);
+}
+
+static void run_in_batches(struct load *load, const struct kind *kind, const struct op *ops)
+{
+    for (uint32_t i = 0; i < OPERATIONS; i += BATCH) {
+        for (uint32_t b = 0; b < BATCH; b++)
+            grd_entry_prefetch(load->directory, ops[i + b].hash);
+        for (uint32_t b = 0; b < BATCH; b++)
+            grd_entry_prefetch_record(load->directory, ops[i + b].hash);
+        for (uint32_t b = 0; b < BATCH; b++)
+            kind->run(load, &ops[i + b]);
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void measure(struct load *load, const struct kind *kind, struct op *ops, uint32_t rounds,
+                    bool is_batched)
+{
+    double rate[ROUNDS_MAX];
+
+    for (uint32_t round = 0; round < rounds; round++) {
+        uint64_t start_ns;
+
+        for (uint32_t i = 0; i < OPERATIONS; i++) {
+            draw(&ops[i], kind->is_new ? load->next_block + i : cf_rng_below(&load->rng, load->entries));
+            ops[i].what = (uint32_t)cf_rng_below(&load->rng, 10);
+        }
+        if (kind->run == do_evict)
+            load->next_block += OPERATIONS;
+        start_ns = cf_now_ns();
+        if (is_batched)
+            run_in_batches(load, kind, ops);
+        else
+            run_one_by_one(load, kind, ops);
+        rate[round] = OPERATIONS * 1e3 / (double)(cf_now_ns() - start_ns);
+    }
+    qsort(rate, rounds, sizeof rate[0], by_value);
+    printf("%-8s %10" PRIu64 "  %-10s %8.1f M/s  (%.1f to %.1f)  %6.1f ns\n", kind->name, load->entries,
+           is_batched ? "batches" : "one by one", rate[rounds / 2], rate[0], rate[rounds - 1],
+           1e3 / rate[rounds / 2]);
+}
+
+static void run(uint64_t entries, uint32_t rounds, struct op *ops)
+{
+    struct grd_directory_options options = {
+        .entries = entries, .buckets = 4096, .seed = 0x51, .allocator = cf_allocator_default()};
+    struct load load = {.entries = entries, .next_block = entries};
+    enum cf_rc rc;
+    struct op op;
+
+    cf_rng_seed(&load.rng, entries);
+    rc = grd_directory_open(&options, &load.directory);
+    cf_assert(rc == CF_OK);
+    printf("%" PRIu64 " entries: %.2f bytes an entry\n", entries,
+           (double)grd_directory_bytes(load.directory) / (double)entries);
+    for (uint64_t block = 0; block < entries; block++) { /* full, nine of ten held */
+        draw(&op, block);
+        if (block % 10)
+            do_grant(&load, &op);
+        else
+            do_evict(&load, &op);
+    }
+    for (uint32_t k = 0; k < CF_COUNTOF(kinds); k++)
+        for (uint32_t is_batched = 0; is_batched < 2; is_batched++)
+            measure(&load, &kinds[k], ops, rounds, is_batched);
+    grd_directory_close(&load.directory);
+}
+
+static void print_fact(void *arg, const char *name, const char *value)
+{
+    (void)arg;
+    printf("# %s: %s\n", name, value);
+}
+
+int main(int argc, char **argv)
+{
+    static const uint64_t entries_default[] = {1000, 100000, 10000000};
+    uint64_t entries = 0, rounds = 9;
+    struct op *ops;
+    int i;
+
+    for (i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--entries") == 0 && cf_parse_u64(argv[i + 1], &entries) == 0 && entries > 0)
+            continue;
+        if (strcmp(argv[i], "--rounds") == 0 && cf_parse_u64(argv[i + 1], &rounds) == 0 && rounds > 0 &&
+            rounds <= ROUNDS_MAX)
+            continue;
+        break;
+    }
+    if (i != argc) {
+        fprintf(stderr, "usage: grd_directory [--entries N] [--rounds N, at most %u]\n", ROUNDS_MAX);
+        return 2;
+    }
+    ops = malloc(OPERATIONS * sizeof *ops);
+    cf_assert(ops != NULL);
+    bench_facts(print_fact, NULL);
+    if (entries) {
+        run(entries, (uint32_t)rounds, ops);
+    } else {
+        for (uint32_t k = 0; k < CF_COUNTOF(entries_default); k++)
+            run(entries_default[k], (uint32_t)rounds, ops);
+    }
+    free(ops);
+    return 0;
+}
