@@ -31,19 +31,19 @@ struct grd_directory;
 /* 56 bytes; `side` and `holder` are private to grd/directory*.c. */
 struct grd_entry {
     struct cf_block_key key;
-    uint64_t last_tenure;  /* highest tenure ever given to this resource */
-    uint64_t version;      /* lower bound of the newest version */
-    uint32_t side;         /* number of the side record, GRD_NONE, or "idle" */
-    uint8_t holder[20];    /* 4 x { node and flags: 16 bits, low bits of the tenure: 24 bits }; idle: links */
+    uint64_t last_tenure; /* highest tenure ever given to this resource */
+    uint64_t version;     /* lower bound of the newest version */
+    uint32_t side;        /* number of the side record, GRD_NONE, or "idle" */
+    uint8_t holder[20];   /* 4 x { node and flags: 16 bits, low bits of the tenure: 24 bits }; idle: links */
 };
 _Static_assert(sizeof(struct grd_entry) == 56, "a directory record is at most 56 bytes");
 #define GRD_NONE UINT32_MAX
 
 struct grd_holder {
     uint16_t node;
-    bool is_x;        /* X, else S */
-    bool has_duty;    /* write-responsible: the last X grantee that still holds */
-    bool is_pending;  /* granted, installed not yet heard */
+    bool is_x;       /* X, else S */
+    bool has_duty;   /* write-responsible: the last X grantee that still holds */
+    bool is_pending; /* granted, installed not yet heard */
     uint64_t tenure;
 };
 
@@ -51,10 +51,10 @@ struct grd_holder {
 struct grd_waiter {
     uint16_t node;
     uint8_t mode;
-    uint8_t flags;      /* GRD_FLAG_* */
-    uint32_t next;      /* [directory] */
+    uint8_t flags; /* GRD_FLAG_* */
+    uint32_t next; /* [directory] */
     uint64_t request;
-    uint64_t held;      /* tenure the requester said it holds */
+    uint64_t held; /* tenure the requester said it holds */
     uint64_t since_ns;
 };
 
@@ -63,11 +63,11 @@ struct grd_pending {
     struct cf_timer timer; /* asks by PROBE */
     uint16_t node;
     uint8_t mode;
-    uint8_t how;           /* enum grd_how as last sent */
+    uint8_t how; /* enum grd_how as last sent */
     uint8_t flags;
-    uint8_t again;         /* the source said not-held: choose another */
-    uint16_t source;       /* holder forwarded to (how = SHIP), CF_NODE_NONE otherwise */
-    uint32_t next;         /* [directory] */
+    uint8_t again;   /* the source said not-held: choose another */
+    uint16_t source; /* holder forwarded to (how = SHIP), CF_NODE_NONE otherwise */
+    uint32_t next;   /* [directory] */
     uint64_t request;
     uint64_t tenure;
     uint64_t source_tenure; /* tenure of the source's copy */
@@ -88,17 +88,18 @@ enum grd_list {
 };
 
 struct grd_directory_options {
-    uint64_t entries;     /* capacity; grd_directory_size tells how many are needed */
+    uint64_t entries;       /* capacity; grd_directory_size tells how many are needed */
     uint64_t conversations; /* waiters + pending grants that can be open at once: instances x outstanding */
-    uint64_t holders;     /* holder slots: frames of all instances; at most as many sharers of pending X grants */
+    uint64_t holders; /* holder slots: frames of all instances; at most as many sharers of pending X grants */
     uint64_t past_images; /* of all instances */
     uint32_t buckets;
-    uint64_t seed;        /* the caller's hash is mixed with it */
+    uint64_t seed; /* the caller's hash is mixed with it */
     const struct cf_allocator *allocator;
 };
 /* Memory this takes, all included. */
 uint64_t grd_directory_size(const struct grd_directory_options *options);
-CF_CHECK enum cf_rc grd_directory_open(const struct grd_directory_options *options, struct grd_directory **directory_out);
+CF_CHECK enum cf_rc grd_directory_open(const struct grd_directory_options *options,
+                                       struct grd_directory **directory_out);
 void grd_directory_close(struct grd_directory **directory);
 uint64_t grd_directory_entries(const struct grd_directory *directory);
 uint64_t grd_directory_evictions(const struct grd_directory *directory);
@@ -108,14 +109,16 @@ uint64_t grd_directory_bytes(const struct grd_directory *directory);
  * `hash` is the keyed hash of the key, the same for every call about it. All its bits count: shards and buckets may
  * have been chosen by some of them.
  */
-CF_HOT struct grd_entry *grd_entry_find(struct grd_directory *directory, const struct cf_block_key *key, uint64_t hash);
+CF_HOT struct grd_entry *grd_entry_find(struct grd_directory *directory, const struct cf_block_key *key,
+                                        uint64_t hash);
 /*
  * Finds or makes an entry: a new one has version 0, no holder, last_tenure = the floor. Entries that nobody holds,
  * waits for or remembers anything of are evicted to make room (second chance by use); their last_tenure raises the
  * floor, so that no tenure is ever used twice. So the pointer to such an idle entry is good until the next get.
  * Never fails: the budget covers every entry that can be in use at once (asserted).
  */
-CF_HOT struct grd_entry *grd_entry_get(struct grd_directory *directory, const struct cf_block_key *key, uint64_t hash, uint32_t bucket);
+CF_HOT struct grd_entry *grd_entry_get(struct grd_directory *directory, const struct cf_block_key *key,
+                                       uint64_t hash, uint32_t bucket);
 /*
  * For many lookups at once: the first for all of them, the second for all of them, then find or get. Each asks for
  * lines the next step needs, and waits for none.
@@ -130,11 +133,14 @@ CF_HOT uint64_t grd_entry_tenure(struct grd_directory *directory, struct grd_ent
 
 /* Holders. At most one per node. */
 uint32_t grd_holders_count(const struct grd_directory *directory, const struct grd_entry *entry);
-CF_HOT bool grd_holder_find(const struct grd_directory *directory, const struct grd_entry *entry, uint16_t node, struct grd_holder *holder_out);
-CF_HOT void grd_holder_set(struct grd_directory *directory, struct grd_entry *entry, const struct grd_holder *holder);
+CF_HOT bool grd_holder_find(const struct grd_directory *directory, const struct grd_entry *entry,
+                            uint16_t node, struct grd_holder *holder_out);
+CF_HOT void grd_holder_set(struct grd_directory *directory, struct grd_entry *entry,
+                           const struct grd_holder *holder);
 CF_HOT bool grd_holder_remove(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
 /* Iterates: cursor starts at 0; false = end. Holders may be removed or changed by node between calls only where the text of the caller says so: here NOT. */
-CF_HOT bool grd_holder_next(const struct grd_directory *directory, const struct grd_entry *entry, uint32_t *cursor, struct grd_holder *holder_out);
+CF_HOT bool grd_holder_next(const struct grd_directory *directory, const struct grd_entry *entry,
+                            uint32_t *cursor, struct grd_holder *holder_out);
 
 /* Waiters: first come, first served. */
 struct grd_waiter *grd_waiter_first(struct grd_directory *directory, struct grd_entry *entry);
@@ -150,17 +156,24 @@ void grd_waiter_remove(struct grd_directory *directory, struct grd_entry *entry,
  */
 struct grd_pending *grd_pending_first(struct grd_directory *directory, const struct grd_entry *entry);
 struct grd_pending *grd_pending_next(struct grd_directory *directory, const struct grd_pending *pending);
-struct grd_pending *grd_pending_of(struct grd_directory *directory, const struct grd_entry *entry, uint16_t node);
+struct grd_pending *grd_pending_of(struct grd_directory *directory, const struct grd_entry *entry,
+                                   uint16_t node);
 struct grd_pending *grd_pending_add(struct grd_directory *directory, struct grd_entry *entry);
-void grd_pending_remove(struct grd_directory *directory, struct grd_entry *entry, struct grd_pending *pending);
+void grd_pending_remove(struct grd_directory *directory, struct grd_entry *entry,
+                        struct grd_pending *pending);
 
 /* Lists of the side record. set replaces the value of a node that is there. */
-bool grd_list_find(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list, uint16_t node, uint64_t *value_out);
-void grd_list_set(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list, uint16_t node, uint64_t value);
-bool grd_list_remove(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list, uint16_t node);
+bool grd_list_find(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list,
+                   uint16_t node, uint64_t *value_out);
+void grd_list_set(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list, uint16_t node,
+                  uint64_t value);
+bool grd_list_remove(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list,
+                     uint16_t node);
 void grd_list_clear(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list);
-bool grd_list_next(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list, uint32_t *cursor, struct grd_pair *pair_out);
-uint32_t grd_list_count(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list);
+bool grd_list_next(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list,
+                   uint32_t *cursor, struct grd_pair *pair_out);
+uint32_t grd_list_count(const struct grd_directory *directory, const struct grd_entry *entry,
+                        enum grd_list list);
 
 /* Newest version known durable; kept only while there is a side record (0 otherwise). Raise never lowers. */
 uint64_t grd_entry_durable(const struct grd_directory *directory, const struct grd_entry *entry);
@@ -169,7 +182,8 @@ void grd_entry_durable_raise(struct grd_directory *directory, struct grd_entry *
 void grd_entry_settle(struct grd_directory *directory, struct grd_entry *entry);
 
 /* Inspection. */
-void grd_directory_each(struct grd_directory *directory, void (*each)(void *arg, struct grd_entry *entry), void *arg);
+void grd_directory_each(struct grd_directory *directory, void (*each)(void *arg, struct grd_entry *entry),
+                        void *arg);
 /* Records of every pool in use beyond what entries with holders explain; names them in text. */
 uint64_t grd_directory_leaks(const struct grd_directory *directory, char *text, size_t text_bytes);
 /* Asserts the index, the pools and the lists against each other. */
