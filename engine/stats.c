@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/ring.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
 
@@ -112,6 +113,7 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     if (rc == CF_INVALID || rc == CF_FORKED)
         return rc;
     memset(&all, 0, sizeof all);
+    cf_ring_tsan_hide(); /* plain words of one writer, read without order: see "Counters" in docs/memory-model.md */
     from_sessions(instance, &all, &hit);
     from_transport(instance, &all);
     from_protocol(instance, &all);
@@ -121,6 +123,7 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     latency_of(&all.remote3, &instance->hists[1]);
     latency_of(&all.disk, &instance->hists[2]);
     latency_of(&all.upgrade, &instance->hists[3]);
+    cf_ring_tsan_show();
     all.size = size;
     memcpy(stats, &all, size < sizeof all ? size : sizeof all);
     return CF_OK;

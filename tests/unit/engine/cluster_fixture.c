@@ -14,6 +14,15 @@
 #include "base/clock.h"
 #include "engine/format.h"
 
+#if CF_TSAN
+CF_API const char *__tsan_default_suppressions(void);
+/* hwloc asks libudev, which keeps its hash seed in a global that several threads may set to the same end. */
+const char *__tsan_default_suppressions(void)
+{
+    return "race:getrandom\nrace:libudev.so\n";
+}
+#endif
+
 struct member {
     struct cluster *cluster;
     uint32_t node;

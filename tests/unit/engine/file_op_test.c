@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "cluster_fixture.h"
 #include "engine/format.h"
+#include "engine/instance.h"
 
 struct shared_file {
     struct cluster c;
@@ -412,6 +413,41 @@ static void nothing_is_left_of_a_change_that_is_over(void **state)
     cluster_end(&s.c);
 }
 
+static void deliver(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    eng_file_op_on_message(instance, arg, now_ns);
+}
+
+/* A STOP that comes once more after the end stops the file again; the one who said it knows how it ended. */
+static void a_stop_that_comes_late_is_ended_by_who_said_it_even_if_it_has_detached(void **state)
+{
+    struct grd_msg stop = {.type = GRD_MSG_FILE_STOP, .key = {7, 1, 0}, .request = 1, .from = 0};
+    struct shared_file s;
+    struct cf_ref ref;
+    uint64_t value;
+
+    (void)state;
+    cluster_init(&s.c, 2);
+    s.c.call_timeout_ns = 100000000;
+    shared_open(&s, 2, 20);
+    cluster_write(&s.c, 1, s.file[1], 3, 33);
+    assert_int_equal(cf_get(s.c.session[1], s.file[1], 5, CF_MODE_S, 0, cluster_deadline(), &ref), CF_OK);
+    assert_int_equal(cf_truncate(s.c.session[0], s.file[0], 2), CF_TIMEOUT); /* the first change, undone */
+    cf_put(s.c.session[1], &ref);
+    assert_int_equal(read_soon(&s.c, 1, s.file[1], 3, &value), CF_OK);
+    assert_int_equal(cf_detach(s.c.session[0], &s.file[0]), CF_OK);
+    assert_int_equal(eng_call_run(s.c.instance[1], deliver, &stop), CF_OK);
+    assert_int_equal(read_soon(&s.c, 1, s.file[1], 3, &value), CF_OK);
+    assert_int_equal(value, 33);
+    assert_int_equal(cluster_read(&s.c, 1, s.file[1], 19), 0); /* the length is the one before */
+    assert_int_equal(cf_truncate(s.c.session[1], s.file[1], 2), CF_OK);
+    assert_int_equal(eng_call_run(s.c.instance[1], deliver, &stop), CF_OK); /* of a generation that is gone: no effect */
+    assert_int_equal(cluster_read_try(&s.c, 1, s.file[1], 1, &value), CF_OK);
+    cluster_close(&s.c);
+    assert_false(cluster_super(&s.c, "data").unclean);
+    cluster_end(&s.c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,6 +460,7 @@ int main(void)
         cmocka_unit_test(two_instances_that_change_one_file_take_turns),
         cmocka_unit_test(a_detach_during_a_truncate_leaves_a_clean_file),
         cmocka_unit_test(nothing_is_left_of_a_change_that_is_over),
+        cmocka_unit_test(a_stop_that_comes_late_is_ended_by_who_said_it_even_if_it_has_detached),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
