@@ -51,7 +51,7 @@
 /* A peer's clock further ahead than this is refused: at 10^9 changes a second it is a day and a half. */
 #define ENG_SCN_AHEAD_MAX (1ull << 47)
 /* One get in so many is timed, and its caller looks after the network when nobody else does. */
-#define ENG_HITS_A_TURN 512u
+#define ENG_HITS_A_TURN 128u
 /* Prefetches of a session under way at once. */
 #define ENG_PREFETCH_OPS 64u
 
@@ -220,6 +220,7 @@ struct cf_instance {
     bool is_armed;              /* [own] the transport was armed when progress was let go */
     _Atomic uint64_t client_spin_ns, poller_spin_ns; /* [atomic] adaptive waiting: what spinning is worth at the moment */
     _Atomic uint64_t client_drives; /* [atomic] times a client drove; the owner writes, the poller compares */
+    _Atomic uint32_t clients_asleep; /* [atomic] clients that sleep until the poller completes something */
     _Atomic uint32_t clients_waiting; /* [atomic] clients that would drive: the poller lets go for them (compact plan) */
     _Atomic uint32_t is_asleep; /* [atomic] the poller sleeps on the transport's fd: whoever adds work wakes it */
     _Atomic uint32_t attention; /* [atomic] an unpin that somebody may wait for */

@@ -33,6 +33,12 @@
 /* Adaptive waiting never spins shorter than this. */
 #define ENG_SPIN_NS_MIN 2000ull
 
+/* The same for adaptive waiting: the longest that a peer waits for an instance whose clients have just stopped calling. */
+#define ENG_ADAPTIVE_NAP_NS 200000ull
+
+/* is_asleep: a poller that sleeps wants the transport armed by whoever leaves; one that naps comes back by itself. */
+enum { POLLER_AWAKE = 0, POLLER_SLEEPS = 1, POLLER_NAPS = 2 };
+
 enum { WAIT_BUSY = 0, WAIT_ADAPTIVE = 1, WAIT_SLEEP = 2 };
 
 void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
@@ -103,7 +109,8 @@ void eng_progress_leave(struct cf_instance *instance)
         return;
     }
     for (;;) {
-        if (instance->has_poller && !is_busy && atomic_load_explicit(&instance->is_asleep, memory_order_relaxed)) {
+        if (instance->has_poller && !is_busy &&
+            atomic_load_explicit(&instance->is_asleep, memory_order_relaxed) == POLLER_SLEEPS) {
             if (xp_arm(instance->xp)) {
                 instance->is_armed = true;
             } else if (turns++ < ENG_LEAVE_TURNS_MAX) {
@@ -122,13 +129,19 @@ void eng_progress_leave(struct cf_instance *instance)
             cf_fence_full();
             if (!work_from_inside(instance) &&
                 (is_armed || is_busy || !instance->has_poller ||
-                 !atomic_load_explicit(&instance->is_asleep, memory_order_relaxed)))
+                 atomic_load_explicit(&instance->is_asleep, memory_order_relaxed) != POLLER_SLEEPS))
                 return;
         }
         if (!eng_progress_try(instance))
             return; /* whoever has it now looks for the same things when it leaves */
         eng_turn_owner(instance, cf_now_ns());
     }
+}
+
+static void client_drove(struct cf_instance *instance)
+{
+    instance->counters.client_turns++;
+    atomic_store_explicit(&instance->client_drives, instance->counters.client_turns, memory_order_relaxed);
 }
 
 void eng_poller_wake(struct cf_instance *instance)
@@ -148,6 +161,7 @@ void eng_kick(struct cf_instance *instance)
     if (instance->is_compact || !instance->has_poller) {
         if (eng_progress_try(instance)) {
             eng_turn_owner(instance, cf_now_ns());
+            client_drove(instance);
             eng_progress_leave(instance);
         }
         return;
@@ -209,12 +223,16 @@ static void client_sleep(struct cf_instance *instance, struct eng_wait *wait)
 
     /* While it sleeps it does not want to drive: the poller does. Partner of the flag: eng_op_complete_owner. */
     atomic_fetch_sub_explicit(&instance->clients_waiting, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&instance->clients_asleep, 1, memory_order_seq_cst); /* before is_asleep is read; partner: poller_main */
     atomic_store_explicit(wait->sleeping, 1, memory_order_seq_cst);
     if (!wait->is_done(wait->arg) && now < wait->until_ns) {
         if (wait->until_ns - now < ns)
             ns = wait->until_ns - now;
+        if (atomic_load_explicit(&instance->is_asleep, memory_order_seq_cst) == POLLER_NAPS)
+            eng_poller_wake(instance); /* nobody would look at the network until the nap is over */
         eng_futex_wait(wait->wake, seen, ns);
     }
+    atomic_fetch_sub_explicit(&instance->clients_asleep, 1, memory_order_relaxed);
     atomic_store_explicit(wait->sleeping, 0, memory_order_relaxed);
     atomic_fetch_add_explicit(&instance->clients_waiting, 1, memory_order_seq_cst);
 }
@@ -228,8 +246,7 @@ bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait)
     while (!(is_done = wait->is_done(wait->arg))) {
         if (may_drive(instance) && eng_progress_try(instance)) {
             drive(instance, wait, spin_ns);
-            instance->counters.client_turns++;
-            atomic_store_explicit(&instance->client_drives, instance->counters.client_turns, memory_order_relaxed);
+            client_drove(instance);
             eng_progress_leave(instance);
         } else {
             eng_poller_wake(instance);
@@ -310,30 +327,33 @@ static void *poller_main(void *arg)
         cf_log_warn(&instance->log, "engine", "the poller could not be bound to cpu %d", instance->plan.poller_cpu);
     while (!atomic_load_explicit(&instance->stop_threads, memory_order_acquire)) {
         /*
-         * While clients drive, the poller only does what arrived and goes: it may share their core. With busy waiting
-         * it does not even look, and takes over when none has driven for a nap.
+         * While clients drive, the poller only naps: it may share their core, and to be woken by each message would
+         * cost more than the message. It takes over when none has driven for a nap, or when one has gone to sleep.
          */
         client_turns = atomic_load_explicit(&instance->client_drives, memory_order_relaxed);
         clients_drove = instance->is_compact && client_turns != seen;
         seen = client_turns;
-        if (clients_drove && instance->options.waiting == WAIT_BUSY) {
-            poller_sleep(instance, ENG_NAP_NS);
+        if (clients_drove && instance->options.waiting != WAIT_SLEEP &&
+            atomic_load_explicit(&instance->clients_asleep, memory_order_seq_cst) == 0) {
+            atomic_store_explicit(&instance->is_asleep, POLLER_NAPS, memory_order_seq_cst);
+            poller_sleep(instance, instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_ADAPTIVE_NAP_NS);
+            atomic_store_explicit(&instance->is_asleep, POLLER_AWAKE, memory_order_relaxed);
             continue;
         }
         if (eng_progress_try(instance)) {
             poller_drive(instance, &worked_ns, clients_drove);
             instance->counters.sleeps++;
             ns = sleep_ns(instance, cf_now_ns());
-            atomic_store_explicit(&instance->is_asleep, 1, memory_order_seq_cst);
+            atomic_store_explicit(&instance->is_asleep, POLLER_SLEEPS, memory_order_seq_cst);
             eng_progress_leave(instance);
         } else {
             ns = instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_SLEEP_NS_MAX;
-            atomic_store_explicit(&instance->is_asleep, 1, memory_order_seq_cst);
+            atomic_store_explicit(&instance->is_asleep, POLLER_SLEEPS, memory_order_seq_cst);
             if (eng_progress_try(instance)) /* it was let go in between: the one who left may not have seen the flag */
                 eng_progress_leave(instance);
         }
         poller_sleep(instance, ns);
-        atomic_store_explicit(&instance->is_asleep, 0, memory_order_relaxed);
+        atomic_store_explicit(&instance->is_asleep, POLLER_AWAKE, memory_order_relaxed);
     }
     return NULL;
 }
