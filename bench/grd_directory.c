@@ -133,7 +133,7 @@ static int by_value(const void *a, const void *b)
 static void measure(struct load *load, const struct kind *kind, struct op *ops, uint32_t rounds,
                     bool is_batched)
 {
-    double rate[ROUNDS_MAX];
+    double rate[ROUNDS_MAX] = {0};
 
     for (uint32_t round = 0; round < rounds; round++) {
         uint64_t start_ns;

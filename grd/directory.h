@@ -178,7 +178,10 @@ uint32_t grd_list_count(const struct grd_directory *directory, const struct grd_
 /* Newest version known durable; kept only while there is a side record (0 otherwise). Raise never lowers. */
 uint64_t grd_entry_durable(const struct grd_directory *directory, const struct grd_entry *entry);
 void grd_entry_durable_raise(struct grd_directory *directory, struct grd_entry *entry, uint64_t durable);
-/* After each use of an entry: gives the side record back when it holds nothing. */
+/*
+ * After each use of an entry: gives the side record back when it holds nothing. An entry whose last content is gone
+ * can be evicted from here on, not before.
+ */
 void grd_entry_settle(struct grd_directory *directory, struct grd_entry *entry);
 
 /* Inspection. */

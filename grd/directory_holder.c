@@ -172,8 +172,6 @@ bool grd_holder_remove(struct grd_directory *d, struct grd_entry *entry, uint16_
         inline_set(entry, i, 0, 0);
         if (side)
             refill(d, entry, side, i);
-        else
-            grd_entry_rest(d, entry);
         return true;
     }
     if (side == NULL || !grd_chain_find(d, side->chain[CHAIN_HOLDERS], node, &chunk, &at))
