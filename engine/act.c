@@ -301,7 +301,7 @@ void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns)
             is_waiting = true;
         if (is_waiting)
             instance->attention_list[kept++] = number;
-        else
+        else if (block->in_use) /* an action may have settled it */
             grd_local_settle(instance->local, block);
     }
     /* Steps above may have added blocks behind `count`. */

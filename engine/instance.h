@@ -228,6 +228,7 @@ struct cf_instance {
     _Atomic uint32_t is_open;   /* [atomic] all members are connected */
     _Atomic uint64_t log_durable; /* [atomic] position told by cf_log_durable */
     struct cf_error stop_error; /* [own] written before state */
+    bool is_stop_told;          /* [own] once stopped: those who waited then have been told */
 
     struct eng_frames *frames;  /* [const] pointer */
     struct xp *xp;              /* [own] */

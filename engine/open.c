@@ -310,10 +310,10 @@ static void close_all(struct cf_instance *instance)
 
     eng_status_stop(instance);
     eng_threads_stop(instance);
+    if (instance->store && !instance->is_manual) /* first: reads under way go into frames, which are the transport's memory */
+        eng_store_close(&instance->store);
     if (instance->xp)
         xp_close(&instance->xp);
-    if (instance->store && !instance->is_manual)
-        eng_store_close(&instance->store);
     for (s = 0; s < instance->shards; s++)
         grd_master_close(&instance->masters[s]);
     cf_free(a, instance->actions, sizeof *instance->actions);

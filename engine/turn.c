@@ -39,7 +39,16 @@ void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uin
     cf_log_error(&instance->log, "engine", "stopped: %s", instance->stop_error.text);
     atomic_store_explicit(&instance->state, (int32_t)rc, memory_order_release); /* partner: eng_state */
     *instance->guard = ENG_STOPPED; /* sends every call to look at the state */
-    eng_ops_fail_all(instance, rc);
+    instance->is_stop_told = false; /* at the end of a turn: the caller may be at work on any queue of ops */
+}
+
+/* Those who waited when the instance stopped hear of it. */
+static void stop_tell(struct cf_instance *instance)
+{
+    if (instance->is_stop_told)
+        return;
+    instance->is_stop_told = true;
+    eng_ops_fail_all(instance, eng_state(instance));
 }
 
 /* ------------------------------------------------------------------ messages */
@@ -380,6 +389,8 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns)
     }
     if (eng_state(instance) == CF_OK)
         backlogs_drain(instance);
+    else
+        stop_tell(instance);
     xp_flush(instance->xp);
     instance->counters.turns++;
     return did;
@@ -396,7 +407,7 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
     uint32_t s;
 
     if (eng_state(instance) != CF_OK) /* no timer of the protocol runs any more */
-        return cf_wheel_next_ns(&instance->op_wheel);
+        return instance->is_stop_told ? cf_wheel_next_ns(&instance->op_wheel) : 0;
     next = grd_local_next_ns(instance->local);
     if (atomic_load_explicit(&instance->attention, memory_order_relaxed) || cf_mpsc_count(&instance->inbox) != 0)
         return 0;
