@@ -381,38 +381,6 @@ static void a_detach_during_a_truncate_leaves_a_clean_file(void **state)
     cluster_end(&s.c);
 }
 
-/* The turn of a quiet instance has nothing to do: no state of a change that is over is left behind. */
-static void nothing_is_left_of_a_change_that_is_over(void **state)
-{
-    struct cf_stats before = {.size = sizeof before}, after = {.size = sizeof after};
-    struct shared_file s;
-    struct cf_ref ref;
-    uint64_t value;
-
-    (void)state;
-    cluster_init(&s.c, 2);
-    s.c.call_timeout_ns = 100000000;
-    shared_open(&s, 2, 20);
-    assert_int_equal(cf_get(s.c.session[1], s.file[1], 5, CF_MODE_S, 0, cluster_deadline(), &ref), CF_OK);
-    assert_int_equal(cf_truncate(s.c.session[0], s.file[0], 2), CF_TIMEOUT);
-    assert_int_equal(cf_truncate(s.c.session[0], s.file[0], 2), CF_TIMEOUT); /* the same file is stopped again */
-    cf_put(s.c.session[1], &ref);
-    assert_int_equal(read_soon(&s.c, 1, s.file[1], 3, &value), CF_OK);
-    assert_int_equal(cf_detach(s.c.session[1], &s.file[1]), CF_OK);
-    assert_int_equal(cf_truncate(s.c.session[0], s.file[0], 2), CF_OK);
-    assert_int_equal(cf_stats_read(s.c.instance[1], &before), CF_OK);
-    {
-        uint64_t until = cf_now_ns() + 300000000;
-
-        while (cf_now_ns() < until) /* a quiet instance looks at most every 4 ms; one with something left every 0.5 ms */
-            assert_int_equal(cf_state(s.c.instance[1], NULL), CF_OK);
-    }
-    assert_int_equal(cf_stats_read(s.c.instance[1], &after), CF_OK);
-    assert_true(after.sleeps - before.sleeps < 300);
-    cluster_close(&s.c);
-    cluster_end(&s.c);
-}
-
 static void deliver(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
     eng_file_op_on_message(instance, arg, now_ns);
@@ -448,6 +416,74 @@ static void a_stop_that_comes_late_is_ended_by_who_said_it_even_if_it_has_detach
     cluster_end(&s.c);
 }
 
+static void count_stopping(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    (void)now_ns;
+    *(uint32_t *)arg = instance->files_stopping;
+}
+
+/* Files that the progress loop looks after every half millisecond. */
+static uint32_t stopping_of(struct cf_instance *instance)
+{
+    uint32_t count = UINT32_MAX;
+
+    assert_int_equal(eng_call_run(instance, count_stopping, &count), CF_OK);
+    return count;
+}
+
+/* Node 0 has no part in these: their numbers are beyond those of its changes, and no GO comes for them. */
+static void stop_as_if_by_node_0(struct shared_file *s, uint64_t request)
+{
+    struct grd_msg stop = {.type = GRD_MSG_FILE_STOP, .key = {7, 1, 0}, .request = request, .from = 0};
+
+    assert_int_equal(eng_call_run(s->c.instance[1], deliver, &stop), CF_OK);
+}
+
+static void a_stopped_instance_changes_nothing_before_it_hears_go(void **state)
+{
+    struct shared_file s;
+    uint64_t value;
+
+    (void)state;
+    cluster_init(&s.c, 2);
+    s.c.call_timeout_ns = 100000000;
+    shared_open(&s, 2, 20);
+    stop_as_if_by_node_0(&s, 900);
+    assert_int_equal(stopping_of(s.c.instance[1]), 1);
+    assert_int_equal(cluster_read_try(&s.c, 1, s.file[1], 3, &value), CF_STALE);
+    assert_int_equal(cf_truncate(s.c.session[1], s.file[1], 5), CF_TIMEOUT);
+    assert_int_equal(cluster_super(&s.c, "data").generation, 1);
+    stop_as_if_by_node_0(&s, 901); /* a newer one takes its place */
+    assert_int_equal(stopping_of(s.c.instance[1]), 1);
+    assert_int_equal(cf_truncate(s.c.session[0], s.file[0], 10), CF_OK); /* and so does one that goes on to its end */
+    assert_int_equal(read_soon(&s.c, 1, s.file[1], 3, &value), CF_OK);
+    assert_int_equal(stopping_of(s.c.instance[1]), 0);
+    assert_int_equal(cf_truncate(s.c.session[1], s.file[1], 5), CF_OK);
+    assert_int_equal(read_soon(&s.c, 0, s.file[0], 3, &value), CF_OK);
+    assert_int_equal(stopping_of(s.c.instance[0]), 0);
+    cluster_close(&s.c);
+    assert_false(cluster_super(&s.c, "data").unclean);
+    cluster_end(&s.c);
+}
+
+static void a_file_that_is_detached_while_it_is_stopped_is_forgotten(void **state)
+{
+    struct shared_file s;
+
+    (void)state;
+    cluster_init(&s.c, 2);
+    shared_open(&s, 2, 20);
+    stop_as_if_by_node_0(&s, 900);
+    assert_int_equal(stopping_of(s.c.instance[1]), 1);
+    assert_int_equal(cf_detach(s.c.session[1], &s.file[1]), CF_OK);
+    assert_int_equal(stopping_of(s.c.instance[1]), 0);
+    assert_int_equal(cluster_super(&s.c, "data").attached, 1);
+    s.file[1] = cluster_attach(&s.c, 1, "data", 7);
+    assert_int_equal(cluster_read(&s.c, 1, s.file[1], 3), 0);
+    cluster_close(&s.c);
+    cluster_end(&s.c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,7 +495,8 @@ int main(void)
         cmocka_unit_test(changes_of_several_callers_do_not_take_each_others_answers),
         cmocka_unit_test(two_instances_that_change_one_file_take_turns),
         cmocka_unit_test(a_detach_during_a_truncate_leaves_a_clean_file),
-        cmocka_unit_test(nothing_is_left_of_a_change_that_is_over),
+        cmocka_unit_test(a_stopped_instance_changes_nothing_before_it_hears_go),
+        cmocka_unit_test(a_file_that_is_detached_while_it_is_stopped_is_forgotten),
         cmocka_unit_test(a_stop_that_comes_late_is_ended_by_who_said_it_even_if_it_has_detached),
     };
 

@@ -187,6 +187,57 @@ static void the_text_shows_who_waits_for_what(void **state)
     cluster_end(&c);
 }
 
+#define OPS 12u
+
+/* An instance has 8 conversations: the others wait for one, in no block's queue. */
+static void those_who_wait_for_a_conversation_are_waiters_too(void **state)
+{
+    struct cf_session *session[2];
+    struct cf_op ops[OPS], *done[OPS];
+    struct cf_ref refs[OPS];
+    struct cf_file *file[2];
+    uint64_t until;
+    uint32_t i, count;
+    struct cluster c;
+    json_t *root;
+
+    (void)state;
+    cluster_init(&c, 2);
+    cluster_file(&c, "data", 7, 40);
+    cluster_open(&c);
+    for (i = 0; i < 2; i++) {
+        file[i] = cluster_attach(&c, i, "data", 7);
+        assert_int_equal(cf_session_open(c.instance[1], &session[i]), CF_OK);
+    }
+    for (i = 0; i < OPS; i++)
+        assert_int_equal(cf_get(c.session[0], file[0], i, CF_MODE_X, 0, cluster_deadline(), &refs[i]), CF_OK);
+    memset(ops, 0, sizeof ops);
+    for (i = 0; i < OPS; i++) {
+        ops[i] = (struct cf_op){.kind = CF_OP_GET, .file = file[1], .block = i, .mode = CF_MODE_S, .deadline_ns = CF_FOREVER};
+        assert_int_equal(cf_submit(session[i % 2], &ops[i]), CF_OK);
+    }
+    root = status_of(c.instance[1]);
+    assert_int_equal(json_integer_value(json_object_get(root, "conversations_total")), 8);
+    assert_int_equal(json_integer_value(json_object_get(root, "waiters_total")), OPS);
+    assert_int_equal(json_array_size(json_object_get(root, "waiters")), OPS);
+    json_decref(root);
+    for (i = 0; i < OPS; i++)
+        cf_put(c.session[0], &refs[i]);
+    until = cluster_deadline();
+    for (i = 0; i < 2; i++) {
+        for (count = 0; count < OPS / 2 && cf_now_ns() < until; count += cf_wait(session[i], &done[count], OPS / 2 - count, until))
+            ;
+        assert_int_equal(count, OPS / 2);
+        while (count-- > 0) {
+            assert_int_equal(done[count]->rc, CF_OK);
+            cf_put(session[i], &done[count]->ref);
+        }
+        assert_int_equal(cf_session_close(&session[i]), CF_OK);
+    }
+    cluster_close(&c);
+    cluster_end(&c);
+}
+
 /* ------------------------------------------------------------------ the socket */
 
 static int socket_at(const char *path, bool is_listener)
@@ -331,6 +382,7 @@ int main(void)
         cmocka_unit_test(hits_are_the_gets_that_found_the_block_here),
         cmocka_unit_test(statistics_of_an_older_program_are_filled_as_far_as_they_go),
         cmocka_unit_test(the_text_shows_who_waits_for_what),
+        cmocka_unit_test(those_who_wait_for_a_conversation_are_waiters_too),
         cmocka_unit_test(the_socket_answers_each_connection_and_goes_with_the_instance),
         cmocka_unit_test(a_path_that_is_taken_is_refused_and_left_alone),
         cmocka_unit_test(an_external_snapshot_covers_what_every_member_has_done),
