@@ -13,6 +13,7 @@ static const struct cf_cli_command commands[] = {
     {"status", "show the state of a running instance", tool_status},
     {"top", "watch the rates of a running instance", tool_top},
     {"sim", "run a simulated cluster with faults by seed", tool_sim},
+    {"tune", "show the placement of threads and memory", tool_tune},
     {"options", "list the engine's options", tool_options},
     {"version", "print the version", tool_version},
 };
