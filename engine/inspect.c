@@ -108,7 +108,8 @@ uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block
 uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
 {
     const struct grd_local *local = instance->local;
-    uint64_t frames = 0, leaks = 0, records = 0, used;
+    uint64_t frames = 0, leaks = 0, records = 0, in_directory = 0, used;
+    char directory_text[128] = "";
     uint32_t i, c, s;
 
     text[0] = 0;
@@ -141,8 +142,10 @@ uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
         leaks++;
     }
     for (s = 0; s < instance->shards; s++)
-        leaks += grd_directory_leaks(instance->masters[s]->directory, leaks ? (char[64]){0} : text, leaks ? 64 : text_bytes);
-    return leaks;
+        in_directory += grd_directory_leaks(instance->masters[s]->directory, directory_text, sizeof directory_text);
+    if (in_directory && leaks == 0)
+        snprintf(text, text_bytes, "%s", directory_text);
+    return leaks + in_directory;
 }
 
 void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes), void *arg)

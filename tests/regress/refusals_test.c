@@ -33,11 +33,11 @@ static int set_up(void **state)
     if (place == NULL)
         return -1;
     strcpy(place->directory, "/dev/shm/cf-refuse-XXXXXX");
+    *state = place;
     if (mkdtemp(place->directory) == NULL)
         return -1;
     snprintf(place->file, sizeof place->file, "%s/data", place->directory);
     mkfs.path = place->file;
-    *state = place;
     return eng_format_make(&mkfs, &error) == CF_OK ? 0 : -1;
 }
 

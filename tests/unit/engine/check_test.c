@@ -131,8 +131,10 @@ static int begin(void **state)
     if (w == NULL)
         return -1;
     snprintf(w->folder, sizeof w->folder, "%s/cf-check-XXXXXX", folder != NULL ? folder : "/tmp");
-    if (mkdtemp(w->folder) == NULL)
+    if (mkdtemp(w->folder) == NULL) {
+        free(w);
         return -1;
+    }
     snprintf(w->path, sizeof w->path, "%s/data", w->folder);
     what = what_of(w);
     if (eng_format_make(&what, &w->error) != CF_OK)

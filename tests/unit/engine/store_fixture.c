@@ -26,8 +26,10 @@ static int begin(void **state, uint32_t backend)
     if (f == NULL)
         return -1;
     snprintf(f->folder, sizeof f->folder, "%s/cf-store-XXXXXX", folder != NULL ? folder : "/tmp");
-    if (mkdtemp(f->folder) == NULL)
+    if (mkdtemp(f->folder) == NULL) {
+        free(f);
         return -1;
+    }
     cf_log_init(&f->log, CF_LOG_INFO, open_memstream(&f->log_text, &f->log_bytes), 0);
     options.log = &f->log;
     if (eng_store_open(&options, &f->store, &error) != CF_OK)
