@@ -630,6 +630,16 @@ enum cf_rc cf_mtr_commit(struct cf_mtr *mtr, uint64_t position, cf_scn *version_
 
 /* ------------------------------------------------------------------ callbacks' answers */
 
+/* Answers of callbacks never drive: they may come from inside one. Attention, for a poller that is about to sleep. */
+static void answer_tell(struct cf_instance *instance)
+{
+    if (instance->is_manual)
+        return;
+    atomic_store_explicit(&instance->attention, 1, memory_order_release);
+    cf_fence_full(); /* before the look at is_asleep; partner: eng_progress_leave */
+    eng_poller_wake(instance);
+}
+
 void cf_log_durable(struct cf_instance *instance, uint64_t position)
 {
     uint64_t now = atomic_load_explicit(&instance->log_durable, memory_order_relaxed);
@@ -637,8 +647,8 @@ void cf_log_durable(struct cf_instance *instance, uint64_t position)
     while (now < position && !atomic_compare_exchange_weak_explicit(&instance->log_durable, &now, position, memory_order_release,
                                                                      memory_order_relaxed))
         ;
-    if (!instance->is_manual)
-        eng_poller_wake(instance); /* never drives: it may be called from a callback */
+    if (now < position)
+        answer_tell(instance);
 }
 
 enum cf_rc cf_callback_done(struct cf_instance *instance, uint64_t ticket, enum cf_rc rc)
@@ -655,8 +665,7 @@ enum cf_rc cf_callback_done(struct cf_instance *instance, uint64_t ticket, enum 
             if (!atomic_compare_exchange_strong_explicit(&slot->ticket, &waiting, ticket | ENG_TICKET_ANSWERED,
                                                          memory_order_release, memory_order_relaxed))
                 return CF_NOT_FOUND;
-            if (!instance->is_manual)
-                eng_poller_wake(instance);
+            answer_tell(instance);
             return CF_OK;
         }
     }

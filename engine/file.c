@@ -74,7 +74,9 @@ static enum cf_rc slot_reserve(struct cf_session *session, const struct cf_file_
         rc = eng_fail(session, CF_AGAIN, "%llu files are attached already (option files)",
                       (unsigned long long)instance->options.files);
     if (rc == CF_OK) {
-        memset(free_slot, 0, sizeof *free_slot);
+        /* All but in_use, which the owner looks at, and which is false while the slot is free. */
+        memset(free_slot, 0, offsetof(struct cf_file, in_use));
+        memset((uint8_t *)free_slot + offsetof(struct cf_file, generation), 0, sizeof *free_slot - offsetof(struct cf_file, generation));
         free_slot->is_reserved = true;
         free_slot->stop_from = CF_NODE_NONE;
         free_slot->instance = instance;

@@ -259,7 +259,7 @@ bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns)
 
     for (i = 0; i < instance->options.files; i++) {
         struct cf_file *file = &instance->files[i];
-        struct cf_block_key key = {file->id, cf_peek_u32(&file->generation), 0};
+        struct cf_block_key key = {.block = 0};
 
         if (!file->in_use || file->stop_from == CF_NODE_NONE || now_ns < file->stop_next_ns)
             continue;
@@ -269,6 +269,8 @@ bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns)
         if (!file->stop_told && give_up_pass(instance, file, true, now_ns) != 0)
             continue;
         file->stop_told = true;
+        key.file = file->id;
+        key.generation = cf_peek_u32(&file->generation);
         tell_stopped(instance, &key, file->stop_from, file->stop_request);
     }
     return did;

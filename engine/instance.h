@@ -423,6 +423,8 @@ struct eng_worker;
 enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *error);
 void eng_workers_stop(struct cf_instance *instance);
 void eng_worker_push(struct cf_instance *instance, const struct grd_msg *msg, uint32_t shard);
+/* Is there something that the workers want sent? Any thread. */
+bool eng_workers_have(const struct cf_instance *instance);
 /* Sends what the workers want sent. True when there was something. */
 bool eng_workers_take(struct cf_instance *instance);
 

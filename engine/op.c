@@ -264,6 +264,17 @@ static void submit_upgrade(struct cf_instance *instance, struct grd_block *block
     grd_local_settle(instance->local, block);
 }
 
+/*
+ * The caller has looked already; a truncate may have come in between. An upgrade that starved is asked too: it holds
+ * no pin any more that would have kept the file from being given up.
+ */
+static enum cf_rc file_refuses(const struct cf_file *file, uint64_t block)
+{
+    if (atomic_load_explicit(&file->is_stopped, memory_order_acquire))
+        return CF_STALE;
+    return block < cf_peek_u64(&file->blocks) ? CF_OK : CF_RANGE;
+}
+
 void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
     struct eng_op *inner = eng_op_of(op);
@@ -287,10 +298,12 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
         instance->flush_first = op;
         return;
     }
-    if (atomic_load_explicit(&op->file->is_stopped, memory_order_acquire) && op->block != ENG_SUPER_BLOCK &&
-        op->kind != CF_OP_UPGRADE) {
-        eng_op_complete_owner(instance, op, CF_STALE);
-        return;
+    if (op->block != ENG_SUPER_BLOCK && (op->kind != CF_OP_UPGRADE || op->ref.data == NULL)) {
+        state = file_refuses(op->file, op->block);
+        if (state != CF_OK) {
+            eng_op_complete_owner(instance, op, state);
+            return;
+        }
     }
     eng_key_of(op->file, op->block, &key);
     block = grd_local_get(instance->local, &key);

@@ -531,6 +531,11 @@ static void look_at_backlog(struct cf_instance *instance, void *arg, uint64_t no
     *(uint32_t *)arg = instance->backlog_used;
 }
 
+static bool has_stopped(void *arg)
+{
+    return eng_state(arg) != CF_OK;
+}
+
 /* What was said last may wait for a credit: it must be out before the connection goes. */
 static bool backlog_is_out(void *arg)
 {
@@ -550,8 +555,11 @@ static enum cf_rc leave(struct cf_instance *instance)
 
     while (cf_now_ns() < until) {
         (void)eng_call_run(instance, send_leave, NULL); /* again and again: a lane may have been lost */
-        if (instance_wait(instance, all_have_left, instance->options.resend * 4) && backlog_is_out(instance))
+        if (!instance_wait(instance, all_have_left, instance->options.resend * 4))
+            continue;
+        if (backlog_is_out(instance))
             return eng_state(instance);
+        (void)instance_wait(instance, has_stopped, instance->options.resend); /* not at once: that would only add to it */
     }
     cf_log_warn(&instance->log, "engine", "closing without the leave of every member: close_timeout is over");
     return CF_TIMEOUT;

@@ -69,7 +69,8 @@ bool eng_progress_try(struct cf_instance *instance)
 
 static bool work_from_inside(struct cf_instance *instance)
 {
-    return cf_mpsc_count(&instance->inbox) != 0 || atomic_load_explicit(&instance->attention, memory_order_relaxed) != 0;
+    return cf_mpsc_count(&instance->inbox) != 0 || atomic_load_explicit(&instance->attention, memory_order_relaxed) != 0 ||
+           (instance->workers_count && eng_workers_have(instance));
 }
 
 /*

@@ -41,6 +41,12 @@ static bool is_stopped(const struct eng_worker *worker)
     return atomic_load_explicit(&worker->instance->stop_threads, memory_order_acquire) != 0;
 }
 
+/* A stopped instance takes nothing from its workers any more: what they would say is dropped. */
+static bool is_heard(const struct eng_worker *worker)
+{
+    return !is_stopped(worker) && eng_state(worker->instance) == CF_OK;
+}
+
 static void hand_out(struct eng_worker *worker)
 {
     struct grd_actions *actions = worker->actions;
@@ -53,14 +59,16 @@ static void hand_out(struct eng_worker *worker)
         out.to = actions->item[i].to;
         out.msg = actions->item[i].msg;
         while (!cf_spsc_push(&worker->out, &out)) {
-            if (is_stopped(worker))
+            if (!is_heard(worker))
                 break;
             eng_poller_wake(worker->instance);
             cf_pause();
         }
     }
-    if (actions->count)
+    if (actions->count) {
+        cf_fence_full(); /* the messages come before the look at is_asleep; partner: eng_progress_leave */
         eng_poller_wake(worker->instance);
+    }
     actions->count = 0;
 }
 
@@ -79,7 +87,7 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
         hand_out(worker);
         did = true;
     }
-    for (s = worker->number; s < instance->shards; s += instance->workers_count)
+    for (s = worker->number; s < instance->shards && is_heard(worker); s += instance->workers_count)
         while (grd_master_next_ns(instance->masters[s]) <= now_ns && grd_master_tick(instance->masters[s], now_ns, worker->actions)) {
             hand_out(worker);
             did = true;
@@ -134,6 +142,16 @@ void eng_worker_push(struct cf_instance *instance, const struct grd_msg *msg, ui
         atomic_fetch_add_explicit(&worker->wake, 1, memory_order_seq_cst);
         eng_futex_wake(&worker->wake);
     }
+}
+
+bool eng_workers_have(const struct cf_instance *instance)
+{
+    uint32_t w;
+
+    for (w = 0; w < instance->workers_count; w++)
+        if (cf_spsc_count(&instance->workers[w].out) != 0)
+            return eng_state(instance) == CF_OK;
+    return false;
 }
 
 bool eng_workers_take(struct cf_instance *instance)
