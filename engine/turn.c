@@ -207,7 +207,7 @@ static int by_value(const void *a, const void *b)
 /* All members are here: the view has its name, and calls are served. */
 static void view_complete(struct cf_instance *instance)
 {
-    uint64_t names[CF_NODES_MAX];
+    uint64_t names[CF_NODES_MAX] = {0};
     uint32_t n;
 
     for (n = 0; n < instance->nodes; n++)
