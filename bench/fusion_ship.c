@@ -70,7 +70,8 @@ struct side {
     struct cf_file *file;
 };
 
-static void side_open(struct side *side, const struct settings *settings, uint16_t node, const char *directory)
+static void side_open(struct side *side, const struct settings *settings, uint16_t node,
+                      const char *directory)
 {
     struct cf_options options;
     struct cf_file_options file;
@@ -106,7 +107,8 @@ static void change_all(struct side *side, uint64_t blocks)
     uint64_t b;
 
     for (b = 0; b < blocks; b++) {
-        check(cf_get(side->session, side->file, b, CF_MODE_X, 0, CF_FOREVER, &ref), "get X", cf_session_error(side->session));
+        check(cf_get(side->session, side->file, b, CF_MODE_X, 0, CF_FOREVER, &ref), "get X",
+              cf_session_error(side->session));
         memset(ref.data, (int)b, 64);
         check(cf_dirty(side->session, &ref, 0), "dirty", cf_session_error(side->session));
         cf_put(side->session, &ref);
@@ -145,7 +147,8 @@ static void requester(const struct settings *settings, const char *directory, in
         await(in);
         for (b = 0; b < settings->blocks; b++) {
             began = cf_now_ns();
-            check(cf_get(side.session, side.file, b, mode, 0, CF_FOREVER, &ref), "get", cf_session_error(side.session));
+            check(cf_get(side.session, side.file, b, mode, 0, CF_FOREVER, &ref), "get",
+                  cf_session_error(side.session));
             ended = cf_now_ns();
             cf_put(side.session, &ref);
             if (r > 0) /* the first round warms up */
@@ -155,13 +158,17 @@ static void requester(const struct settings *settings, const char *directory, in
     }
     check(cf_stats_read(side.instance, &stats), "stats", NULL);
     if (getenv("SHIP_STATS"))
-        fprintf(stderr, "sleeps %" PRIu64 " turns %" PRIu64 " client_turns %" PRIu64 " wakeups sent %" PRIu64 " resends %" PRIu64 "\n", stats.sleeps, stats.turns, stats.client_turns, stats.wakeups_sent, stats.resends);
-    printf(settings->json ? "{\"mode\":\"%s\",\"waiting\":\"%s\",\"count\":%" PRIu64 ",\"p50\":%" PRIu64 ",\"p99\":%" PRIu64
-                            ",\"p999\":%" PRIu64 ",\"hops2\":%" PRIu64 ",\"hops3\":%" PRIu64 "}\n"
-                          : "get %s, %s waiting: %" PRIu64 " gets, p50 %" PRIu64 " ns, p99 %" PRIu64 " ns, p99.9 %" PRIu64
-                            " ns; %" PRIu64 " in two hops, %" PRIu64 " in three\n",
-           settings->mode, settings->waiting, cf_hist_count(hist), cf_hist_percentile(hist, 0.5), cf_hist_percentile(hist, 0.99),
-           cf_hist_percentile(hist, 0.999), stats.hops2, stats.hops3);
+        fprintf(stderr,
+                "sleeps %" PRIu64 " turns %" PRIu64 " client_turns %" PRIu64 " wakeups sent %" PRIu64
+                " resends %" PRIu64 "\n",
+                stats.sleeps, stats.turns, stats.client_turns, stats.wakeups_sent, stats.resends);
+    printf(settings->json ? "{\"mode\":\"%s\",\"waiting\":\"%s\",\"count\":%" PRIu64 ",\"p50\":%" PRIu64
+                            ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64 ",\"hops2\":%" PRIu64
+                            ",\"hops3\":%" PRIu64 "}\n"
+                          : "get %s, %s waiting: %" PRIu64 " gets, p50 %" PRIu64 " ns, p99 %" PRIu64
+                            " ns, p99.9 %" PRIu64 " ns; %" PRIu64 " in two hops, %" PRIu64 " in three\n",
+           settings->mode, settings->waiting, cf_hist_count(hist), cf_hist_percentile(hist, 0.5),
+           cf_hist_percentile(hist, 0.99), cf_hist_percentile(hist, 0.999), stats.hops2, stats.hops3);
     side_close(&side);
     free(hist);
 }

@@ -47,14 +47,16 @@ static void ship_checksum(struct cf_instance *instance, struct grd_msg *msg, uin
 {
     const struct eng_frame *descriptor = eng_frames_at(instance->frames, frame);
 
-    if (instance->options.ship_checksum == 0 || (instance->options.ship_checksum == 1 && (msg->tenure & 15) != 0))
+    if (instance->options.ship_checksum == 0 ||
+        (instance->options.ship_checksum == 1 && (msg->tenure & 15) != 0))
         return;
     msg->flags |= GRD_FLAG_CHECKED;
     msg->checksum = cf_crc32c(0, descriptor->data, descriptor->bytes);
 }
 
 /* False: no credit now. */
-static bool post(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship, uint32_t frame)
+static bool post(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship,
+                 uint32_t frame)
 {
     enum xp_class lane = is_ship ? XP_DATA : XP_CONTROL;
     uint32_t bytes = grd_msg_bytes(msg);
@@ -76,7 +78,8 @@ static bool post(struct cf_instance *instance, uint16_t to, const struct grd_msg
     return true;
 }
 
-static void backlog_push(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship, uint32_t frame)
+static void backlog_push(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship,
+                         uint32_t frame)
 {
     struct eng_peer *peer = &instance->peers[to];
     uint32_t number = instance->backlog_free;
@@ -128,7 +131,8 @@ void eng_backlog_drain(struct cf_instance *instance, uint16_t node)
     peer->backlog_last = GRD_FRAME_NONE;
 }
 
-static void send_or_queue(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship, uint32_t frame)
+static void send_or_queue(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship,
+                          uint32_t frame)
 {
     const struct eng_peer *peer = &instance->peers[to];
 
@@ -157,7 +161,8 @@ static bool log_is_durable(struct cf_instance *instance, uint64_t position)
     return instance->callbacks.log_ensure(instance->callbacks.context, position) == CF_OK;
 }
 
-static void ship_wait_push(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, uint32_t frame)
+static void ship_wait_push(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg,
+                           uint32_t frame)
 {
     uint32_t number = instance->backlog_free;
     struct eng_backlog *entry;
@@ -258,7 +263,8 @@ static void do_close(struct cf_instance *instance, struct grd_block *block, enum
 {
     if (to == CF_MODE_N && instance->callbacks.before_invalidate)
         instance->callbacks.before_invalidate(instance->callbacks.context, &block->key);
-    if (!eng_frame_close_begin_owner(instance->frames, block->frame, to) && !grd_mutant(GRD_MUT_PIN_WHILE_CLOSING)) {
+    if (!eng_frame_close_begin_owner(instance->frames, block->frame, to) &&
+        !grd_mutant(GRD_MUT_PIN_WHILE_CLOSING)) {
         eng_attention_add(instance, block);
         return;
     }
@@ -297,7 +303,8 @@ void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns)
             eng_block_serve(instance, block, now_ns);
             eng_actions_run(instance, now_ns);
         }
-        if (block->in_use && ((block->closing && !block->is_closed) || (block->waiter_first && block->mode != CF_MODE_N)))
+        if (block->in_use &&
+            ((block->closing && !block->is_closed) || (block->waiter_first && block->mode != CF_MODE_N)))
             is_waiting = true;
         if (is_waiting)
             instance->attention_list[kept++] = number;
@@ -328,7 +335,8 @@ static void do_begin(struct cf_instance *instance, const struct grd_action *acti
         descriptor->position = 0;
         descriptor->dirty_since_ns = 0;
         if (instance->callbacks.arrived)
-            instance->callbacks.arrived(instance->callbacks.context, &block->key, descriptor->data, descriptor->bytes);
+            instance->callbacks.arrived(instance->callbacks.context, &block->key, descriptor->data,
+                                        descriptor->bytes);
         eng_frame_open_owner(instance->frames, block->frame, &block->key, (enum cf_mode)action->mode,
                              block->has_duty && block->version > block->durable);
         if (action->msg.how == GRD_HOW_SHIP) {

@@ -51,7 +51,8 @@ enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, 
 static inline void count_one(_Atomic uint64_t *counter)
 {
     /* One writer: a plain load and store, atomic only for those who read from outside. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------ ops */
@@ -116,7 +117,8 @@ static bool call_is_done(void *arg)
     return cf_observe_u32(&((struct eng_call *)arg)->done) != 0;
 }
 
-enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_instance *, void *, uint64_t), void *arg)
+enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_instance *, void *, uint64_t),
+                        void *arg)
 {
     struct eng_call call = {run, arg, 0};
     struct eng_inbox_record record = {ENG_IN_CALL, &call};
@@ -143,32 +145,40 @@ enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_inst
 
 /* ------------------------------------------------------------------ get and put */
 
-enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
-                   uint64_t deadline_ns, struct cf_ref *ref_out)
+enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
+                   uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
 {
-    struct cf_op op = {.kind = CF_OP_GET, .flags = flags, .file = file, .block = block, .mode = mode, .deadline_ns = deadline_ns};
+    struct cf_op op = {.kind = CF_OP_GET,
+                       .flags = flags,
+                       .file = file,
+                       .block = block,
+                       .mode = mode,
+                       .deadline_ns = deadline_ns};
     enum cf_rc rc = eng_op_run(session, &op);
 
     if (rc != CF_OK)
-        return eng_fail(session, rc, "file %u block %llu: %s", file->id, (unsigned long long)block, cf_rc_text(rc));
+        return eng_fail(session, rc, "file %u block %llu: %s", file->id, (unsigned long long)block,
+                        cf_rc_text(rc));
     *ref_out = op.ref;
     session->refs++;
     return CF_OK;
 }
 
-static enum cf_rc get_check(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
-                            uint64_t deadline_ns)
+static enum cf_rc get_check(struct cf_session *session, struct cf_file *file, uint64_t block,
+                            enum cf_mode mode, uint32_t flags, uint64_t deadline_ns)
 {
     if (mode != CF_MODE_S && mode != CF_MODE_X)
         return eng_fail(session, CF_INVALID, "mode must be CF_MODE_S or CF_MODE_X");
     if (mode == CF_MODE_X && file->read_only)
         return eng_fail(session, CF_READ_ONLY, "file %u is attached read-only", file->id);
     if ((flags & ~(uint32_t)(CF_GET_NEW | CF_GET_TRY)) || ((flags & CF_GET_NEW) && mode != CF_MODE_X))
-        return eng_fail(session, CF_INVALID, "flags: CF_GET_NEW goes with CF_MODE_X; unknown bits are refused");
+        return eng_fail(session, CF_INVALID,
+                        "flags: CF_GET_NEW goes with CF_MODE_X; unknown bits are refused");
     if (cf_peek_u32(&file->is_stopped))
         return eng_fail(session, CF_STALE, "file %u is being truncated or was dropped", file->id);
     if (block >= cf_peek_u64(&file->blocks)) {
-        enum cf_rc rc = eng_file_refresh(session, file, deadline_ns); /* another instance may have made it longer */
+        enum cf_rc rc = eng_file_refresh(session, file,
+                                         deadline_ns); /* another instance may have made it longer */
 
         if (rc != CF_OK)
             return rc;
@@ -179,8 +189,9 @@ static enum cf_rc get_check(struct cf_session *session, struct cf_file *file, ui
     return CF_OK;
 }
 
-static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
-                                   uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
+static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *file, uint64_t block,
+                                   enum cf_mode mode, uint32_t flags, uint64_t deadline_ns,
+                                   struct cf_ref *ref_out)
 {
     struct cf_instance *instance = session->instance;
     enum cf_rc rc = get_check(session, file, block, mode, flags, deadline_ns);
@@ -222,8 +233,9 @@ static CF_COLD enum cf_rc get_refused(struct cf_session *session)
  * Every so many gets one is timed, and the caller looks after the network, when nobody else does. Outside of the fast
  * path, so that the others pay a counter for it.
  */
-static CF_COLD enum cf_rc get_sampled(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
-                                      uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
+static CF_COLD enum cf_rc get_sampled(struct cf_session *session, struct cf_file *file, uint64_t block,
+                                      enum cf_mode mode, uint32_t flags, uint64_t deadline_ns,
+                                      struct cf_ref *ref_out)
 {
     uint64_t hits = cf_peek_u64(&session->hits), began = cf_now_ns();
     enum cf_rc rc;
@@ -241,8 +253,8 @@ static CF_COLD enum cf_rc get_sampled(struct cf_session *session, struct cf_file
  * A hit: guard, name, pin, reference. What else can be wrong with a call finds no frame here, and the slow path says
  * what: a block beyond the end or of a read-only file in X is never held, and the superblock has another generation.
  */
-enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
-                  uint64_t deadline_ns, struct cf_ref *ref_out)
+enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
+                  uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
 {
     struct cf_instance *instance = session->instance;
     const struct eng_frame *descriptor;
@@ -364,7 +376,8 @@ enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t d
     }
     memset(ref, 0, sizeof *ref); /* put, whatever the reason */
     session->refs--;
-    return eng_fail(session, rc, "upgrade of file %u block %llu: %s", op.file->id, (unsigned long long)op.block, cf_rc_text(rc));
+    return eng_fail(session, rc, "upgrade of file %u block %llu: %s", op.file->id,
+                    (unsigned long long)op.block, cf_rc_text(rc));
 }
 
 /* ------------------------------------------------------------------ several at once */
@@ -376,8 +389,8 @@ static int by_block(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-enum cf_rc cf_get_many(struct cf_session *session, struct cf_file *file, const uint64_t *blocks, uint32_t count, enum cf_mode mode,
-                       uint64_t deadline_ns, struct cf_ref *refs_out)
+enum cf_rc cf_get_many(struct cf_session *session, struct cf_file *file, const uint64_t *blocks,
+                       uint32_t count, enum cf_mode mode, uint64_t deadline_ns, struct cf_ref *refs_out)
 {
     const uint64_t *order[CF_GET_MANY_MAX];
     enum cf_rc rc = CF_OK;
@@ -393,7 +406,8 @@ enum cf_rc cf_get_many(struct cf_session *session, struct cf_file *file, const u
             return eng_fail(session, CF_INVALID, "block %llu is named twice", (unsigned long long)*order[i]);
     if (mode == CF_MODE_S)
         for (i = 0; i < count; i++)
-            (void)cf_prefetch(session, file, *order[i], 1); /* all conversations at once; the gets below collect */
+            (void)cf_prefetch(session, file, *order[i],
+                              1); /* all conversations at once; the gets below collect */
     for (i = 0; i < count; i++) {
         rc = cf_get(session, file, *order[i], mode, 0, deadline_ns, &refs_out[order[i] - blocks]);
         if (rc != CF_OK)
@@ -483,7 +497,8 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
             return rc;
     } else if (op->kind == CF_OP_UPGRADE) {
         if (op->ref.data == NULL || op->ref.mode != CF_MODE_S || op->ref.file->read_only)
-            return eng_fail(session, CF_INVALID, "only a block held in S, of a file attached for writing, can be upgraded");
+            return eng_fail(session, CF_INVALID,
+                            "only a block held in S, of a file attached for writing, can be upgraded");
         op->file = op->ref.file;
         op->block = op->ref.block;
     } else if (op->kind != CF_OP_FLUSH) {
@@ -579,7 +594,8 @@ enum cf_rc cf_cancel(struct cf_session *session, struct cf_op *op)
 
     if (rc == CF_INVALID || rc == CF_FORKED)
         return rc;
-    return eng_call_run(session->instance, cancel_run, op); /* at once, so that *op cannot be polled and gone before */
+    return eng_call_run(session->instance, cancel_run,
+                        op); /* at once, so that *op cannot be polled and gone before */
 }
 
 /* ------------------------------------------------------------------ mini-transactions */
@@ -644,8 +660,9 @@ void cf_log_durable(struct cf_instance *instance, uint64_t position)
 {
     uint64_t now = atomic_load_explicit(&instance->log_durable, memory_order_relaxed);
 
-    while (now < position && !atomic_compare_exchange_weak_explicit(&instance->log_durable, &now, position, memory_order_release,
-                                                                     memory_order_relaxed))
+    while (now < position &&
+           !atomic_compare_exchange_weak_explicit(&instance->log_durable, &now, position,
+                                                  memory_order_release, memory_order_relaxed))
         ;
     if (now < position)
         answer_tell(instance);
@@ -662,8 +679,9 @@ enum cf_rc cf_callback_done(struct cf_instance *instance, uint64_t ticket, enum 
 
         if (ticket != 0 && atomic_load_explicit(&slot->ticket, memory_order_acquire) == ticket) {
             atomic_store_explicit(&slot->answer, (int32_t)rc, memory_order_relaxed);
-            if (!atomic_compare_exchange_strong_explicit(&slot->ticket, &waiting, ticket | ENG_TICKET_ANSWERED,
-                                                         memory_order_release, memory_order_relaxed))
+            if (!atomic_compare_exchange_strong_explicit(&slot->ticket, &waiting,
+                                                         ticket | ENG_TICKET_ANSWERED, memory_order_release,
+                                                         memory_order_relaxed))
                 return CF_NOT_FOUND;
             answer_tell(instance);
             return CF_OK;

@@ -12,9 +12,9 @@
 #include "engine/store.h"
 
 struct eng_manual {
-    void *network;             /* struct sim_net *, given to the sim: provider */
-    struct eng_store *store;   /* the simulator's storage; the caller keeps it */
-    uint64_t now_ns;           /* time at open */
+    void *network;           /* struct sim_net *, given to the sim: provider */
+    struct eng_store *store; /* the simulator's storage; the caller keeps it */
+    uint64_t now_ns;         /* time at open */
 };
 
 /*
@@ -23,7 +23,8 @@ struct eng_manual {
  * wait (cf_get on a miss, cf_wait, cf_attach ..) answer CF_UNSUPPORTED. Free with eng_close_manual: at once, like a crash.
  */
 CF_CHECK enum cf_rc eng_open_manual(const struct cf_options *options, const struct cf_callbacks *callbacks,
-                                    const struct eng_manual *manual, struct cf_instance **instance_out, struct cf_error *error);
+                                    const struct eng_manual *manual, struct cf_instance **instance_out,
+                                    struct cf_error *error);
 void eng_close_manual(struct cf_instance **instance);
 /* One turn of every role: arrivals, ops, storage, timers. True when it did something. */
 bool eng_turn(struct cf_instance *instance, uint64_t now_ns);
@@ -32,24 +33,26 @@ uint64_t eng_next_ns(const struct cf_instance *instance);
 /* All members are connected and calls are served. */
 bool eng_is_open(const struct cf_instance *instance);
 /* A file whose length and generation are given, without a superblock. */
-CF_CHECK enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uint32_t block_bytes, uint64_t blocks,
-                                      struct eng_store_file *store_file, struct cf_file **file_out);
+CF_CHECK enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uint32_t block_bytes,
+                                      uint64_t blocks, struct eng_store_file *store_file,
+                                      struct cf_file **file_out);
 
 /* ---- views, for checkers; owner of progress only ---- */
 struct eng_block_view {
     struct cf_block_key key;
-    enum cf_mode mode;         /* protocol mode of the copy */
+    enum cf_mode mode; /* protocol mode of the copy */
     uint64_t tenure, version, durable;
     bool has_duty, is_writing, has_past_image, has_kept;
     uint64_t past_version, kept_tenure, kept_version;
-    enum cf_mode wants;        /* open conversation, N = none */
+    enum cf_mode wants; /* open conversation, N = none */
     uint64_t request, granted_tenure;
     bool is_granted;
-    uint64_t release_tenure;   /* not yet acknowledged, 0 = none */
-    const void *data;          /* bytes of the copy, NULL = none */
+    uint64_t release_tenure; /* not yet acknowledged, 0 = none */
+    const void *data;        /* bytes of the copy, NULL = none */
     const void *past_data;
 };
-void eng_each_block(struct cf_instance *instance, void (*each)(void *arg, const struct eng_block_view *view), void *arg);
+void eng_each_block(struct cf_instance *instance, void (*each)(void *arg, const struct eng_block_view *view),
+                    void *arg);
 
 struct eng_holder_view {
     uint16_t node;
@@ -63,11 +66,13 @@ struct eng_entry_view {
     uint32_t holders, waiters, past_images;
     const struct eng_holder_view *holder; /* [holders] */
 };
-void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const struct eng_entry_view *view), void *arg);
+void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const struct eng_entry_view *view),
+                    void *arg);
 /* Which node masters the block in the instance's epoch (I-10). */
 uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block_key *key);
 /* Pools in use beyond what held blocks explain: 0 when quiet (I-28). `text` says which. */
 uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes);
-void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes), void *arg);
+void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes),
+              void *arg);
 
 #endif

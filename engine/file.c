@@ -50,7 +50,8 @@ static void unpublish(struct cf_instance *instance, void *arg, uint64_t now_ns)
 }
 
 /* A free slot, reserved by its id; NULL when there is none. Ids and paths are unique on an instance. */
-static enum cf_rc slot_reserve(struct cf_session *session, const struct cf_file_options *options, struct cf_file **file_out)
+static enum cf_rc slot_reserve(struct cf_session *session, const struct cf_file_options *options,
+                               struct cf_file **file_out)
 {
     struct cf_instance *instance = session->instance;
     struct cf_file *free_slot = NULL;
@@ -76,7 +77,8 @@ static enum cf_rc slot_reserve(struct cf_session *session, const struct cf_file_
     if (rc == CF_OK) {
         /* All but in_use, which the owner looks at, and which is false while the slot is free. */
         memset(free_slot, 0, offsetof(struct cf_file, in_use));
-        memset((uint8_t *)free_slot + offsetof(struct cf_file, generation), 0, sizeof *free_slot - offsetof(struct cf_file, generation));
+        memset((uint8_t *)free_slot + offsetof(struct cf_file, generation), 0,
+               sizeof *free_slot - offsetof(struct cf_file, generation));
         free_slot->is_reserved = true;
         free_slot->stop_from = CF_NODE_NONE;
         free_slot->instance = instance;
@@ -104,22 +106,24 @@ static void slot_release(struct cf_instance *instance, struct cf_file *file)
 
 static enum cf_rc class_check(struct cf_session *session, struct cf_file *file)
 {
-    static const char *const names[CF_BLOCK_SIZES] = {"cache_2k_bytes", "cache_4k_bytes", "cache_bytes", "cache_16k_bytes",
-                                                      "cache_32k_bytes"};
+    static const char *const names[CF_BLOCK_SIZES] = {"cache_2k_bytes", "cache_4k_bytes", "cache_bytes",
+                                                      "cache_16k_bytes", "cache_32k_bytes"};
     uint32_t bytes = file->block_bytes;
 
     if (bytes < CF_BLOCK_BYTES_MIN || bytes > CF_BLOCK_BYTES_MAX || (bytes & (bytes - 1)) != 0)
-        return eng_fail(session, CF_BLOCK_SIZE, "block size %u is not a power of two from %u to %u", bytes, CF_BLOCK_BYTES_MIN,
-                        CF_BLOCK_BYTES_MAX);
+        return eng_fail(session, CF_BLOCK_SIZE, "block size %u is not a power of two from %u to %u", bytes,
+                        CF_BLOCK_BYTES_MIN, CF_BLOCK_BYTES_MAX);
     file->class_index = (uint32_t)__builtin_ctz(bytes / CF_BLOCK_BYTES_MIN);
     if (session->instance->space.classes[file->class_index].count == 0)
-        return eng_fail(session, CF_BLOCK_SIZE, "the file has blocks of %u bytes: give the instance frames of that size (option %s)",
+        return eng_fail(session, CF_BLOCK_SIZE,
+                        "the file has blocks of %u bytes: give the instance frames of that size (option %s)",
                         bytes, names[file->class_index]);
     return CF_OK;
 }
 
 /* Block size and id stand in the file, and never change: a plain look at its first bytes. */
-static enum cf_rc native_probe(struct cf_session *session, struct cf_file *file, const struct cf_file_options *options)
+static enum cf_rc native_probe(struct cf_session *session, struct cf_file *file,
+                               const struct cf_file_options *options)
 {
     _Alignas(struct eng_super) uint8_t first[CF_BLOCK_BYTES_MIN];
     int fd = open(options->path, O_RDONLY | O_CLOEXEC);
@@ -128,7 +132,8 @@ static enum cf_rc native_probe(struct cf_session *session, struct cf_file *file,
     enum cf_rc rc;
 
     if (fd < 0)
-        return eng_fail(session, errno == ENOENT ? CF_NOT_FOUND : CF_IO, "opening %.150s: %s", options->path, strerror(errno));
+        return eng_fail(session, errno == ENOENT ? CF_NOT_FOUND : CF_IO, "opening %.150s: %s", options->path,
+                        strerror(errno));
     got = pread(fd, first, sizeof first, 0);
     close(fd);
     if (got != (ssize_t)sizeof first)
@@ -137,11 +142,11 @@ static enum cf_rc native_probe(struct cf_session *session, struct cf_file *file,
     if (rc != CF_OK)
         return rc;
     if (eng_super_of(first)->file_id != options->file_id)
-        return eng_fail(session, CF_INVALID, "%.120s has file id %u, %u was given", options->path, eng_super_of(first)->file_id,
-                        options->file_id);
+        return eng_fail(session, CF_INVALID, "%.120s has file id %u, %u was given", options->path,
+                        eng_super_of(first)->file_id, options->file_id);
     if (options->block_bytes != 0 && options->block_bytes != block_bytes)
-        return eng_fail(session, CF_BLOCK_SIZE, "%.150s has blocks of %u bytes, %u was asked for", options->path, block_bytes,
-                        options->block_bytes);
+        return eng_fail(session, CF_BLOCK_SIZE, "%.150s has blocks of %u bytes, %u was asked for",
+                        options->path, block_bytes, options->block_bytes);
     file->block_bytes = block_bytes;
     file->header_bytes = ENG_BLOCK_HEADER_BYTES;
     file->data_bytes = file->block_bytes - file->header_bytes;
@@ -153,18 +158,22 @@ static struct eng_super *super_of(const struct cf_ref *ref)
     return ref->data; /* a native block's data begins behind its header */
 }
 
-static enum cf_rc super_check(struct cf_session *session, const struct cf_file *file, const struct eng_super *super, bool accept_loss)
+static enum cf_rc super_check(struct cf_session *session, const struct cf_file *file,
+                              const struct eng_super *super, bool accept_loss)
 {
     const struct cf_instance *instance = session->instance;
 
     if (super->magic != ENG_SUPER_MAGIC || super->block_bytes != file->block_bytes)
         return eng_fail(session, CF_FORMAT, "%.150s has no superblock of ours", file->path);
-    if (super->cluster[0] != 0 && strncmp((const char *)super->cluster, instance->options.cluster, sizeof super->cluster - 1) != 0)
-        return eng_fail(session, CF_CLUSTER, "%.120s belongs to cluster %.63s", file->path, (const char *)super->cluster);
+    if (super->cluster[0] != 0 &&
+        strncmp((const char *)super->cluster, instance->options.cluster, sizeof super->cluster - 1) != 0)
+        return eng_fail(session, CF_CLUSTER, "%.120s belongs to cluster %.63s", file->path,
+                        (const char *)super->cluster);
     if (super->dropped)
         return eng_fail(session, CF_STALE, "%.150s was dropped", file->path);
     if (super->attached != 0 && super->view != instance->view && !accept_loss)
-        return eng_fail(session, CF_UNCLEAN, "%.120s was not closed cleanly by %u instances: their last changes may be lost",
+        return eng_fail(session, CF_UNCLEAN,
+                        "%.120s was not closed cleanly by %u instances: their last changes may be lost",
                         file->path, super->attached);
     return CF_OK;
 }
@@ -181,7 +190,8 @@ static enum cf_rc super_enter(struct cf_session *session, struct cf_file *file, 
     uint64_t deadline = call_deadline(instance);
     struct eng_super *super;
     struct cf_ref ref;
-    enum cf_rc rc = eng_get(session, file, ENG_SUPER_BLOCK, file->read_only ? CF_MODE_S : CF_MODE_X, 0, deadline, &ref);
+    enum cf_rc rc = eng_get(session, file, ENG_SUPER_BLOCK, file->read_only ? CF_MODE_S : CF_MODE_X, 0,
+                            deadline, &ref);
 
     if (rc != CF_OK)
         return rc;
@@ -196,7 +206,8 @@ static enum cf_rc super_enter(struct cf_session *session, struct cf_file *file, 
     atomic_store_explicit(&file->blocks, super->blocks, memory_order_relaxed);
     if (!file->read_only) {
         if (super->attached != 0 && super->view != instance->view) {
-            cf_log_warn(&instance->log, "engine", "%s: the changes of %u instances that died may be lost", file->path, super->attached);
+            cf_log_warn(&instance->log, "engine", "%s: the changes of %u instances that died may be lost",
+                        file->path, super->attached);
             super->losses++;
             super->attached = 0;
             memset(super->attached_map, 0, sizeof super->attached_map);
@@ -224,7 +235,8 @@ static enum cf_rc super_leave(struct cf_session *session, struct cf_file *file)
     if (rc != CF_OK)
         return rc;
     super = super_of(&ref);
-    if (super->attached > 0 && super->view == instance->view && (super->attached_map[instance->node / 8] & own_bit(instance))) {
+    if (super->attached > 0 && super->view == instance->view &&
+        (super->attached_map[instance->node / 8] & own_bit(instance))) {
         super->attached_map[instance->node / 8] &= (uint8_t)~own_bit(instance);
         super->attached--;
     }
@@ -239,20 +251,23 @@ static enum cf_rc super_leave(struct cf_session *session, struct cf_file *file)
     return rc;
 }
 
-static enum cf_rc attach_native(struct cf_session *session, struct cf_file *file, const struct cf_file_options *options)
+static enum cf_rc attach_native(struct cf_session *session, struct cf_file *file,
+                                const struct cf_file_options *options)
 {
     enum cf_rc rc = class_check(session, file);
 
     if (rc == CF_OK)
-        rc = session->instance->store->ops->open_file(session->instance->store, options->path, options->read_only,
-                                                      session->instance->options.direct_io, &file->store_file, &session->error);
+        rc = session->instance->store->ops->open_file(
+            session->instance->store, options->path, options->read_only, session->instance->options.direct_io,
+            &file->store_file, &session->error);
     if (rc != CF_OK)
         return rc;
     (void)eng_call_run(session->instance, publish, file);
     return super_enter(session, file, options->accept_loss);
 }
 
-static enum cf_rc attach_foreign(struct cf_session *session, struct cf_file *file, const struct cf_file_options *options)
+static enum cf_rc attach_foreign(struct cf_session *session, struct cf_file *file,
+                                 const struct cf_file_options *options)
 {
     struct cf_instance *instance = session->instance;
     struct eng_store_file_info info;
@@ -264,23 +279,26 @@ static enum cf_rc attach_foreign(struct cf_session *session, struct cf_file *fil
         memcpy(&file->foreign, options->foreign,
                options->foreign->size < sizeof file->foreign ? options->foreign->size : sizeof file->foreign);
     if (!options->read_only && (file->foreign.version_get == NULL || file->foreign.version_set == NULL))
-        return eng_fail(session, CF_READ_ONLY, "a foreign file is written only with version_get and version_set");
+        return eng_fail(session, CF_READ_ONLY,
+                        "a foreign file is written only with version_get and version_set");
     rc = class_check(session, file);
     if (rc == CF_OK)
-        rc = instance->store->ops->open_file(instance->store, options->path, options->read_only, instance->options.direct_io,
-                                             &file->store_file, &session->error);
+        rc = instance->store->ops->open_file(instance->store, options->path, options->read_only,
+                                             instance->options.direct_io, &file->store_file, &session->error);
     if (rc == CF_OK)
         rc = instance->store->ops->file_info(instance->store, file->store_file, &info);
     if (rc != CF_OK)
         return rc;
     file->bytes = info.bytes;
     atomic_store_explicit(&file->generation, 1, memory_order_relaxed);
-    atomic_store_explicit(&file->blocks, (info.bytes + file->block_bytes - 1) / file->block_bytes, memory_order_relaxed);
+    atomic_store_explicit(&file->blocks, (info.bytes + file->block_bytes - 1) / file->block_bytes,
+                          memory_order_relaxed);
     (void)eng_call_run(instance, publish, file);
     return CF_OK;
 }
 
-enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *given, struct cf_file **file_out)
+enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *given,
+                     struct cf_file **file_out)
 {
     struct cf_instance *instance = session->instance;
     struct cf_file_options options;
@@ -307,10 +325,11 @@ enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *g
     file->read_only = options.read_only;
     rc = options.format == CF_FORMAT_NATIVE ? native_probe(session, file, &options) : CF_OK;
     if (rc == CF_OK)
-        rc = options.format == CF_FORMAT_NATIVE ? attach_native(session, file, &options) : attach_foreign(session, file, &options);
+        rc = options.format == CF_FORMAT_NATIVE ? attach_native(session, file, &options)
+                                                : attach_foreign(session, file, &options);
     if (rc == CF_OK) {
-        cf_log_info(&instance->log, "engine", "attached file %u: %s, %llu blocks of %u bytes", file->id, file->path,
-                    (unsigned long long)cf_peek_u64(&file->blocks), file->block_bytes);
+        cf_log_info(&instance->log, "engine", "attached file %u: %s, %llu blocks of %u bytes", file->id,
+                    file->path, (unsigned long long)cf_peek_u64(&file->blocks), file->block_bytes);
         *file_out = file;
         return CF_OK;
     }
@@ -372,7 +391,8 @@ enum cf_rc eng_files_close_all(struct cf_session *session)
             continue;
         rc = cf_detach(session, &file);
         if (rc != CF_OK)
-            cf_log_warn(&instance->log, "engine", "file %u: %s", instance->files[i].id, cf_session_error(session)->text);
+            cf_log_warn(&instance->log, "engine", "file %u: %s", instance->files[i].id,
+                        cf_session_error(session)->text);
         if (first == CF_OK)
             first = rc;
     }
@@ -432,7 +452,8 @@ enum cf_rc cf_extend(struct cf_session *session, struct cf_file *file, uint64_t 
     if (file->read_only || file->format != CF_FORMAT_NATIVE)
         return eng_fail(session, CF_READ_ONLY, "only a native file attached for writing can be extended");
     if (blocks >= UINT64_MAX / CF_BLOCK_BYTES_MAX - 1)
-        return eng_fail(session, CF_INVALID, "%llu blocks are more than a file can have", (unsigned long long)blocks);
+        return eng_fail(session, CF_INVALID, "%llu blocks are more than a file can have",
+                        (unsigned long long)blocks);
     rc = eng_get(session, file, ENG_SUPER_BLOCK, CF_MODE_X, 0, deadline, &ref);
     if (rc != CF_OK)
         return rc;
@@ -440,7 +461,8 @@ enum cf_rc cf_extend(struct cf_session *session, struct cf_file *file, uint64_t 
     if (super->dropped) {
         rc = eng_fail(session, CF_STALE, "file %u was dropped", file->id);
     } else if (blocks > super->blocks) {
-        rc = instance->store->ops->resize(instance->store, file->store_file, (blocks + 1) * file->block_bytes, &session->error);
+        rc = instance->store->ops->resize(instance->store, file->store_file, (blocks + 1) * file->block_bytes,
+                                          &session->error);
         if (rc == CF_OK)
             rc = cf_dirty(session, &ref, 0);
         if (rc == CF_OK)
@@ -454,8 +476,8 @@ enum cf_rc cf_extend(struct cf_session *session, struct cf_file *file, uint64_t 
 
 /* ------------------------------------------------------------------ by hand */
 
-enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uint32_t block_bytes, uint64_t blocks,
-                             struct eng_store_file *store_file, struct cf_file **file_out)
+enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uint32_t block_bytes,
+                             uint64_t blocks, struct eng_store_file *store_file, struct cf_file **file_out)
 {
     struct cf_file *file = NULL;
     uint32_t i;

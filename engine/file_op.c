@@ -54,7 +54,8 @@ static bool give_up_copy(struct cf_instance *instance, struct grd_block *block, 
 }
 
 /* One pass over the file's blocks; returns how many are still held or under way. `spare_super`: that one may stay. */
-static uint32_t give_up_pass(struct cf_instance *instance, const struct cf_file *file, bool spare_super, uint64_t now_ns)
+static uint32_t give_up_pass(struct cf_instance *instance, const struct cf_file *file, bool spare_super,
+                             uint64_t now_ns)
 {
     struct grd_local *local = instance->local;
     uint32_t i, left = 0;
@@ -62,7 +63,8 @@ static uint32_t give_up_pass(struct cf_instance *instance, const struct cf_file 
     for (i = 0; i < local->blocks_count; i++) {
         struct grd_block *block = &local->blocks[i];
 
-        if (!block->in_use || block->key.file != file->id || (spare_super && block->key.block == ENG_SUPER_BLOCK))
+        if (!block->in_use || block->key.file != file->id ||
+            (spare_super && block->key.block == ENG_SUPER_BLOCK))
             continue;
         left++;
         if (block->past_version != 0)
@@ -136,7 +138,8 @@ static enum cf_rc give_up_until(struct cf_session *session, struct give_up *what
         if (rc != CF_OK)
             return eng_fail(session, rc, "%s", cf_rc_text(rc));
         if (cf_now_ns() >= deadline_ns)
-            return eng_fail(session, CF_BUSY, "%u blocks of file %u are still in use", what->left, what->file->id);
+            return eng_fail(session, CF_BUSY, "%u blocks of file %u are still in use", what->left,
+                            what->file->id);
         let_work(session);
     }
 }
@@ -164,7 +167,8 @@ static struct cf_file *file_of(struct cf_instance *instance, const struct grd_ms
     return file && !file->is_manual ? file : NULL;
 }
 
-static void tell_stopped(struct cf_instance *instance, const struct cf_block_key *key, uint16_t to, uint64_t request)
+static void tell_stopped(struct cf_instance *instance, const struct cf_block_key *key, uint16_t to,
+                         uint64_t request)
 {
     struct grd_msg msg = {.type = GRD_MSG_FILE_STOPPED, .key = *key, .request = request};
 
@@ -191,8 +195,9 @@ static void on_stop(struct cf_instance *instance, const struct grd_msg *msg, uin
      * Nothing of that generation is here; or it is an old question, since this instance holds the superblock. Whoever
      * still means it holds the superblock, and is answered with what it waits for.
      */
-    if (file == NULL || file->format != CF_FORMAT_NATIVE || msg->key.generation < cf_peek_u32(&file->generation) ||
-        stopped == ENG_FILE_DROPPED || file == instance->file_held) {
+    if (file == NULL || file->format != CF_FORMAT_NATIVE ||
+        msg->key.generation < cf_peek_u32(&file->generation) || stopped == ENG_FILE_DROPPED ||
+        file == instance->file_held) {
         tell_stopped(instance, &msg->key, msg->from, msg->request);
         return;
     }
@@ -220,7 +225,8 @@ static void on_go(struct cf_instance *instance, const struct grd_msg *msg)
     atomic_store_explicit(&file->blocks, msg->version, memory_order_relaxed);
     eng_file_unstop_owner(instance, file);
     /* Last, and release: who sees the file open again sees its new generation. */
-    atomic_store_explicit(&file->is_stopped, (msg->flags & FILE_FLAG_DROPPED) ? ENG_FILE_DROPPED : ENG_FILE_OPEN,
+    atomic_store_explicit(&file->is_stopped,
+                          (msg->flags & FILE_FLAG_DROPPED) ? ENG_FILE_DROPPED : ENG_FILE_OPEN,
                           memory_order_release);
 }
 
@@ -315,7 +321,8 @@ static void hold_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
     const struct eng_super *super = change->super.data;
 
     (void)now_ns;
-    change->is_held = cf_peek_u32(&file->is_stopped) == ENG_FILE_OPEN && cf_peek_u32(&file->generation) == super->generation;
+    change->is_held = cf_peek_u32(&file->is_stopped) == ENG_FILE_OPEN &&
+                      cf_peek_u32(&file->generation) == super->generation;
     if (!change->is_held)
         return;
     instance->file_held = file;
@@ -359,7 +366,8 @@ static void end_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
     instance->file_ends[change->end.request % ENG_FILE_ENDS] = change->end;
     /* Unless somebody else has stopped it since, or has even said GO. */
     if (file->stop_from == CF_NODE_NONE && cf_peek_u32(&file->is_stopped) == ENG_FILE_STOPPED)
-        atomic_store_explicit(&file->is_stopped, change->end.is_dropped ? ENG_FILE_DROPPED : ENG_FILE_OPEN, memory_order_release);
+        atomic_store_explicit(&file->is_stopped, change->end.is_dropped ? ENG_FILE_DROPPED : ENG_FILE_OPEN,
+                              memory_order_release);
     for (n = 0; n < instance->nodes; n++)
         if (n != instance->node)
             tell_go(instance, &change->end, (uint16_t)n);
@@ -447,7 +455,8 @@ static enum cf_rc cut(struct cf_session *session, struct change *change)
     if (rc != CF_OK)
         return rc;
     super = ref.data;
-    rc = store->ops->resize(store, file->store_file, (super->blocks + 1) * file->block_bytes, &session->error);
+    rc = store->ops->resize(store, file->store_file, (super->blocks + 1) * file->block_bytes,
+                            &session->error);
     cf_put(session, &ref);
     return rc;
 }
@@ -464,7 +473,8 @@ static enum cf_rc change_file(struct cf_session *session, struct cf_file *file, 
     if (instance->is_manual)
         return CF_UNSUPPORTED;
     if (file->read_only || file->format != CF_FORMAT_NATIVE)
-        return eng_fail(session, CF_READ_ONLY, "only a native file attached for writing can be cut or dropped");
+        return eng_fail(session, CF_READ_ONLY,
+                        "only a native file attached for writing can be cut or dropped");
     rc = change_begin(session, &change);
     if (rc != CF_OK)
         return rc;

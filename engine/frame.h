@@ -67,7 +67,7 @@ struct eng_frame {
     union {
         struct cf_block_key key; /* [owner] changes only in mode N, and only in eng_frame_open_owner */
         struct {                 /* the same bytes as clients check them between load and CAS of the word */
-            _Atomic uint64_t key_name;  /* file and generation */
+            _Atomic uint64_t key_name; /* file and generation */
             _Atomic uint64_t key_block;
         };
     };
@@ -86,9 +86,9 @@ struct eng_frames; /* frames, their lookup table, free lists and sweep hands: po
 
 enum eng_pin {
     ENG_PIN_OK = 0,
-    ENG_PIN_MISS,   /* not in the table (or the lookup raced with a change): ask the owner */
-    ENG_PIN_WEAK,   /* here, but in a mode that is not enough */
-    ENG_PIN_BUSY,   /* here and strong enough, but excluded, closing, or others wait first */
+    ENG_PIN_MISS, /* not in the table (or the lookup raced with a change): ask the owner */
+    ENG_PIN_WEAK, /* here, but in a mode that is not enough */
+    ENG_PIN_BUSY, /* here and strong enough, but excluded, closing, or others wait first */
 };
 
 /* Memory that eng_frames_open needs besides the frames' bytes and words. */
@@ -97,7 +97,7 @@ struct eng_frames_options {
     uint8_t *base;                  /* frames' bytes, from xp_memory */
     _Atomic uint64_t *words;        /* from xp_memory, zeroed */
     const struct cf_allocator *allocator;
-    uint64_t seed;                  /* of the lookup hash, per process */
+    uint64_t seed; /* of the lookup hash, per process */
 };
 /* Bytes of frame memory for these counts (classes one behind the other, each 4 KiB aligned). */
 uint64_t eng_frames_bytes(const uint32_t count[CF_BLOCK_SIZES]);
@@ -114,7 +114,8 @@ uint64_t eng_frames_hash(const struct eng_frames *frames, const struct cf_block_
 
 /* ---- any thread ---- */
 /* Looks the block up and pins it: S shares, X takes excl (and bumps the generation). One RMW when it succeeds. */
-CF_HOT enum eng_pin eng_frame_pin_try(struct eng_frames *frames, const struct cf_block_key *key, enum cf_mode mode, uint32_t *frame_out);
+CF_HOT enum eng_pin eng_frame_pin_try(struct eng_frames *frames, const struct cf_block_key *key,
+                                      enum cf_mode mode, uint32_t *frame_out);
 /*
  * Ends a pin. `dirty`: the bytes were changed (X only). True: the owner must be told (a close or a waiter
  * waits for this). A close or waiter that has to wait is reported at least once after it was set; there
@@ -131,7 +132,8 @@ uint32_t eng_frame_take_owner(struct eng_frames *frames, uint32_t class_index);
 /* Gives an N frame back to the free list; bumps the generation (what a peer still copies is torn). */
 void eng_frame_free_owner(struct eng_frames *frames, uint32_t frame);
 /* N -> S or X under `key`, visible in the table. dirty as given. */
-void eng_frame_open_owner(struct eng_frames *frames, uint32_t frame, const struct cf_block_key *key, enum cf_mode mode, bool dirty);
+void eng_frame_open_owner(struct eng_frames *frames, uint32_t frame, const struct cf_block_key *key,
+                          enum cf_mode mode, bool dirty);
 /* S -> X. */
 void eng_frame_raise_owner(struct eng_frames *frames, uint32_t frame);
 /* Authoritative lookup. */
@@ -161,11 +163,13 @@ CF_CHECK bool eng_frame_clean_owner(struct eng_frames *frames, uint32_t frame, u
  * Copies the bytes out while no thread changes them; false = excl is held now. `to` may be NULL: version
  * and position alone, which is how the owner reads them of a frame that clients can exclude.
  */
-CF_CHECK bool eng_frame_copy_owner(struct eng_frames *frames, uint32_t frame, void *to, uint64_t *version_out, uint64_t *position_out);
+CF_CHECK bool eng_frame_copy_owner(struct eng_frames *frames, uint32_t frame, void *to, uint64_t *version_out,
+                                   uint64_t *position_out);
 /* Next frame of a class the sweep offers for replacement (held, unpinned, not used since the last pass), or NONE
  * after two full turns (the first may only clear ref bits). accept(arg, frame) may refuse it (a
  * conversation is open, dirty and nothing may be written). */
-uint32_t eng_frame_victim_owner(struct eng_frames *frames, uint32_t class_index, bool (*accept)(void *arg, uint32_t frame), void *arg);
+uint32_t eng_frame_victim_owner(struct eng_frames *frames, uint32_t class_index,
+                                bool (*accept)(void *arg, uint32_t frame), void *arg);
 /* Asserts every word, the table and the free lists against each other (tests, debug dumps). */
 void eng_frames_check_owner(const struct eng_frames *frames);
 void eng_frames_dump(const struct eng_frames *frames, FILE *out);

@@ -9,7 +9,8 @@
 #include "engine/instance.h"
 #include "engine/pool.h"
 
-static void view_block(struct cf_instance *instance, const struct grd_block *block, struct eng_block_view *view)
+static void view_block(struct cf_instance *instance, const struct grd_block *block,
+                       struct eng_block_view *view)
 {
     const struct grd_conv *conv = grd_local_conv(instance->local, block);
 
@@ -44,7 +45,8 @@ static void view_block(struct cf_instance *instance, const struct grd_block *blo
         view->past_data = eng_frames_data(instance->frames, block->past_frame);
 }
 
-void eng_each_block(struct cf_instance *instance, void (*each)(void *arg, const struct eng_block_view *view), void *arg)
+void eng_each_block(struct cf_instance *instance, void (*each)(void *arg, const struct eng_block_view *view),
+                    void *arg)
 {
     uint32_t i;
 
@@ -68,14 +70,16 @@ struct entry_walk {
 static void view_entry(void *arg, struct grd_entry *entry)
 {
     struct entry_walk *walk = arg;
-    struct eng_entry_view view = {.key = entry->key, .last_tenure = entry->last_tenure, .version = entry->version};
+    struct eng_entry_view view = {
+        .key = entry->key, .last_tenure = entry->last_tenure, .version = entry->version};
     struct grd_waiter *waiter;
     struct grd_holder holder;
     uint32_t cursor = 0;
 
     view.durable = grd_entry_durable(walk->directory, entry);
     view.past_images = grd_list_count(walk->directory, entry, GRD_LIST_PAST);
-    for (waiter = grd_waiter_first(walk->directory, entry); waiter; waiter = grd_waiter_next(walk->directory, waiter))
+    for (waiter = grd_waiter_first(walk->directory, entry); waiter;
+         waiter = grd_waiter_next(walk->directory, waiter))
         view.waiters++;
     while (grd_holder_next(walk->directory, entry, &cursor, &holder))
         walk->holders[view.holders++] = (struct eng_holder_view){.node = holder.node,
@@ -87,7 +91,8 @@ static void view_entry(void *arg, struct grd_entry *entry)
     walk->each(walk->arg, &view);
 }
 
-void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const struct eng_entry_view *view), void *arg)
+void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const struct eng_entry_view *view),
+                    void *arg)
 {
     struct eng_holder_view holders[CF_NODES_MAX];
     struct entry_walk walk = {.each = each, .arg = arg, .holders = holders};
@@ -121,9 +126,11 @@ uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
         records++;
         frames += block->mode != CF_MODE_N;
         frames += block->kept_tenure != 0;
-        frames += block->past_version != 0 && !(block->kept_tenure != 0 && block->kept_frame == block->past_frame);
+        frames += block->past_version != 0 &&
+                  !(block->kept_tenure != 0 && block->kept_frame == block->past_frame);
         if (block->mode == CF_MODE_N && block->past_version == 0) {
-            snprintf(text, text_bytes, "record of file %u block %" PRIu64 " holds nothing", block->key.file, block->key.block);
+            snprintf(text, text_bytes, "record of file %u block %" PRIu64 " holds nothing", block->key.file,
+                     block->key.block);
             leaks++;
         }
     }
@@ -134,21 +141,24 @@ uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
         snprintf(text, text_bytes, "frames: %" PRIu64 " of %" PRIu64 " are accounted for", frames, used);
         leaks++;
     }
-    if (records != local->blocks_used || local->convs_used || local->demands_used || local->releases_used || local->kept_used ||
-        instance->slots_used || instance->backlog_used) {
-        snprintf(text, text_bytes, "records %" PRIu64 "/%u convs %u demands %u releases %u kept %u slots %u backlog %u", records,
-                 local->blocks_used, local->convs_used, local->demands_used, local->releases_used, local->kept_used,
-                 instance->slots_used, instance->backlog_used);
+    if (records != local->blocks_used || local->convs_used || local->demands_used || local->releases_used ||
+        local->kept_used || instance->slots_used || instance->backlog_used) {
+        snprintf(text, text_bytes,
+                 "records %" PRIu64 "/%u convs %u demands %u releases %u kept %u slots %u backlog %u",
+                 records, local->blocks_used, local->convs_used, local->demands_used, local->releases_used,
+                 local->kept_used, instance->slots_used, instance->backlog_used);
         leaks++;
     }
     for (s = 0; s < instance->shards; s++)
-        in_directory += grd_directory_leaks(instance->masters[s]->directory, directory_text, sizeof directory_text);
+        in_directory += grd_directory_leaks(instance->masters[s]->directory, directory_text,
+                                            sizeof directory_text);
     if (in_directory && leaks == 0)
         snprintf(text, text_bytes, "%s", directory_text);
     return leaks + in_directory;
 }
 
-void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes), void *arg)
+void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes),
+              void *arg)
 {
     char *text = NULL;
     size_t bytes = 0;
@@ -157,7 +167,8 @@ void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *
 
     if (out == NULL)
         return;
-    fprintf(out, "instance node %u state %s progress scn %" PRIu64 "\n", instance->node, cf_rc_name(eng_state(instance)),
+    fprintf(out, "instance node %u state %s progress scn %" PRIu64 "\n", instance->node,
+            cf_rc_name(eng_state(instance)),
             (uint64_t)atomic_load_explicit(&instance->scn, memory_order_relaxed));
     for (i = 0; i < instance->local->blocks_count; i++)
         if (instance->local->blocks[i].in_use)

@@ -40,12 +40,12 @@
 
 #define ENG_EPOCH_STATIC 1ull
 #define ENG_INBOX_SLOTS 4096u
-#define ENG_SELF_SLOTS 4096u       /* messages of this instance to itself under way inside a turn */
-#define ENG_BACKLOG_SLOTS 8192u    /* messages that wait for a credit, all lanes together */
-#define ENG_TURN_OPS_MAX 64u       /* ops taken from the inbox a turn */
-#define ENG_TURN_TIMERS_MAX 64u    /* timers of each kind served a turn */
+#define ENG_SELF_SLOTS 4096u    /* messages of this instance to itself under way inside a turn */
+#define ENG_BACKLOG_SLOTS 8192u /* messages that wait for a credit, all lanes together */
+#define ENG_TURN_OPS_MAX 64u    /* ops taken from the inbox a turn */
+#define ENG_TURN_TIMERS_MAX 64u /* timers of each kind served a turn */
 #define ENG_TURN_IO_MAX 32u
-#define ENG_SCAN_FRAMES_MAX 512u   /* frames looked at a tick for write-back by age */
+#define ENG_SCAN_FRAMES_MAX 512u /* frames looked at a tick for write-back by age */
 #define ENG_SCAN_TICK_NS 1000000ull
 #define ENG_TIMER_TICK_NS 65536ull
 /* A peer's clock further ahead than this is refused: at 10^9 changes a second it is a day and a half. */
@@ -55,11 +55,15 @@
 /* Prefetches of a session under way at once. */
 #define ENG_PREFETCH_OPS 64u
 
-enum eng_file_stop { ENG_FILE_OPEN = 0, ENG_FILE_STOPPED /* a change of the file is under way */, ENG_FILE_DROPPED };
+enum eng_file_stop {
+    ENG_FILE_OPEN = 0,
+    ENG_FILE_STOPPED /* a change of the file is under way */,
+    ENG_FILE_DROPPED
+};
 
 /* How a change of a file ended; told again to members that have not heard it. */
 struct eng_file_end {
-    uint64_t request;           /* 0 = none */
+    uint64_t request; /* 0 = none */
     uint64_t blocks;
     uint32_t file;
     uint32_t generation;
@@ -70,42 +74,42 @@ struct eng_file_end {
 
 struct cf_file {
     struct cf_instance *instance;
-    uint32_t slot;              /* [const] in instance->files */
-    uint32_t id;                /* [const] */
-    uint32_t block_bytes;       /* [const] */
-    uint32_t class_index;       /* [const] frames it uses */
-    uint32_t header_bytes;      /* [const] 64 native, 0 foreign */
-    uint32_t data_bytes;        /* [const] block_bytes less the header */
-    enum cf_format format;      /* [const] */
-    bool read_only;             /* [const] */
-    bool is_manual;             /* [const] attached by eng_attach_manual: no superblock */
-    bool is_entered;            /* the superblock names this instance; whoever attaches and detaches */
-    bool is_reserved;           /* [lk:lock] the slot is taken */
-    bool in_use;                /* [own] known to the progress loop */
+    uint32_t slot;               /* [const] in instance->files */
+    uint32_t id;                 /* [const] */
+    uint32_t block_bytes;        /* [const] */
+    uint32_t class_index;        /* [const] frames it uses */
+    uint32_t header_bytes;       /* [const] 64 native, 0 foreign */
+    uint32_t data_bytes;         /* [const] block_bytes less the header */
+    enum cf_format format;       /* [const] */
+    bool read_only;              /* [const] */
+    bool is_manual;              /* [const] attached by eng_attach_manual: no superblock */
+    bool is_entered;             /* the superblock names this instance; whoever attaches and detaches */
+    bool is_reserved;            /* [lk:lock] the slot is taken */
+    bool in_use;                 /* [own] known to the progress loop */
     _Atomic uint32_t generation; /* [atomic] changed by file operations */
     _Atomic uint64_t blocks;     /* [atomic] length as last seen in the superblock */
     _Atomic uint32_t is_stopped; /* [atomic] enum eng_file_stop: unless it is open, gets answer CF_STALE */
-    uint16_t stop_from;         /* [own] a peer changes the file and asked to stop it; CF_NODE_NONE = nobody */
-    bool stop_told;             /* [own] it was told that nothing of the file is held here */
-    uint64_t stop_request;      /* [own] number of that change */
-    uint64_t stop_next_ns;      /* [own] next look */
-    uint64_t bytes;             /* [const] foreign: length */
+    uint16_t stop_from;    /* [own] a peer changes the file and asked to stop it; CF_NODE_NONE = nobody */
+    bool stop_told;        /* [own] it was told that nothing of the file is held here */
+    uint64_t stop_request; /* [own] number of that change */
+    uint64_t stop_next_ns; /* [own] next look */
+    uint64_t bytes;        /* [const] foreign: length */
     struct eng_store_file *store_file; /* [const] */
-    struct cf_foreign foreign;  /* [const] size 0 = none */
-    char path[256];             /* [const] */
+    struct cf_foreign foreign;         /* [const] size 0 = none */
+    char path[256];                    /* [const] */
 };
 
 /* What the engine keeps in cf_op.private_. */
 struct eng_op {
-    struct cf_timer timer;      /* [own] deadline */
-    struct cf_op *next;         /* [own] queue of its block or of those that wait for a frame */
+    struct cf_timer timer; /* [own] deadline */
+    struct cf_op *next;    /* [own] queue of its block or of those that wait for a frame */
     struct cf_session *session;
     uint64_t started_ns;
-    uint8_t state;              /* enum eng_op_state, [own] once submitted */
-    uint8_t is_sync;            /* completion is told by `done`, not by the session's ring */
-    uint8_t hops;               /* ENG_OP_WAS_HIT: satisfied at submit, by the frame word alone */
-    uint8_t is_internal;        /* prefetch: no completion; back to the pool */
-    _Atomic uint32_t done;      /* [atomic] sync: 1 = completed */
+    uint8_t state;         /* enum eng_op_state, [own] once submitted */
+    uint8_t is_sync;       /* completion is told by `done`, not by the session's ring */
+    uint8_t hops;          /* ENG_OP_WAS_HIT: satisfied at submit, by the frame word alone */
+    uint8_t is_internal;   /* prefetch: no completion; back to the pool */
+    _Atomic uint32_t done; /* [atomic] sync: 1 = completed */
 };
 _Static_assert(sizeof(struct eng_op) <= sizeof(((struct cf_op *)0)->private_), "room in cf_op");
 static inline struct eng_op *eng_op_of(struct cf_op *op)
@@ -115,10 +119,10 @@ static inline struct eng_op *eng_op_of(struct cf_op *op)
 #define ENG_OP_WAS_HIT 1u
 enum eng_op_state {
     ENG_OP_IDLE = 0,
-    ENG_OP_QUEUED,   /* in the inbox */
-    ENG_OP_BLOCK,    /* waits in its block's queue */
-    ENG_OP_FRAME,    /* waits for a free frame, a conversation or a record */
-    ENG_OP_FLUSH,    /* in the list of flushes */
+    ENG_OP_QUEUED, /* in the inbox */
+    ENG_OP_BLOCK,  /* waits in its block's queue */
+    ENG_OP_FRAME,  /* waits for a free frame, a conversation or a record */
+    ENG_OP_FLUSH,  /* in the list of flushes */
     ENG_OP_DONE
 };
 
@@ -126,28 +130,28 @@ struct cf_session {
     struct cf_instance *instance;
     uint32_t slot;
     bool in_use;
-    uint32_t under_way;         /* ops submitted and not yet polled; the session's thread */
-    uint32_t refs;              /* references held; the session's thread */
-    uint32_t hit_count;         /* since the last look at the network */
+    uint32_t under_way; /* ops submitted and not yet polled; the session's thread */
+    uint32_t refs;      /* references held; the session's thread */
+    uint32_t hit_count; /* since the last look at the network */
     struct cf_error error;
-    struct cf_spsc done;        /* completed ops: progress pushes, the session pops */
+    struct cf_spsc done; /* completed ops: progress pushes, the session pops */
     void *done_mem;
     uint32_t done_slots;
-    _Atomic uint32_t wake;      /* [atomic] futex word: rises at each completion */
-    _Atomic uint32_t sleeping;  /* [atomic] 1 while the session's thread sleeps on `wake` */
+    _Atomic uint32_t wake;     /* [atomic] futex word: rises at each completion */
+    _Atomic uint32_t sleeping; /* [atomic] 1 while the session's thread sleeps on `wake` */
     /* counters of the session's thread, summed by cf_stats_read (relaxed) */
     _Atomic uint64_t slow_gets, hits; /* got through the owner, and by the frame word alone */
     _Atomic uint64_t timeouts;
     struct cf_op *ready_first, *ready_last; /* ops satisfied at submit */
-    struct cf_op *prefetch;     /* ENG_PREFETCH_OPS ops of the session's own */
+    struct cf_op *prefetch;                 /* ENG_PREFETCH_OPS ops of the session's own */
     uint32_t prefetch_next;
-    struct cf_hist *hit_hist;   /* the session's thread */
+    struct cf_hist *hit_hist; /* the session's thread */
 };
 
 enum eng_inbox_kind { ENG_IN_OP = 1, ENG_IN_CANCEL = 2, ENG_IN_CALL = 3 };
 struct eng_inbox_record {
     uint64_t kind;
-    void *object;               /* struct cf_op *, or struct eng_call * */
+    void *object; /* struct cf_op *, or struct eng_call * */
 };
 /* Something another thread wants done by the owner of progress, and waits for. */
 struct eng_call {
@@ -162,139 +166,146 @@ struct eng_backlog {
     uint8_t lane;
     uint8_t is_ship;
     uint32_t frame;
-    uint64_t word;              /* ship: the frame's generation when the step was taken */
+    uint64_t word; /* ship: the frame's generation when the step was taken */
     struct grd_msg msg;
 };
 
 /* One disk transfer with its own buffer. */
 struct eng_slot {
     struct eng_io io;
-    uint8_t *buffer;            /* CF_BLOCK_BYTES_MAX, 4 KiB aligned */
+    uint8_t *buffer; /* CF_BLOCK_BYTES_MAX, 4 KiB aligned */
     struct cf_block_key key;
     uint32_t frame;
     uint32_t next;
     uint64_t version, position;
-    _Atomic uint64_t ticket;    /* [atomic] of a pending before_write, 0 = none; any thread adds ENG_TICKET_ANSWERED */
-    _Atomic int32_t answer;     /* [atomic] enum cf_rc, valid once ANSWERED is set */
-    uint8_t stage;              /* enum eng_slot_stage */
+    _Atomic uint64_t
+        ticket; /* [atomic] of a pending before_write, 0 = none; any thread adds ENG_TICKET_ANSWERED */
+    _Atomic int32_t answer; /* [atomic] enum cf_rc, valid once ANSWERED is set */
+    uint8_t stage;          /* enum eng_slot_stage */
 };
 #define ENG_TICKET_ANSWERED (1ull << 63)
 enum eng_slot_stage { ENG_SLOT_FREE = 0, ENG_SLOT_LOG, ENG_SLOT_CALLBACK, ENG_SLOT_SUBMIT, ENG_SLOT_DISK };
 enum eng_io_kind { ENG_IO_BLOCK_READ = 1, ENG_IO_BLOCK_WRITE = 2 };
 
 struct eng_counters { /* [own], read by others without order */
-    uint64_t hops2, hops3, upgrades, news, disk_reads, disk_writes, messages_sent, messages_received, messages_local,
-        bytes_sent, bad_messages, lane_full, backlog_dropped, lane_resets, sleeps, turns, client_turns, timeouts,
-        checksum_failures, blocks_shipped;
+    uint64_t hops2, hops3, upgrades, news, disk_reads, disk_writes, messages_sent, messages_received,
+        messages_local, bytes_sent, bad_messages, lane_full, backlog_dropped, lane_resets, sleeps, turns,
+        client_turns, timeouts, checksum_failures, blocks_shipped;
 };
 
 enum eng_peer_state { ENG_PEER_ABSENT = 0, ENG_PEER_UP, ENG_PEER_GONE };
 struct eng_peer {
     uint8_t state;
-    _Atomic bool has_left;      /* [atomic] LEAVE received; the owner writes, who closes reads */
-    uint32_t incarnation;       /* told by its hello */
+    _Atomic bool has_left;                /* [atomic] LEAVE received; the owner writes, who closes reads */
+    uint32_t incarnation;                 /* told by its hello */
     uint32_t backlog_first, backlog_last; /* messages that wait for a credit of its lanes, in order */
     _Atomic uint64_t scn_asked; /* [atomic] newest of our questions that it answered; the owner writes */
     uint64_t file_stopped;      /* newest of our file changes for which it has stopped the file */
 };
 
 struct cf_instance {
-    uint64_t magic;             /* ENG_MAGIC */
-    volatile uint64_t *guard;   /* [const] pointer; ENG_MAGIC while it runs; the owner writes ENG_STOPPED */
-    struct cf_options options;  /* [const] */
+    uint64_t magic;            /* ENG_MAGIC */
+    volatile uint64_t *guard;  /* [const] pointer; ENG_MAGIC while it runs; the owner writes ENG_STOPPED */
+    struct cf_options options; /* [const] */
     struct cf_callbacks callbacks; /* [const] */
     struct cf_log log;
     struct cf_trace trace;
     const struct cf_allocator *allocator;
-    uint16_t node;              /* [const] */
+    uint16_t node;               /* [const] */
     uint32_t nodes, incarnation; /* [const] */
-    uint64_t epoch;             /* [const] until membership changes it */
-    uint64_t view;              /* [own] hash of cluster and members with their incarnations, known when open */
-    bool is_manual;             /* [const] driven by eng_turn */
-    bool is_compact;            /* [const] */
-    struct eng_plan plan;       /* [const] */
+    uint64_t epoch;              /* [const] until membership changes it */
+    uint64_t view;        /* [own] hash of cluster and members with their incarnations, known when open */
+    bool is_manual;       /* [const] driven by eng_turn */
+    bool is_compact;      /* [const] */
+    struct eng_plan plan; /* [const] */
     uint64_t opened_ns;
 
     CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t scn;      /* [atomic] the clock */
     CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t progress; /* [atomic] 0 free, 1 held */
-    bool is_armed;              /* [own] the transport was armed when progress was let go */
-    _Atomic uint64_t client_spin_ns, poller_spin_ns; /* [atomic] adaptive waiting: what spinning is worth at the moment */
+    bool is_armed; /* [own] the transport was armed when progress was let go */
+    _Atomic uint64_t client_spin_ns,
+        poller_spin_ns;             /* [atomic] adaptive waiting: what spinning is worth at the moment */
     _Atomic uint64_t client_drives; /* [atomic] times a client drove; the owner writes, the poller compares */
     _Atomic uint32_t clients_asleep; /* [atomic] clients that sleep until the poller completes something */
-    _Atomic uint32_t clients_waiting; /* [atomic] clients that would drive: the poller lets go for them (compact plan) */
-    _Atomic uint32_t is_asleep; /* [atomic] the poller sleeps on the transport's fd: whoever adds work wakes it */
+    _Atomic uint32_t
+        clients_waiting; /* [atomic] clients that would drive: the poller lets go for them (compact plan) */
+    _Atomic uint32_t
+        is_asleep; /* [atomic] the poller sleeps on the transport's fd: whoever adds work wakes it */
     _Atomic uint32_t attention; /* [atomic] an unpin that somebody may wait for */
-    _Atomic int32_t state;      /* [atomic] enum cf_rc: CF_OK or the sticky status that stopped the instance */
-    _Atomic uint32_t is_open;   /* [atomic] all members are connected */
+    _Atomic int32_t state;    /* [atomic] enum cf_rc: CF_OK or the sticky status that stopped the instance */
+    _Atomic uint32_t is_open; /* [atomic] all members are connected */
     _Atomic uint64_t log_durable; /* [atomic] position told by cf_log_durable */
-    struct cf_error stop_error; /* [own] written before state */
-    bool is_stop_told;          /* [own] once stopped: those who waited then have been told */
+    struct cf_error stop_error;   /* [own] written before state */
+    bool is_stop_told;            /* [own] once stopped: those who waited then have been told */
 
-    struct eng_frames *frames;  /* [const] pointer */
-    struct xp *xp;              /* [own] */
+    struct eng_frames *frames;   /* [const] pointer */
+    struct xp *xp;               /* [own] */
     struct xp_frame_space space; /* [const] the transport's view of the frames */
-    struct eng_store *store;    /* [own] */
-    struct grd_map map;         /* [const] within an epoch */
-    struct grd_local *local;    /* [own] */
-    struct grd_master *masters[64]; /* [own] in the compact plan; a directory worker's each in the dedicated one */
+    struct eng_store *store;     /* [own] */
+    struct grd_map map;          /* [const] within an epoch */
+    struct grd_local *local;     /* [own] */
+    struct grd_master
+        *masters[64]; /* [own] in the compact plan; a directory worker's each in the dedicated one */
     uint32_t shards;
     struct grd_actions *actions; /* [own] */
-    bool is_acting;             /* [own] eng_actions_run is at work */
+    bool is_acting;              /* [own] eng_actions_run is at work */
     struct cf_hash_key cluster_key;
 
-    struct cf_mpsc inbox;       /* client threads push, the owner pops */
+    struct cf_mpsc inbox; /* client threads push, the owner pops */
     void *inbox_mem;
-    struct grd_msg *self;       /* [own] ring of messages to this instance */
+    struct grd_msg *self; /* [own] ring of messages to this instance */
     uint32_t self_head, self_tail;
     struct eng_backlog *backlog; /* [own] pool */
     uint32_t *backlog_next;
     uint32_t backlog_free, backlog_used;
     uint32_t ship_wait_first, ship_wait_last; /* [own] ships that wait for the log */
-    struct grd_msg decoded;     /* [own] the message at hand */
-    struct eng_peer *peers;     /* [own] */
-    uint64_t peer_frames_max;   /* [const] frames and past images of a peer that the directory allows for */
+    struct grd_msg decoded;                   /* [own] the message at hand */
+    struct eng_peer *peers;                   /* [own] */
+    uint64_t peer_frames_max; /* [const] frames and past images of a peer that the directory allows for */
     uint32_t peer_outstanding_max; /* [const] */
-    bool dirty_seen;            /* [own] the last full sweep met dirty frames: look again by age */
-    bool dirty_met;             /* [own] the sweep under way has met one */
+    bool dirty_seen;               /* [own] the last full sweep met dirty frames: look again by age */
+    bool dirty_met;                /* [own] the sweep under way has met one */
     uint32_t peers_up;
     uint32_t lent[CF_BLOCK_SIZES], lent_target[CF_BLOCK_SIZES]; /* [own] frames lent to the transport */
 
-    struct cf_wheel op_wheel;   /* [own] deadlines */
+    struct cf_wheel op_wheel;                   /* [own] deadlines */
     struct cf_op *starved_first, *starved_last; /* [own] ops that wait for a frame or a conversation */
-    struct cf_op *flush_first;  /* [own] */
-    uint32_t *attention_list;   /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
+    struct cf_op *flush_first;                  /* [own] */
+    uint32_t *attention_list; /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
     uint32_t attention_count;
     uint64_t scan_next_ns;
-    uint64_t timers_next_ns;    /* next look at the wheels: twice a tick is often enough */
+    uint64_t timers_next_ns; /* next look at the wheels: twice a tick is often enough */
     uint32_t scan_hand;
-    uint32_t *read_wait;        /* [own] ring of blocks whose granted read waits for a slot: at most one a conversation */
+    uint32_t
+        *read_wait; /* [own] ring of blocks whose granted read waits for a slot: at most one a conversation */
     uint32_t read_wait_head, read_wait_tail;
-    struct eng_slot *slots;     /* [own] */
+    struct eng_slot *slots; /* [own] */
     uint32_t slots_count, slot_free, slots_used;
     uint8_t *slot_buffers;
     uint64_t ticket_next;
-    struct cf_hist *hists;      /* [own] hits are in sessions: remote2, remote3, disk, upgrade */
+    struct cf_hist *hists; /* [own] hits are in sessions: remote2, remote3, disk, upgrade */
     struct eng_counters counters;
-    uint32_t files_stopping;    /* [own] files that a peer is changing */
-    bool file_changing;         /* [own] this instance changes a file now */
-    struct cf_file *file_held;  /* [own] that file, while its superblock is held in X */
+    uint32_t files_stopping;                      /* [own] files that a peer is changing */
+    bool file_changing;                           /* [own] this instance changes a file now */
+    struct cf_file *file_held;                    /* [own] that file, while its superblock is held in X */
     struct eng_file_end file_ends[ENG_FILE_ENDS]; /* [own] by request */
-    uint64_t scn_question;      /* [own] number of the last question for the members' clocks */
-    uint64_t file_request;      /* [own] number of the change this instance coordinates, or did last */
-    _Atomic uint32_t closing;   /* [atomic] 1: cf_close has begun; 2: LEAVE is out */
+    uint64_t scn_question;    /* [own] number of the last question for the members' clocks */
+    uint64_t file_request;    /* [own] number of the change this instance coordinates, or did last */
+    _Atomic uint32_t closing; /* [atomic] 1: cf_close has begun; 2: LEAVE is out */
     uint64_t leave_next_ns;
 
-    pthread_mutex_t lock;       /* control path: sessions and files */
+    pthread_mutex_t lock; /* control path: sessions and files */
     struct cf_session *sessions;
     struct cf_file *files;
-    struct eng_worker *workers; /* [const] directory workers of the dedicated plan; they own the masters then */
+    struct eng_worker
+        *workers; /* [const] directory workers of the dedicated plan; they own the masters then */
     uint32_t workers_count;
     pthread_t poller;
     bool has_poller;
     _Atomic uint32_t stop_threads;
-    int poll_fd;                /* epoll over transport, storage and wake-ups */
-    int wake_fd;                /* eventfd: clients wake the poller */
-    void *status;               /* status.c: the status socket's thread */
+    int poll_fd;  /* epoll over transport, storage and wake-ups */
+    int wake_fd;  /* eventfd: clients wake the poller */
+    void *status; /* status.c: the status socket's thread */
 };
 #define ENG_MAGIC 0x4e4f495355464643ull
 #define ENG_STOPPED 0x44455050544f5453ull
@@ -323,9 +334,11 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns);
 bool eng_inbox_take(struct cf_instance *instance, uint64_t now_ns);
 uint64_t eng_next_ns_owner(const struct cf_instance *instance);
 /* A message for one of this instance's roles, own or a peer's. */
-void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns);
+void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame,
+                       uint64_t now_ns);
 /* Stops the instance for good: every call answers rc from now on. */
-void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...) CF_PRINTF(5, 6);
+void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uint16_t node, const char *fmt,
+                    ...) CF_PRINTF(5, 6);
 static inline enum cf_rc eng_state(const struct cf_instance *instance)
 {
     return (enum cf_rc)atomic_load_explicit(&instance->state, memory_order_acquire);
@@ -363,21 +376,23 @@ void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint
 /* The grant came, the block could not be had: everybody who waits for it gets rc. */
 void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc);
 void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc);
-void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame, enum cf_mode mode,
-                  struct cf_ref *ref);
+void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame,
+                  enum cf_mode mode, struct cf_ref *ref);
 struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key);
 void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out);
 
 /* ---- client.c: the synchronous calls. The session's thread. ---- */
 /* As cf_get, for internal blocks too (ENG_SUPER_BLOCK); no check of the range. */
-enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode, uint32_t flags,
-                   uint64_t deadline_ns, struct cf_ref *ref_out);
+enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
+                   uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out);
 /* Submits, drives or waits, until the op is done. */
 enum cf_rc eng_op_run(struct cf_session *session, struct cf_op *op);
 /* Runs something under progress and waits for it. Any thread but the owner's. */
-enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_instance *, void *, uint64_t), void *arg);
+enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_instance *, void *, uint64_t),
+                        void *arg);
 enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, ...) CF_PRINTF(3, 4);
-void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...) CF_PRINTF(5, 6);
+void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
+    CF_PRINTF(5, 6);
 
 /* ---- write.c: storage. Owner. ---- */
 bool eng_write_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
@@ -401,7 +416,7 @@ struct eng_wait {
     bool (*is_done)(void *arg);
     void *arg;
     uint64_t until_ns;
-    _Atomic uint32_t *wake;     /* rises when something is done */
+    _Atomic uint32_t *wake; /* rises when something is done */
     _Atomic uint32_t *sleeping;
 };
 /* Drives, spins or sleeps as the option `waiting` says, until is_done or until_ns. True: done. */

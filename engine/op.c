@@ -19,7 +19,9 @@
 void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out)
 {
     key_out->file = file->id;
-    key_out->generation = block == ENG_SUPER_BLOCK ? 0 : atomic_load_explicit(&file->generation, memory_order_relaxed);
+    key_out->generation = block == ENG_SUPER_BLOCK
+                              ? 0
+                              : atomic_load_explicit(&file->generation, memory_order_relaxed);
     key_out->block = block;
 }
 
@@ -36,8 +38,8 @@ struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_bl
     return NULL;
 }
 
-void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame, enum cf_mode mode,
-                  struct cf_ref *ref)
+void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame,
+                  enum cf_mode mode, struct cf_ref *ref)
 {
     const struct eng_frame *descriptor = eng_frames_at(instance->frames, frame);
 
@@ -158,7 +160,8 @@ static bool converse(struct cf_instance *instance, struct grd_block *block, stru
     frame = eng_frame_make_room(instance, op->file->class_index, now_ns);
     if (frame == ENG_FRAME_NONE)
         return false;
-    grd_local_want(local, block, wanted, (op->flags & CF_GET_NEW) ? GRD_FLAG_NEW : 0, frame, now_ns, instance->actions);
+    grd_local_want(local, block, wanted, (op->flags & CF_GET_NEW) ? GRD_FLAG_NEW : 0, frame, now_ns,
+                   instance->actions);
     return true;
 }
 
@@ -194,7 +197,8 @@ static bool serve_head(struct cf_instance *instance, struct grd_block *block, st
                 give(instance, op, frame, mode);
             return true;
         }
-        eng_frame_waiter_owner(instance->frames, frame, true); /* first the bit, then the second try: none is missed */
+        eng_frame_waiter_owner(instance->frames, frame,
+                               true); /* first the bit, then the second try: none is missed */
     }
     return false;
 }
@@ -249,7 +253,8 @@ void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum 
  * The caller's S pin is let go at once: two that upgrade would wait for each other, and a close for both. The version
  * it saw tells in the end whether anything happened. It goes ahead of those who wait to get the block.
  */
-static void submit_upgrade(struct cf_instance *instance, struct grd_block *block, struct cf_op *op, uint64_t now_ns)
+static void submit_upgrade(struct cf_instance *instance, struct grd_block *block, struct cf_op *op,
+                           uint64_t now_ns)
 {
     if (op->ref.data != NULL && eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
         atomic_store_explicit(&instance->attention, 1, memory_order_release);
@@ -337,7 +342,8 @@ static bool op_withdraw(struct cf_instance *instance, struct cf_op *op)
         if (block->waiter_first == NULL && block->mode != CF_MODE_N && !block->closing)
             eng_frame_waiter_owner(instance->frames, block->frame, false);
         else
-            atomic_store_explicit(&instance->attention, 1, memory_order_relaxed); /* the next in line may be served */
+            atomic_store_explicit(&instance->attention, 1,
+                                  memory_order_relaxed); /* the next in line may be served */
         grd_local_settle(instance->local, block);
         return true;
     case ENG_OP_FRAME:
@@ -381,7 +387,8 @@ void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns)
         if (timer == NULL)
             return;
         inner = cf_container_of(timer, struct eng_op, timer);
-        op_end_early(instance, (struct cf_op *)(void *)((uint8_t *)inner - offsetof(struct cf_op, private_)), CF_TIMEOUT);
+        op_end_early(instance, (struct cf_op *)(void *)((uint8_t *)inner - offsetof(struct cf_op, private_)),
+                     CF_TIMEOUT);
     }
 }
 

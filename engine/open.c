@@ -31,8 +31,9 @@ uint32_t cf_abi_version(void)
 
 static uint64_t frames_of(const struct cf_options *options, uint32_t count_out[CF_BLOCK_SIZES])
 {
-    const uint64_t bytes[CF_BLOCK_SIZES] = {options->cache_2k_bytes, options->cache_4k_bytes, options->cache_bytes,
-                                            options->cache_16k_bytes, options->cache_32k_bytes};
+    const uint64_t bytes[CF_BLOCK_SIZES] = {options->cache_2k_bytes, options->cache_4k_bytes,
+                                            options->cache_bytes, options->cache_16k_bytes,
+                                            options->cache_32k_bytes};
     uint64_t total = 0;
     uint32_t c;
 
@@ -53,7 +54,8 @@ static uint64_t past_images_of(const struct cf_options *options, uint64_t frames
  * frames), its releases that are not acknowledged yet, and its conversations. Peers are taken to be as large as this
  * instance; a larger directory_bytes lets larger ones in.
  */
-static void directory_need(const struct cf_instance *instance, uint64_t frames, struct grd_directory_options *need_out)
+static void directory_need(const struct cf_instance *instance, uint64_t frames,
+                           struct grd_directory_options *need_out)
 {
     const struct cf_options *options = &instance->options;
     uint64_t releases = options->outstanding * 4u + frames / 4u + 64u;
@@ -74,12 +76,15 @@ static void directory_need(const struct cf_instance *instance, uint64_t frames, 
     }
 }
 
-static enum cf_rc take(const struct cf_instance *instance, void **memory_out, uint64_t bytes, const char *what, struct cf_error *error)
+static enum cf_rc take(const struct cf_instance *instance, void **memory_out, uint64_t bytes,
+                       const char *what, struct cf_error *error)
 {
-    *memory_out = cf_alloc(instance->allocator, bytes, CF_CACHE_LINE, CF_ALLOC_ZERO | (bytes >= CF_HUGE_PAGE_BYTES ? CF_ALLOC_HUGE : 0));
+    *memory_out = cf_alloc(instance->allocator, bytes, CF_CACHE_LINE,
+                           CF_ALLOC_ZERO | (bytes >= CF_HUGE_PAGE_BYTES ? CF_ALLOC_HUGE : 0));
     if (*memory_out != NULL)
         return CF_OK;
-    eng_error_set(error, CF_MEMORY, 0, instance->node, "%llu bytes for %s are not to be had", (unsigned long long)bytes, what);
+    eng_error_set(error, CF_MEMORY, 0, instance->node, "%llu bytes for %s are not to be had",
+                  (unsigned long long)bytes, what);
     return CF_MEMORY;
 }
 
@@ -98,20 +103,24 @@ static enum cf_rc memory_check(const struct cf_instance *instance, uint64_t need
     }
     fclose(meminfo);
     if (instance->options.hugepages == 2 && huge_free * 2048 < need / 1024) {
-        eng_error_set(error, CF_MEMORY, 0, instance->node, "hugepages=require: frames need %llu pages of 2 MiB, %llu are free",
+        eng_error_set(error, CF_MEMORY, 0, instance->node,
+                      "hugepages=require: frames need %llu pages of 2 MiB, %llu are free",
                       (unsigned long long)(need >> 21) + 1, huge_free);
         return CF_MEMORY;
     }
     if (available_kib == 0 || need / 1024 <= available_kib)
         return CF_OK;
-    eng_error_set(error, CF_MEMORY, 0, instance->node, "frames need %llu MiB, this machine has %llu MiB available: lower cache_bytes",
+    eng_error_set(error, CF_MEMORY, 0, instance->node,
+                  "frames need %llu MiB, this machine has %llu MiB available: lower cache_bytes",
                   (unsigned long long)(need >> 20), available_kib >> 10);
     return CF_MEMORY;
 }
 
-static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES], uint64_t frames, struct cf_error *error)
+static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES],
+                              uint64_t frames, struct cf_error *error)
 {
-    struct eng_frames_options options = {.allocator = instance->allocator, .seed = cf_mix64(cf_now_ns(), instance->node)};
+    struct eng_frames_options options = {.allocator = instance->allocator,
+                                         .seed = cf_mix64(cf_now_ns(), instance->node)};
     uint64_t words_bytes = (frames * sizeof(uint64_t) + 4095) / 4096 * 4096;
     void *words;
     uint8_t *base;
@@ -123,26 +132,33 @@ static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count
     if (rc != CF_OK)
         return rc;
     /* One region, as the transport wants it: the words, then the frames. */
-    rc = xp_memory(instance->xp, words_bytes + eng_frames_bytes(count), instance->options.hugepages == 1 ? 0 : CF_ALLOC_HUGE, &words,
-                   error);
+    rc = xp_memory(instance->xp, words_bytes + eng_frames_bytes(count),
+                   instance->options.hugepages == 1 ? 0 : CF_ALLOC_HUGE, &words, error);
     if (rc != CF_OK)
         return rc;
     base = (uint8_t *)words + words_bytes;
     memcpy(options.count, count, sizeof options.count);
     options.base = base;
     options.words = words;
-    if (!instance->is_manual && !instance->is_compact && eng_plan_bind_memory(&instance->plan, base, eng_frames_bytes(count)) != CF_OK)
-        cf_log_warn(&instance->log, "engine", "frames could not be bound to numa node %d", instance->plan.node);
+    if (!instance->is_manual && !instance->is_compact &&
+        eng_plan_bind_memory(&instance->plan, base, eng_frames_bytes(count)) != CF_OK)
+        cf_log_warn(&instance->log, "engine", "frames could not be bound to numa node %d",
+                    instance->plan.node);
     rc = eng_frames_open(&options, &instance->frames);
     if (rc != CF_OK)
-        eng_error_set(error, rc, 0, instance->node, "descriptors of %llu frames are not to be had", (unsigned long long)frames);
+        eng_error_set(error, rc, 0, instance->node, "descriptors of %llu frames are not to be had",
+                      (unsigned long long)frames);
     return rc;
 }
 
-static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames, uint64_t now_ns, struct cf_error *error)
+static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames, uint64_t now_ns,
+                                 struct cf_error *error)
 {
-    struct grd_master_options options = {.node = instance->node, .nodes = instance->nodes, .probe_ns = instance->options.resend * 2,
-                                         .now_ns = now_ns, .wheel_tick_ns = ENG_TIMER_TICK_NS};
+    struct grd_master_options options = {.node = instance->node,
+                                         .nodes = instance->nodes,
+                                         .probe_ns = instance->options.resend * 2,
+                                         .now_ns = now_ns,
+                                         .wheel_tick_ns = ENG_TIMER_TICK_NS};
     uint64_t need, budget = instance->options.directory_bytes;
     enum cf_rc rc = CF_OK;
     uint32_t s;
@@ -151,7 +167,8 @@ static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames, 
     need = grd_directory_size(&options.directory) * instance->shards;
     if (budget != 0 && budget < need) {
         eng_error_set(error, CF_BUDGET, 0, instance->node,
-                      "directory_bytes is %llu, but %llu frames on each of %u instances with %llu conversations need %llu",
+                      "directory_bytes is %llu, but %llu frames on each of %u instances with %llu "
+                      "conversations need %llu",
                       (unsigned long long)budget, (unsigned long long)frames, instance->nodes,
                       (unsigned long long)instance->options.outstanding, (unsigned long long)need);
         return CF_BUDGET;
@@ -171,15 +188,18 @@ static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames, 
     for (s = 0; s < instance->shards && rc == CF_OK; s++)
         rc = grd_master_open(&options, &instance->masters[s]);
     if (rc != CF_OK)
-        eng_error_set(error, rc, 0, instance->node, "the directory's %llu bytes are not to be had", (unsigned long long)need);
+        eng_error_set(error, rc, 0, instance->node, "the directory's %llu bytes are not to be had",
+                      (unsigned long long)need);
     else
         cf_log_info(&instance->log, "engine", "directory: %llu bytes of %s, at least %llu needed",
-                    (unsigned long long)grd_directory_bytes(instance->masters[0]->directory) * instance->shards,
+                    (unsigned long long)grd_directory_bytes(instance->masters[0]->directory) *
+                        instance->shards,
                     budget ? "the budget" : "memory", (unsigned long long)need);
     return rc;
 }
 
-static enum cf_rc open_local(struct cf_instance *instance, uint64_t frames, uint64_t now_ns, struct cf_error *error)
+static enum cf_rc open_local(struct cf_instance *instance, uint64_t frames, uint64_t now_ns,
+                             struct cf_error *error)
 {
     struct grd_local_options options = {
         .node = instance->node,
@@ -198,7 +218,8 @@ static enum cf_rc open_local(struct cf_instance *instance, uint64_t frames, uint
     enum cf_rc rc = grd_local_open(&options, &instance->local);
 
     if (rc != CF_OK)
-        eng_error_set(error, rc, 0, instance->node, "records of %llu frames are not to be had", (unsigned long long)frames);
+        eng_error_set(error, rc, 0, instance->node, "records of %llu frames are not to be had",
+                      (unsigned long long)frames);
     return rc;
 }
 
@@ -208,12 +229,12 @@ static enum cf_rc open_pools(struct cf_instance *instance, struct cf_error *erro
     void *memory;
     enum cf_rc rc;
 
-#define TAKE(member, count, what)                                                                          \
-    do {                                                                                                   \
-        rc = take(instance, &memory, (uint64_t)(count) * sizeof *instance->member, what, error);           \
-        if (rc != CF_OK)                                                                                   \
-            return rc;                                                                                     \
-        instance->member = memory;                                                                         \
+#define TAKE(member, count, what)                                                                \
+    do {                                                                                         \
+        rc = take(instance, &memory, (uint64_t)(count) * sizeof *instance->member, what, error); \
+        if (rc != CF_OK)                                                                         \
+            return rc;                                                                           \
+        instance->member = memory;                                                               \
     } while (0)
     TAKE(actions, 1, "the list of actions");
     TAKE(self, ENG_SELF_SLOTS, "messages to oneself");
@@ -227,8 +248,10 @@ static enum cf_rc open_pools(struct cf_instance *instance, struct cf_error *erro
     TAKE(sessions, instance->options.sessions, "sessions");
     TAKE(files, instance->options.files, "files");
 #undef TAKE
-    instance->slot_buffers = cf_alloc(instance->allocator, (uint64_t)depth * CF_BLOCK_BYTES_MAX, 4096, CF_ALLOC_HUGE);
-    rc = take(instance, &instance->inbox_mem, cf_ring_bytes(ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record)), "the inbox", error);
+    instance->slot_buffers = cf_alloc(instance->allocator, (uint64_t)depth * CF_BLOCK_BYTES_MAX, 4096,
+                                      CF_ALLOC_HUGE);
+    rc = take(instance, &instance->inbox_mem, cf_ring_bytes(ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record)),
+              "the inbox", error);
     if (rc != CF_OK || instance->slot_buffers == NULL)
         return CF_MEMORY;
     cf_mpsc_init(&instance->inbox, instance->inbox_mem, ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record));
@@ -253,7 +276,9 @@ static void lend_frames(struct cf_instance *instance, const uint32_t count[CF_BL
     uint32_t c, i, outstanding = (uint32_t)instance->options.outstanding;
 
     for (c = 0; c < CF_BLOCK_SIZES; c++) {
-        instance->lent_target[c] = count[c] == 0 ? 0 : outstanding < count[c] / 4 ? outstanding : count[c] / 4;
+        instance->lent_target[c] = count[c] == 0                ? 0
+                                   : outstanding < count[c] / 4 ? outstanding
+                                                                : count[c] / 4;
         for (i = 0; i < instance->lent_target[c]; i++) {
             uint32_t frame = eng_frame_take_owner(instance->frames, c);
 
@@ -264,12 +289,18 @@ static void lend_frames(struct cf_instance *instance, const uint32_t count[CF_BL
     }
 }
 
-static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, void *network, struct cf_error *error)
+static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, void *network,
+                                 struct cf_error *error)
 {
     const struct cf_options *options = &instance->options;
-    struct eng_hello hello = {.magic = ENG_HELLO_MAGIC, .version = ENG_HELLO_VERSION, .nodes = instance->nodes,
-                              .buckets = (uint32_t)options->buckets, .outstanding = (uint32_t)options->outstanding, .frames = frames,
-                              .past_images = past_images_of(options, frames), .incarnation = instance->incarnation};
+    struct eng_hello hello = {.magic = ENG_HELLO_MAGIC,
+                              .version = ENG_HELLO_VERSION,
+                              .nodes = instance->nodes,
+                              .buckets = (uint32_t)options->buckets,
+                              .outstanding = (uint32_t)options->outstanding,
+                              .frames = frames,
+                              .past_images = past_images_of(options, frames),
+                              .incarnation = instance->incarnation};
     struct xp_options xp = {
         .address = options->transport,
         .node = instance->node,
@@ -295,12 +326,23 @@ static enum cf_rc open_guard(struct cf_instance *instance, struct cf_error *erro
     uint64_t *guard = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (guard == MAP_FAILED || madvise(guard, 4096, MADV_WIPEONFORK) != 0) {
-        eng_error_set(error, CF_SYSTEM, 0, instance->node, "the page that tells a forked child cannot be had");
+        eng_error_set(error, CF_SYSTEM, 0, instance->node,
+                      "the page that tells a forked child cannot be had");
         return CF_SYSTEM;
     }
     *guard = ENG_MAGIC;
     instance->guard = guard;
     return CF_OK;
+}
+
+/* Files that could not be detached, after a stop for instance: their descriptors at least go back. */
+static void store_files_close(struct cf_instance *instance)
+{
+    uint32_t f;
+
+    for (f = 0; instance->files && f < instance->options.files; f++)
+        if (instance->files[f].is_reserved && instance->files[f].store_file && !instance->files[f].is_manual)
+            instance->store->ops->close_file(instance->store, &instance->files[f].store_file);
 }
 
 static void close_all(struct cf_instance *instance)
@@ -310,8 +352,11 @@ static void close_all(struct cf_instance *instance)
 
     eng_status_stop(instance);
     eng_threads_stop(instance);
-    if (instance->store && !instance->is_manual) /* first: reads under way go into frames, which are the transport's memory */
+    if (instance->store &&
+        !instance->is_manual) { /* first: reads under way go into frames, which are the transport's memory */
+        store_files_close(instance);
         eng_store_close(&instance->store);
+    }
     if (instance->xp)
         xp_close(&instance->xp);
     for (s = 0; s < instance->shards; s++)
@@ -322,7 +367,8 @@ static void close_all(struct cf_instance *instance)
     cf_free(a, instance->backlog_next, ENG_BACKLOG_SLOTS * sizeof *instance->backlog_next);
     cf_free(a, instance->peers, instance->nodes * sizeof *instance->peers);
     if (instance->local)
-        cf_free(a, instance->attention_list, instance->local->blocks_count * sizeof *instance->attention_list);
+        cf_free(a, instance->attention_list,
+                instance->local->blocks_count * sizeof *instance->attention_list);
     cf_free(a, instance->read_wait, instance->options.outstanding * sizeof *instance->read_wait);
     cf_free(a, instance->slots, depth * sizeof *instance->slots);
     cf_free(a, instance->slot_buffers, (uint64_t)depth * CF_BLOCK_BYTES_MAX);
@@ -344,7 +390,8 @@ static void close_all(struct cf_instance *instance)
     cf_free(a, instance, sizeof *instance);
 }
 
-static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manual *manual, struct cf_error *error)
+static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manual *manual,
+                             struct cf_error *error)
 {
     const struct cf_options *options = &instance->options;
     uint64_t now_ns = manual ? manual->now_ns : cf_now_ns();
@@ -358,7 +405,8 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
 
     rc = open_guard(instance, error);
     if (rc == CF_OK && options->trace) {
-        rc = take(instance, &records, ENG_TRACE_RECORDS * sizeof *instance->trace.records, "the trace", error);
+        rc = take(instance, &records, ENG_TRACE_RECORDS * sizeof *instance->trace.records, "the trace",
+                  error);
         if (rc == CF_OK)
             cf_trace_init(&instance->trace, records, ENG_TRACE_RECORDS);
     }
@@ -374,15 +422,17 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
     instance->is_compact = manual != NULL || instance->plan.is_compact;
     for (n = 0; n < instance->nodes; n++)
         members[n] = (uint16_t)n;
-    rc = grd_map_open(&instance->cluster_key, instance->epoch, (uint32_t)options->buckets, instance->shards, members, instance->nodes,
-                      instance->allocator, &instance->map);
+    rc = grd_map_open(&instance->cluster_key, instance->epoch, (uint32_t)options->buckets, instance->shards,
+                      members, instance->nodes, instance->allocator, &instance->map);
     if (rc == CF_OK)
         rc = open_transport(instance, frames, manual ? manual->network : NULL, error);
     if (rc == CF_OK)
         rc = open_frames(instance, count, frames, error);
     if (rc == CF_OK && !manual) {
-        struct eng_store_options store = {.depth = (uint32_t)options->io_depth, .backend = options->storage,
-                                          .allocator = instance->allocator, .log = &instance->log};
+        struct eng_store_options store = {.depth = (uint32_t)options->io_depth,
+                                          .backend = options->storage,
+                                          .allocator = instance->allocator,
+                                          .log = &instance->log};
 
         rc = eng_store_open(&store, &instance->store, error);
     }
@@ -407,8 +457,9 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
     return CF_OK;
 }
 
-static enum cf_rc instance_new(const struct cf_options *options, const struct cf_callbacks *callbacks, const struct eng_manual *manual,
-                               struct cf_instance **instance_out, struct cf_error *error)
+static enum cf_rc instance_new(const struct cf_options *options, const struct cf_callbacks *callbacks,
+                               const struct eng_manual *manual, struct cf_instance **instance_out,
+                               struct cf_error *error)
 {
     const struct cf_allocator *allocator = cf_allocator_default();
     struct cf_instance *instance;
@@ -430,11 +481,13 @@ static enum cf_rc instance_new(const struct cf_options *options, const struct cf
     instance->allocator = allocator;
     memcpy(&instance->options, options, options->size < sizeof *options ? options->size : sizeof *options);
     if (callbacks)
-        memcpy(&instance->callbacks, callbacks, callbacks->size < sizeof *callbacks ? callbacks->size : sizeof *callbacks);
+        memcpy(&instance->callbacks, callbacks,
+               callbacks->size < sizeof *callbacks ? callbacks->size : sizeof *callbacks);
     instance->node = (uint16_t)options->node;
     instance->nodes = (uint32_t)options->nodes;
     instance->shards = (uint32_t)options->shards;
-    instance->incarnation = options->incarnation ? (uint32_t)options->incarnation : (uint32_t)(cf_wall_ns() / CF_NS_PER_MS) | 1;
+    instance->incarnation = options->incarnation ? (uint32_t)options->incarnation
+                                                 : (uint32_t)(cf_wall_ns() / CF_NS_PER_MS) | 1;
     instance->epoch = ENG_EPOCH_STATIC;
     instance->is_manual = manual != NULL;
     instance->poll_fd = instance->wake_fd = -1;
@@ -443,7 +496,8 @@ static enum cf_rc instance_new(const struct cf_options *options, const struct cf
     atomic_init(&instance->client_spin_ns, options->spin);
     atomic_init(&instance->poller_spin_ns, options->spin);
     pthread_mutex_init(&instance->lock, NULL);
-    cf_log_init(&instance->log, manual ? CF_LOG_ERROR : (int)options->log, manual ? NULL : stderr, instance->node);
+    cf_log_init(&instance->log, manual ? CF_LOG_ERROR : (int)options->log, manual ? NULL : stderr,
+                instance->node);
     grd_map_key(options->cluster, options->secret, &instance->cluster_key);
     rc = open_parts(instance, manual, error);
     if (rc != CF_OK) {
@@ -470,8 +524,8 @@ static bool instance_wait(struct cf_instance *instance, bool (*is_done)(void *),
     return eng_wait_for(instance, &wait);
 }
 
-enum cf_rc cf_open(const struct cf_options *options, const struct cf_callbacks *callbacks, struct cf_instance **instance_out,
-                   struct cf_error *error)
+enum cf_rc cf_open(const struct cf_options *options, const struct cf_callbacks *callbacks,
+                   struct cf_instance **instance_out, struct cf_error *error)
 {
     struct cf_instance *instance;
     enum cf_rc rc = instance_new(options, callbacks, NULL, &instance, error);
@@ -480,8 +534,8 @@ enum cf_rc cf_open(const struct cf_options *options, const struct cf_callbacks *
         return rc;
     rc = eng_threads_start(instance, error);
     if (rc == CF_OK && !instance_wait(instance, view_is_there, options->open_timeout)) {
-        eng_error_set(error, CF_TIMEOUT, 0, instance->node, "%u of %u members are here after open_timeout", instance->peers_up + 1,
-                      instance->nodes);
+        eng_error_set(error, CF_TIMEOUT, 0, instance->node, "%u of %u members are here after open_timeout",
+                      instance->peers_up + 1, instance->nodes);
         rc = CF_TIMEOUT;
     }
     if (rc == CF_OK && eng_state(instance) != CF_OK) {
@@ -559,7 +613,8 @@ static enum cf_rc leave(struct cf_instance *instance)
             continue;
         if (backlog_is_out(instance))
             return eng_state(instance);
-        (void)instance_wait(instance, has_stopped, instance->options.resend); /* not at once: that would only add to it */
+        (void)instance_wait(instance, has_stopped,
+                            instance->options.resend); /* not at once: that would only add to it */
     }
     cf_log_warn(&instance->log, "engine", "closing without the leave of every member: close_timeout is over");
     return CF_TIMEOUT;
@@ -598,8 +653,9 @@ enum cf_rc cf_close(struct cf_instance **instance_io)
 
 /* ------------------------------------------------------------------ driven by hand */
 
-enum cf_rc eng_open_manual(const struct cf_options *options, const struct cf_callbacks *callbacks, const struct eng_manual *manual,
-                           struct cf_instance **instance_out, struct cf_error *error)
+enum cf_rc eng_open_manual(const struct cf_options *options, const struct cf_callbacks *callbacks,
+                           const struct eng_manual *manual, struct cf_instance **instance_out,
+                           struct cf_error *error)
 {
     return instance_new(options, callbacks, manual, instance_out, error);
 }
@@ -650,9 +706,11 @@ static enum cf_rc session_take(struct cf_instance *instance, struct cf_session *
     session->done_slots = CF_RING_SLOTS_MIN;
     while (session->done_slots <= instance->options.outstanding) /* a ring holds one less than its slots */
         session->done_slots *= 2;
-    session->done_mem = cf_alloc(a, cf_ring_bytes(session->done_slots, sizeof(struct cf_op *)), CF_CACHE_LINE, CF_ALLOC_ZERO);
+    session->done_mem = cf_alloc(a, cf_ring_bytes(session->done_slots, sizeof(struct cf_op *)), CF_CACHE_LINE,
+                                 CF_ALLOC_ZERO);
     session->hit_hist = cf_alloc(a, sizeof *session->hit_hist, CF_CACHE_LINE, CF_ALLOC_ZERO);
-    session->prefetch = cf_alloc(a, ENG_PREFETCH_OPS * sizeof *session->prefetch, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    session->prefetch = cf_alloc(a, ENG_PREFETCH_OPS * sizeof *session->prefetch, CF_CACHE_LINE,
+                                 CF_ALLOC_ZERO);
     if (session->done_mem == NULL || session->hit_hist == NULL || session->prefetch == NULL) {
         eng_session_free(instance, session);
         return CF_MEMORY;

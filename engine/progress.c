@@ -45,7 +45,8 @@ void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
 {
     struct timespec timeout = {(time_t)(timeout_ns / CF_NS_PER_S), (long)(timeout_ns % CF_NS_PER_S)};
 
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout, NULL, 0); /* a wake, a change or the time: the caller looks again */
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout, NULL,
+                  0); /* a wake, a change or the time: the caller looks again */
 }
 
 void eng_futex_wake(_Atomic uint32_t *word)
@@ -58,7 +59,8 @@ bool eng_progress_try(struct cf_instance *instance)
     uint32_t free = 0;
 
     if (atomic_load_explicit(&instance->progress, memory_order_relaxed) != 0 ||
-        !atomic_compare_exchange_strong_explicit(&instance->progress, &free, 1, memory_order_acquire, memory_order_relaxed))
+        !atomic_compare_exchange_strong_explicit(&instance->progress, &free, 1, memory_order_acquire,
+                                                 memory_order_relaxed))
         return false;
     if (instance->is_armed) {
         xp_disarm(instance->xp);
@@ -69,7 +71,8 @@ bool eng_progress_try(struct cf_instance *instance)
 
 static bool work_from_inside(struct cf_instance *instance)
 {
-    return cf_mpsc_count(&instance->inbox) != 0 || atomic_load_explicit(&instance->attention, memory_order_relaxed) != 0 ||
+    return cf_mpsc_count(&instance->inbox) != 0 ||
+           atomic_load_explicit(&instance->attention, memory_order_relaxed) != 0 ||
            (instance->workers_count && eng_workers_have(instance));
 }
 
@@ -126,7 +129,8 @@ void eng_progress_leave(struct cf_instance *instance)
         {
             bool is_armed = instance->is_armed;
 
-            atomic_store_explicit(&instance->progress, 0, memory_order_release); /* partner: eng_progress_try */
+            atomic_store_explicit(&instance->progress, 0,
+                                  memory_order_release); /* partner: eng_progress_try */
             cf_fence_full();
             if (!work_from_inside(instance) &&
                 (is_armed || is_busy || !instance->has_poller ||
@@ -224,7 +228,8 @@ static void client_sleep(struct cf_instance *instance, struct eng_wait *wait)
 
     /* While it sleeps it does not want to drive: the poller does. Partner of the flag: eng_op_complete_owner. */
     atomic_fetch_sub_explicit(&instance->clients_waiting, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&instance->clients_asleep, 1, memory_order_seq_cst); /* before is_asleep is read; partner: poller_main */
+    atomic_fetch_add_explicit(&instance->clients_asleep, 1,
+                              memory_order_seq_cst); /* before is_asleep is read; partner: poller_main */
     atomic_store_explicit(wait->sleeping, 1, memory_order_seq_cst);
     if (!wait->is_done(wait->arg) && now < wait->until_ns) {
         if (wait->until_ns - now < ns)
@@ -325,7 +330,8 @@ static void *poller_main(void *arg)
 
     cf_trace_bind_thread(&instance->trace);
     if (!instance->is_compact && eng_plan_bind_thread(&instance->plan, instance->plan.poller_cpu) != CF_OK)
-        cf_log_warn(&instance->log, "engine", "the poller could not be bound to cpu %d", instance->plan.poller_cpu);
+        cf_log_warn(&instance->log, "engine", "the poller could not be bound to cpu %d",
+                    instance->plan.poller_cpu);
     while (!atomic_load_explicit(&instance->stop_threads, memory_order_acquire)) {
         /*
          * While clients drive, the poller only naps: it may share their core, and to be woken by each message would
@@ -350,7 +356,8 @@ static void *poller_main(void *arg)
         } else {
             ns = instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_SLEEP_NS_MAX;
             atomic_store_explicit(&instance->is_asleep, POLLER_SLEEPS, memory_order_seq_cst);
-            if (eng_progress_try(instance)) /* it was let go in between: the one who left may not have seen the flag */
+            if (eng_progress_try(
+                    instance)) /* it was let go in between: the one who left may not have seen the flag */
                 eng_progress_leave(instance);
         }
         poller_sleep(instance, ns);
@@ -373,7 +380,8 @@ enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *erro
     instance->poll_fd = epoll_create1(EPOLL_CLOEXEC);
     instance->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (instance->poll_fd < 0 || instance->wake_fd < 0 || !watch(instance->poll_fd, instance->wake_fd) ||
-        !watch(instance->poll_fd, xp_fd(instance->xp)) || !watch(instance->poll_fd, instance->store->ops->fd(instance->store))) {
+        !watch(instance->poll_fd, xp_fd(instance->xp)) ||
+        !watch(instance->poll_fd, instance->store->ops->fd(instance->store))) {
         eng_error_set(error, CF_SYSTEM, errno, CF_NODE_NONE, "no descriptors for the poller");
         return CF_SYSTEM;
     }

@@ -54,8 +54,8 @@ enum cf_rc cf_scn_snapshot(struct cf_session *session, enum cf_scn_kind kind, cf
     if (kind == CF_SCN_EXTERNAL && instance->is_manual)
         return CF_UNSUPPORTED;
     while (kind == CF_SCN_EXTERNAL) {
-        struct eng_wait wait = {all_have_answered, &asking, cf_now_ns() + instance->options.resend * 2, &session->wake,
-                                &session->sleeping};
+        struct eng_wait wait = {all_have_answered, &asking, cf_now_ns() + instance->options.resend * 2,
+                                &session->wake, &session->sleeping};
 
         (void)eng_call_run(instance, ask, &asking); /* again for those whose answer was lost */
         if (eng_wait_for(instance, &wait))

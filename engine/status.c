@@ -54,9 +54,9 @@ static void take_waiter(struct snapshot *shot, const struct cf_block_key *key, s
     uint64_t began = eng_op_of(op)->started_ns;
 
     if (shot->waiters_count < STATUS_LIST_MAX)
-        shot->waiters[shot->waiters_count++] =
-            (struct status_waiter){*key, (uint8_t)(op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode),
-                                   shot->now_ns > began ? shot->now_ns - began : 0};
+        shot->waiters[shot->waiters_count++] = (struct status_waiter){
+            *key, (uint8_t)(op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode),
+            shot->now_ns > began ? shot->now_ns - began : 0};
     shot->waiters_total++;
 }
 
@@ -68,8 +68,13 @@ static void take_block(struct cf_instance *instance, struct snapshot *shot, cons
     shot->modes[block->mode]++;
     if (conv) {
         if (shot->convs_count < STATUS_LIST_MAX)
-            shot->convs[shot->convs_count++] = (struct status_conv){block->key,       conv->want,       conv->is_granted, block->master,
-                                                                    conv->need.count, conv->acks.count, shot->now_ns - conv->since_ns};
+            shot->convs[shot->convs_count++] = (struct status_conv){block->key,
+                                                                    conv->want,
+                                                                    conv->is_granted,
+                                                                    block->master,
+                                                                    conv->need.count,
+                                                                    conv->acks.count,
+                                                                    shot->now_ns - conv->since_ns};
         shot->convs_total++;
     }
     for (op = block->waiter_first; op != NULL; op = eng_op_of(op)->next)
@@ -107,7 +112,8 @@ static void take(struct cf_instance *instance, void *arg, uint64_t now_ns)
         shot->classes[c].total = class->count;
         shot->classes[c].free = class->free_count;
         for (i = 0; i < class->count; i++)
-            shot->classes[c].dirty += (eng_frames_word(instance->frames, class->first + i) & ENG_WORD_DIRTY) != 0;
+            shot->classes[c].dirty += (eng_frames_word(instance->frames, class->first + i) &
+                                       ENG_WORD_DIRTY) != 0;
     }
     shot->past_images = instance->local->past_used;
     shot->kept = instance->local->kept_used;
@@ -146,8 +152,9 @@ static json_t *json_counters(const struct cf_stats *stats)
 
 static json_t *json_latency(const struct cf_latency *latency)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)latency->count, "p50", (json_int_t)latency->p50, "p99",
-                     (json_int_t)latency->p99, "p999", (json_int_t)latency->p999, "max", (json_int_t)latency->max);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)latency->count, "p50",
+                     (json_int_t)latency->p50, "p99", (json_int_t)latency->p99, "p999",
+                     (json_int_t)latency->p999, "max", (json_int_t)latency->max);
 }
 
 static json_t *json_latencies(const struct cf_stats *stats)
@@ -174,7 +181,8 @@ static json_t *json_frames(const struct snapshot *shot)
         snprintf(name, sizeof name, "%u", shot->classes[c].bytes);
         json_object_set_new(object, name,
                             json_pack("{s:I, s:I, s:I}", "total", (json_int_t)shot->classes[c].total, "free",
-                                      (json_int_t)shot->classes[c].free, "dirty", (json_int_t)shot->classes[c].dirty));
+                                      (json_int_t)shot->classes[c].free, "dirty",
+                                      (json_int_t)shot->classes[c].dirty));
     }
     return object;
 }
@@ -194,9 +202,10 @@ static json_t *json_convs(const struct snapshot *shot)
             snprintf(waits_for, sizeof waits_for, "%u of %u sharers", conv->need - conv->acks, conv->need);
         else
             snprintf(waits_for, sizeof waits_for, "storage");
-        json_array_append_new(list, json_pack("{s:I, s:I, s:s, s:I, s:s}", "file", (json_int_t)conv->key.file, "block",
-                                              (json_int_t)conv->key.block, "wants", mode_name(conv->wants), "for_ns",
-                                              (json_int_t)conv->for_ns, "waits_for", waits_for));
+        json_array_append_new(list,
+                              json_pack("{s:I, s:I, s:s, s:I, s:s}", "file", (json_int_t)conv->key.file,
+                                        "block", (json_int_t)conv->key.block, "wants", mode_name(conv->wants),
+                                        "for_ns", (json_int_t)conv->for_ns, "waits_for", waits_for));
     }
     return list;
 }
@@ -207,13 +216,15 @@ static json_t *json_waiters(const struct snapshot *shot)
     uint32_t i;
 
     for (i = 0; i < shot->waiters_count; i++)
-        json_array_append_new(list, json_pack("{s:I, s:I, s:s, s:I}", "file", (json_int_t)shot->waiters[i].key.file, "block",
-                                              (json_int_t)shot->waiters[i].key.block, "mode", mode_name(shot->waiters[i].mode),
-                                              "for_ns", (json_int_t)shot->waiters[i].for_ns));
+        json_array_append_new(
+            list, json_pack("{s:I, s:I, s:s, s:I}", "file", (json_int_t)shot->waiters[i].key.file, "block",
+                            (json_int_t)shot->waiters[i].key.block, "mode", mode_name(shot->waiters[i].mode),
+                            "for_ns", (json_int_t)shot->waiters[i].for_ns));
     return list;
 }
 
-static json_t *json_state(const struct cf_instance *instance, const struct snapshot *shot, const struct cf_stats *stats)
+static json_t *json_state(const struct cf_instance *instance, const struct snapshot *shot,
+                          const struct cf_stats *stats)
 {
     json_t *root = json_object();
 
@@ -229,8 +240,8 @@ static json_t *json_state(const struct cf_instance *instance, const struct snaps
     json_object_set_new(root, "latency", json_latencies(stats));
     json_object_set_new(root, "frames", json_frames(shot));
     json_object_set_new(root, "modes",
-                        json_pack("{s:I, s:I, s:I}", "n", (json_int_t)shot->modes[0], "s", (json_int_t)shot->modes[1], "x",
-                                  (json_int_t)shot->modes[2]));
+                        json_pack("{s:I, s:I, s:I}", "n", (json_int_t)shot->modes[0], "s",
+                                  (json_int_t)shot->modes[1], "x", (json_int_t)shot->modes[2]));
     json_object_set_new(root, "kept_images", json_integer((json_int_t)shot->kept));
     json_object_set_new(root, "releases_unacknowledged", json_integer((json_int_t)shot->releases));
     json_object_set_new(root, "demands_waiting", json_integer((json_int_t)shot->demands));
@@ -241,7 +252,8 @@ static json_t *json_state(const struct cf_instance *instance, const struct snaps
     return root;
 }
 
-enum cf_rc cf_status_write(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes), void *arg)
+enum cf_rc cf_status_write(struct cf_instance *instance,
+                           void (*sink)(void *arg, const char *text, size_t bytes), void *arg)
 {
     enum cf_rc rc = eng_enter(instance);
     struct cf_stats stats = {.size = sizeof stats};
@@ -291,7 +303,8 @@ static void send_text(void *arg, const char *text, size_t bytes)
         uint64_t now = cf_now_ns();
         ssize_t sent;
 
-        if (now >= reader->until_ns || (poll(ready, 2, (int)((reader->until_ns - now) / CF_NS_PER_MS) + 1) < 0 && errno != EINTR) ||
+        if (now >= reader->until_ns ||
+            (poll(ready, 2, (int)((reader->until_ns - now) / CF_NS_PER_MS) + 1) < 0 && errno != EINTR) ||
             ready[1].revents)
             return;
         sent = send(reader->fd, text, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -391,7 +404,8 @@ enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error
     server->listen_fd = open_listener(server->path);
     server->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (server->listen_fd < 0 || server->stop_fd < 0) {
-        eng_error_set(error, CF_SYSTEM, errno, instance->node, "status_path %.150s: %s", server->path, strerror(errno));
+        eng_error_set(error, CF_SYSTEM, errno, instance->node, "status_path %.150s: %s", server->path,
+                      strerror(errno));
         if (server->listen_fd >= 0)
             close(server->listen_fd);
         if (server->stop_fd >= 0)

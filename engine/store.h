@@ -23,13 +23,14 @@ enum eng_io_op { ENG_IO_READ = 1, ENG_IO_WRITE = 2, ENG_IO_SYNC = 3 };
 /* One transfer. The submitter owns it and its buffer; both stay as they are until it is polled. */
 struct eng_io {
     uint8_t op;
-    uint8_t in_flight;     /* [store] */
-    uint16_t kind;         /* the submitter's */
+    uint8_t in_flight; /* [store] */
+    uint16_t kind;     /* the submitter's */
     uint32_t bytes;
     struct eng_store_file *file;
-    uint64_t offset;       /* multiple of the block size */
-    void *buffer;          /* 4 KiB aligned */
-    enum cf_rc rc;         /* CF_OK, CF_IO, CF_NO_SPACE, CF_READ_ONLY; a read beyond the end is zero-filled, CF_OK, short > 0 */
+    uint64_t offset; /* multiple of the block size */
+    void *buffer;    /* 4 KiB aligned */
+    enum cf_rc
+        rc; /* CF_OK, CF_IO, CF_NO_SPACE, CF_READ_ONLY; a read beyond the end is zero-filled, CF_OK, short > 0 */
     int system;            /* errno */
     uint32_t short_bytes;  /* read: bytes that lay beyond the end of the file */
     uint32_t tries;        /* [store] */
@@ -41,19 +42,21 @@ struct eng_io {
 };
 
 struct eng_store_options {
-    uint32_t depth;        /* transfers under way at most */
-    uint32_t backend;      /* 0 auto, 1 io_uring, 2 threads (option `storage`) */
+    uint32_t depth;   /* transfers under way at most */
+    uint32_t backend; /* 0 auto, 1 io_uring, 2 threads (option `storage`) */
     const struct cf_allocator *allocator;
     struct cf_log *log;
-    void (*wake)(void *arg); /* called from any thread when completions are there and the owner may sleep; may be NULL */
+    void (*wake)(
+        void *
+            arg); /* called from any thread when completions are there and the owner may sleep; may be NULL */
     void *wake_arg;
 };
 
 struct eng_store_file_info {
-    uint64_t bytes;        /* length now */
+    uint64_t bytes; /* length now */
     bool is_block_device;
-    bool direct;           /* O_DIRECT in use */
-    uint32_t align;        /* offsets and lengths must be multiples of this when direct */
+    bool direct;    /* O_DIRECT in use */
+    uint32_t align; /* offsets and lengths must be multiples of this when direct */
 };
 
 struct eng_store;
@@ -62,15 +65,19 @@ struct eng_store_file;
 struct eng_store_ops {
     const char *name;
     void (*close)(struct eng_store *store);
-    enum cf_rc (*open_file)(struct eng_store *store, const char *path, bool read_only, uint32_t direct, /* option direct_io */
+    enum cf_rc (*open_file)(struct eng_store *store, const char *path, bool read_only,
+                            uint32_t direct, /* option direct_io */
                             struct eng_store_file **file_out, struct cf_error *error);
     void (*close_file)(struct eng_store *store, struct eng_store_file **file);
-    enum cf_rc (*file_info)(struct eng_store *store, struct eng_store_file *file, struct eng_store_file_info *info_out);
+    enum cf_rc (*file_info)(struct eng_store *store, struct eng_store_file *file,
+                            struct eng_store_file_info *info_out);
     /* Sets the length (allocates what is new). Control path: may block. */
-    enum cf_rc (*resize)(struct eng_store *store, struct eng_store_file *file, uint64_t bytes, struct cf_error *error);
+    enum cf_rc (*resize)(struct eng_store *store, struct eng_store_file *file, uint64_t bytes,
+                         struct cf_error *error);
     enum cf_rc (*submit)(struct eng_store *store, struct eng_io *io); /* CF_AGAIN: depth is used up */
     uint32_t (*poll)(struct eng_store *store, struct eng_io **done, uint32_t max);
-    int (*fd)(const struct eng_store *store); /* readable when completions are there; -1 = none (wake is used) */
+    int (*fd)(
+        const struct eng_store *store); /* readable when completions are there; -1 = none (wake is used) */
     uint32_t (*in_flight)(const struct eng_store *store);
 };
 
@@ -79,7 +86,8 @@ struct eng_store {
 };
 
 /* io_uring where the kernel has it, else threads. CF_SYSTEM. */
-CF_CHECK enum cf_rc eng_store_open(const struct eng_store_options *options, struct eng_store **store_out, struct cf_error *error);
+CF_CHECK enum cf_rc eng_store_open(const struct eng_store_options *options, struct eng_store **store_out,
+                                   struct cf_error *error);
 void eng_store_close(struct eng_store **store);
 
 #endif

@@ -20,11 +20,13 @@ void eng_scn_raise(struct cf_instance *instance, uint64_t scn)
 {
     uint64_t now = atomic_load_explicit(&instance->scn, memory_order_relaxed);
 
-    while (now < scn && !atomic_compare_exchange_weak_explicit(&instance->scn, &now, scn, memory_order_relaxed, memory_order_relaxed))
+    while (now < scn && !atomic_compare_exchange_weak_explicit(&instance->scn, &now, scn,
+                                                               memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
-void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
+void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uint16_t node, const char *fmt,
+                    ...)
 {
     va_list args;
 
@@ -64,7 +66,8 @@ static void master_step(struct cf_instance *instance, const struct grd_msg *msg,
     if (instance->workers_count)
         eng_worker_push(instance, msg, grd_map_shard(&instance->map, hash));
     else
-        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], msg, hash, now_ns, instance->actions);
+        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], msg, hash, now_ns,
+                        instance->actions);
 }
 
 static void on_scn_ask(struct cf_instance *instance, const struct grd_msg *msg)
@@ -74,7 +77,8 @@ static void on_scn_ask(struct cf_instance *instance, const struct grd_msg *msg)
     eng_send_owner(instance, msg->from, &answer);
 }
 
-void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns)
+void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame,
+                       uint64_t now_ns)
 {
     if (eng_state(instance) != CF_OK) { /* nothing is granted, served or given up any more */
         if (frame != GRD_FRAME_NONE)
@@ -122,13 +126,15 @@ static bool image_is_good(struct cf_instance *instance, const struct grd_msg *ms
 
     if (file == NULL || file->block_bytes != descriptor->bytes)
         return false;
-    if ((msg->flags & GRD_FLAG_CHECKED) && cf_crc32c(0, descriptor->data, descriptor->bytes) != msg->checksum) {
+    if ((msg->flags & GRD_FLAG_CHECKED) &&
+        cf_crc32c(0, descriptor->data, descriptor->bytes) != msg->checksum) {
         instance->counters.checksum_failures++;
         return false;
     }
     if (file->format != CF_FORMAT_NATIVE)
         return true;
-    if (eng_block_verify_header(descriptor->data, descriptor->bytes, &msg->key, &version) != ENG_DAMAGE_NONE ||
+    if (eng_block_verify_header(descriptor->data, descriptor->bytes, &msg->key, &version) !=
+            ENG_DAMAGE_NONE ||
         version != msg->version) {
         instance->counters.checksum_failures++;
         return false;
@@ -211,12 +217,14 @@ static void view_complete(struct cf_instance *instance)
     uint32_t n;
 
     for (n = 0; n < instance->nodes; n++)
-        names[n] = (uint64_t)n << 32 | (n == instance->node ? instance->incarnation : instance->peers[n].incarnation);
+        names[n] = (uint64_t)n << 32 |
+                   (n == instance->node ? instance->incarnation : instance->peers[n].incarnation);
     qsort(names, instance->nodes, sizeof names[0], by_value);
     instance->view = cf_siphash(&instance->cluster_key, names, instance->nodes * sizeof names[0]) | 1;
-    cf_trace_add(&instance->trace, CF_TRACE_VIEW_INSTALLED, (uint16_t)instance->nodes, 0, instance->epoch, instance->view);
-    cf_log_info(&instance->log, "engine", "open: %u members, epoch %" PRIu64 ", incarnation %u", instance->nodes, instance->epoch,
-                instance->incarnation);
+    cf_trace_add(&instance->trace, CF_TRACE_VIEW_INSTALLED, (uint16_t)instance->nodes, 0, instance->epoch,
+                 instance->view);
+    cf_log_info(&instance->log, "engine", "open: %u members, epoch %" PRIu64 ", incarnation %u",
+                instance->nodes, instance->epoch, instance->incarnation);
     cf_publish_u32(&instance->is_open, 1);
 }
 
@@ -233,7 +241,8 @@ static void on_up(struct cf_instance *instance, uint16_t node)
         return;
     peer->state = ENG_PEER_UP;
     instance->peers_up++;
-    if (instance->peers_up + 1 == instance->nodes && !atomic_load_explicit(&instance->is_open, memory_order_relaxed))
+    if (instance->peers_up + 1 == instance->nodes &&
+        !atomic_load_explicit(&instance->is_open, memory_order_relaxed))
         view_complete(instance);
 }
 
@@ -247,12 +256,14 @@ static void on_down(struct cf_instance *instance, const struct xp_event *event)
     if (!atomic_load_explicit(&instance->is_open, memory_order_relaxed)) {
         peer->state = ENG_PEER_ABSENT;
         if (event->rc != CF_PEER_LOST && event->rc != CF_CLOSING && event->rc != CF_OK)
-            eng_stop_owner(instance, event->rc, 0, node, "node %u refused this instance: %s", node, cf_rc_text(event->rc));
+            eng_stop_owner(instance, event->rc, 0, node, "node %u refused this instance: %s", node,
+                           cf_rc_text(event->rc));
         return; /* it may come back: the static view waits for it until open_timeout */
     }
     peer->state = ENG_PEER_GONE;
     eng_backlog_drain(instance, node);
-    if (cf_observe_bool(&peer->has_left) && atomic_load_explicit(&instance->closing, memory_order_relaxed) == 2)
+    if (cf_observe_bool(&peer->has_left) &&
+        atomic_load_explicit(&instance->closing, memory_order_relaxed) == 2)
         return; /* it had everybody's leave and went: so may this one */
     /* Until redo and recovery exist, the death of a member stops the cluster: no survivor grants or writes. */
     eng_stop_owner(instance, CF_PEER_LOST, 0, node, "node %u is gone (%s)", node, cf_rc_name(event->rc));
@@ -319,13 +330,16 @@ static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
         return false;
     instance->timers_next_ns = now_ns + ENG_TIMER_TICK_NS / 2;
     if (grd_local_next_ns(instance->local) <= now_ns)
-        for (i = 0; i < ENG_TURN_TIMERS_MAX && grd_local_tick(instance->local, now_ns, instance->actions); i++) {
+        for (i = 0; i < ENG_TURN_TIMERS_MAX && grd_local_tick(instance->local, now_ns, instance->actions);
+             i++) {
             eng_actions_run(instance, now_ns);
             did = true;
         }
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
         if (grd_master_next_ns(instance->masters[s]) <= now_ns)
-            for (i = 0; i < ENG_TURN_TIMERS_MAX && grd_master_tick(instance->masters[s], now_ns, instance->actions); i++) {
+            for (i = 0;
+                 i < ENG_TURN_TIMERS_MAX && grd_master_tick(instance->masters[s], now_ns, instance->actions);
+                 i++) {
                 eng_actions_run(instance, now_ns);
                 did = true;
             }
@@ -409,7 +423,8 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
     if (eng_state(instance) != CF_OK) /* no timer of the protocol runs any more */
         return instance->is_stop_told ? cf_wheel_next_ns(&instance->op_wheel) : 0;
     next = grd_local_next_ns(instance->local);
-    if (atomic_load_explicit(&instance->attention, memory_order_relaxed) || cf_mpsc_count(&instance->inbox) != 0)
+    if (atomic_load_explicit(&instance->attention, memory_order_relaxed) ||
+        cf_mpsc_count(&instance->inbox) != 0)
         return 0;
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
         next = earlier(next, grd_master_next_ns(instance->masters[s]));

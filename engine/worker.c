@@ -32,8 +32,10 @@ struct eng_worker {
     struct cf_spsc in, out;
     void *in_mem, *out_mem;
     struct grd_actions *actions;
-    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t wake;     /* futex: rises when something was put into `in` for a sleeper */
-    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t sleeping; /* 1 while the worker sleeps; partner: eng_worker_push */
+    CF_ALIGNED(CF_CACHE_LINE)
+    _Atomic uint32_t wake; /* futex: rises when something was put into `in` for a sleeper */
+    CF_ALIGNED(CF_CACHE_LINE)
+    _Atomic uint32_t sleeping; /* 1 while the worker sleeps; partner: eng_worker_push */
 };
 
 static bool is_stopped(const struct eng_worker *worker)
@@ -83,12 +85,14 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
     while (cf_spsc_pop(&worker->in, &msg)) {
         uint64_t hash = grd_map_hash(&instance->map, &msg.key);
 
-        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], &msg, hash, now_ns, worker->actions);
+        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], &msg, hash, now_ns,
+                        worker->actions);
         hand_out(worker);
         did = true;
     }
     for (s = worker->number; s < instance->shards && is_heard(worker); s += instance->workers_count)
-        while (grd_master_next_ns(instance->masters[s]) <= now_ns && grd_master_tick(instance->masters[s], now_ns, worker->actions)) {
+        while (grd_master_next_ns(instance->masters[s]) <= now_ns &&
+               grd_master_tick(instance->masters[s], now_ns, worker->actions)) {
             hand_out(worker);
             did = true;
         }
@@ -112,7 +116,8 @@ static void *worker_main(void *arg)
     uint64_t now = cf_now_ns(), idle_since = now;
 
     if (worker->cpu >= 0 && eng_plan_bind_thread(&instance->plan, worker->cpu) != CF_OK)
-        cf_log_warn(&instance->log, "engine", "directory worker %u could not be bound to cpu %d", worker->number, worker->cpu);
+        cf_log_warn(&instance->log, "engine", "directory worker %u could not be bound to cpu %d",
+                    worker->number, worker->cpu);
     while (!is_stopped(worker)) {
         now = cf_now_ns();
         if (worker_turn(worker, now)) {
@@ -120,7 +125,8 @@ static void *worker_main(void *arg)
             continue;
         }
         cf_pause();
-        if (instance->options.waiting == 0 || (instance->options.waiting == 1 && now - idle_since < instance->options.spin))
+        if (instance->options.waiting == 0 ||
+            (instance->options.waiting == 1 && now - idle_since < instance->options.spin))
             continue;
         worker_sleep(worker);
     }
@@ -185,8 +191,10 @@ enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *erro
         worker->instance = instance;
         worker->number = w;
         worker->cpu = instance->plan.worker_cpu[w];
-        worker->in_mem = cf_alloc(a, cf_ring_bytes(WORKER_SLOTS, sizeof(struct grd_msg)), CF_CACHE_LINE, CF_ALLOC_ZERO);
-        worker->out_mem = cf_alloc(a, cf_ring_bytes(WORKER_SLOTS, sizeof(struct worker_out)), CF_CACHE_LINE, CF_ALLOC_ZERO);
+        worker->in_mem = cf_alloc(a, cf_ring_bytes(WORKER_SLOTS, sizeof(struct grd_msg)), CF_CACHE_LINE,
+                                  CF_ALLOC_ZERO);
+        worker->out_mem = cf_alloc(a, cf_ring_bytes(WORKER_SLOTS, sizeof(struct worker_out)), CF_CACHE_LINE,
+                                   CF_ALLOC_ZERO);
         worker->actions = cf_alloc(a, sizeof *worker->actions, CF_CACHE_LINE, CF_ALLOC_ZERO);
         if (worker->in_mem == NULL || worker->out_mem == NULL || worker->actions == NULL) {
             eng_error_set(error, CF_MEMORY, 0, instance->node, "no memory for directory worker %u", w);
@@ -199,7 +207,8 @@ enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *erro
         int rc = pthread_create(&instance->workers[w].thread, NULL, worker_main, &instance->workers[w]);
 
         if (rc != 0) {
-            eng_error_set(error, CF_SYSTEM, rc, instance->node, "directory worker %u could not be started", w);
+            eng_error_set(error, CF_SYSTEM, rc, instance->node, "directory worker %u could not be started",
+                          w);
             return CF_SYSTEM;
         }
         instance->workers[w].is_running = true;

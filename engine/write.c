@@ -45,7 +45,8 @@ bool eng_block_refresh(struct cf_instance *instance, struct grd_block *block)
 {
     uint64_t version, position;
 
-    if (block->mode == CF_MODE_N || !eng_frame_copy_owner(instance->frames, block->frame, NULL, &version, &position))
+    if (block->mode == CF_MODE_N ||
+        !eng_frame_copy_owner(instance->frames, block->frame, NULL, &version, &position))
         return false;
     grd_local_changed(block, version);
     return true;
@@ -53,7 +54,8 @@ bool eng_block_refresh(struct cf_instance *instance, struct grd_block *block)
 
 /* ------------------------------------------------------------------ reads */
 
-static void read_submit(struct cf_instance *instance, struct eng_slot *slot, struct grd_block *block, uint64_t now_ns)
+static void read_submit(struct cf_instance *instance, struct eng_slot *slot, struct grd_block *block,
+                        uint64_t now_ns)
 {
     struct grd_conv *conv = grd_local_conv(instance->local, block);
     struct cf_file *file = eng_file_of_key(instance, &block->key);
@@ -79,7 +81,8 @@ void eng_read_start(struct cf_instance *instance, struct grd_block *block, uint6
 {
     struct eng_slot *slot;
 
-    if (eng_file_of_key(instance, &block->key) == NULL) { /* detached meanwhile: nobody can want it any more */
+    if (eng_file_of_key(instance, &block->key) ==
+        NULL) { /* detached meanwhile: nobody can want it any more */
         grd_local_read_failed(instance->local, block, CF_STALE, now_ns, instance->actions);
         return;
     }
@@ -147,7 +150,9 @@ static enum cf_rc block_check(struct cf_file *file, const struct eng_slot *slot,
     }
     if (file->foreign.verify)
         rc = file->foreign.verify(file->foreign.context, data, file->block_bytes);
-    *version_out = file->foreign.version_get ? file->foreign.version_get(file->foreign.context, data, file->block_bytes) : 0;
+    *version_out = file->foreign.version_get
+                       ? file->foreign.version_get(file->foreign.context, data, file->block_bytes)
+                       : 0;
     return rc;
 }
 
@@ -165,7 +170,8 @@ static void on_read(struct cf_instance *instance, struct eng_slot *slot, uint64_
     /* Storage that is older than what the master knows to have been written has lost a write. */
     if (rc == CF_OK && version < conv->version && !conv->is_cancelled && file->format == CF_FORMAT_NATIVE)
         rc = CF_CORRUPT;
-    cf_trace_add(&instance->trace, CF_TRACE_DISK_READ, (uint16_t)rc, slot->key.file, slot->key.block, version);
+    cf_trace_add(&instance->trace, CF_TRACE_DISK_READ, (uint16_t)rc, slot->key.file, slot->key.block,
+                 version);
     if (rc != CF_OK) {
         instance->counters.checksum_failures += rc == CF_CORRUPT;
         cf_log_error(&instance->log, "engine", "file %u block %llu cannot be read: %s", slot->key.file,
@@ -188,7 +194,9 @@ static void write_submit(struct cf_instance *instance, struct eng_slot *slot, ui
     /* A change made elsewhere and not touched here since keeps the position that came with its header. */
     if (file->format == CF_FORMAT_NATIVE)
         eng_block_seal(slot->buffer, file->block_bytes, &slot->key, slot->version,
-                       slot->position ? slot->position : ((const struct eng_block_header *)(void *)slot->buffer)->position, &writer);
+                       slot->position ? slot->position
+                                      : ((const struct eng_block_header *)(void *)slot->buffer)->position,
+                       &writer);
     else if (file->foreign.version_set)
         file->foreign.version_set(file->foreign.context, slot->buffer, file->block_bytes, slot->version);
     slot->stage = ENG_SLOT_DISK;
@@ -205,14 +213,15 @@ static void write_submit(struct cf_instance *instance, struct eng_slot *slot, ui
     instance->counters.disk_writes++;
 }
 
-static void before_write_ended(struct cf_instance *instance, struct eng_slot *slot, enum cf_rc rc, uint64_t now_ns)
+static void before_write_ended(struct cf_instance *instance, struct eng_slot *slot, enum cf_rc rc,
+                               uint64_t now_ns)
 {
     atomic_store_explicit(&slot->ticket, 0, memory_order_relaxed);
     if (rc == CF_OK)
         write_submit(instance, slot, now_ns);
     else
-        eng_stop_owner(instance, CF_IO, 0, CF_NODE_NONE, "before_write refused file %u block %llu: %s", slot->key.file,
-                       (unsigned long long)slot->key.block, cf_rc_name(rc));
+        eng_stop_owner(instance, CF_IO, 0, CF_NODE_NONE, "before_write refused file %u block %llu: %s",
+                       slot->key.file, (unsigned long long)slot->key.block, cf_rc_name(rc));
 }
 
 /* Moves a write on: the log, then the callback, then the disk. */
@@ -240,7 +249,8 @@ static void write_advance(struct cf_instance *instance, struct eng_slot *slot, u
         write_submit(instance, slot, now_ns);
     } else if (slot->stage == ENG_SLOT_CALLBACK &&
                (atomic_load_explicit(&slot->ticket, memory_order_acquire) & ENG_TICKET_ANSWERED)) {
-        before_write_ended(instance, slot, (enum cf_rc)atomic_load_explicit(&slot->answer, memory_order_relaxed), now_ns);
+        before_write_ended(instance, slot,
+                           (enum cf_rc)atomic_load_explicit(&slot->answer, memory_order_relaxed), now_ns);
     }
 }
 
@@ -254,7 +264,8 @@ bool eng_write_start(struct cf_instance *instance, struct grd_block *block, uint
     slot = slot_take(instance);
     if (slot == NULL)
         return false;
-    if (!eng_frame_copy_owner(instance->frames, block->frame, slot->buffer, &slot->version, &slot->position)) {
+    if (!eng_frame_copy_owner(instance->frames, block->frame, slot->buffer, &slot->version,
+                              &slot->position)) {
         slot_free(instance, slot);
         return false; /* a thread is changing it now */
     }
@@ -276,8 +287,9 @@ static void on_write(struct cf_instance *instance, struct eng_slot *slot, uint64
     struct grd_block *block = grd_local_find(instance->local, &slot->key);
 
     if (slot->io.rc != CF_OK) {
-        eng_stop_owner(instance, slot->io.rc, slot->io.system, instance->node, "file %u block %llu could not be written: %s",
-                       slot->key.file, (unsigned long long)slot->key.block, cf_rc_text(slot->io.rc));
+        eng_stop_owner(instance, slot->io.rc, slot->io.system, instance->node,
+                       "file %u block %llu could not be written: %s", slot->key.file,
+                       (unsigned long long)slot->key.block, cf_rc_text(slot->io.rc));
         return;
     }
     cf_trace_add(&instance->trace, CF_TRACE_DISK_WRITE, 0, slot->key.file, slot->key.block, slot->version);
@@ -297,7 +309,8 @@ static void reads_start(struct cf_instance *instance, uint64_t now_ns)
 
         if (slot == NULL)
             return;
-        block = &instance->local->blocks[instance->read_wait[instance->read_wait_head++ % instance->local->outstanding]];
+        block = &instance->local
+                     ->blocks[instance->read_wait[instance->read_wait_head++ % instance->local->outstanding]];
         read_submit(instance, slot, block, now_ns);
     }
 }
@@ -408,7 +421,9 @@ uint32_t eng_frame_make_room(struct cf_instance *instance, uint32_t class_index,
     if (frame != ENG_FRAME_NONE)
         return frame;
     if (evict_one(instance, class_index, now_ns))
-        eng_actions_run(instance, now_ns); /* inside a step the frame comes free a little later: the caller starves until then */
+        eng_actions_run(
+            instance,
+            now_ns); /* inside a step the frame comes free a little later: the caller starves until then */
     return eng_frame_take_owner(instance->frames, class_index);
 }
 
@@ -428,7 +443,8 @@ static void keep_room(struct cf_instance *instance, uint64_t now_ns)
                 break;
         eng_actions_run(instance, now_ns);
         if (i && instance->callbacks.memory_pressure)
-            instance->callbacks.memory_pressure(instance->callbacks.context, eng_frames_free_count(instance->frames, c),
+            instance->callbacks.memory_pressure(instance->callbacks.context,
+                                                eng_frames_free_count(instance->frames, c),
                                                 instance->frames->classes[c].count);
     }
 }

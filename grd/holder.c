@@ -31,8 +31,8 @@ static void send_not_held(const struct grd_msg *demand, struct grd_actions *acti
     msg->requester = demand->requester;
 }
 
-static void send_ship(const struct grd_local *local, const struct grd_msg *demand, uint64_t version, uint64_t durable,
-                      uint32_t frame, struct grd_actions *actions)
+static void send_ship(const struct grd_local *local, const struct grd_msg *demand, uint64_t version,
+                      uint64_t durable, uint32_t frame, struct grd_actions *actions)
 {
     struct grd_action *action = grd_action_add(actions, GRD_ACT_SHIP);
     struct grd_msg *msg = &action->msg;
@@ -52,14 +52,17 @@ static void send_ship(const struct grd_local *local, const struct grd_msg *deman
     grd_set_copy(&msg->set, &demand->set);
 }
 
-void grd_holder_answer_gone(struct grd_local *local, const struct grd_block *block, const struct grd_msg *msg, struct grd_actions *actions)
+void grd_holder_answer_gone(struct grd_local *local, const struct grd_block *block, const struct grd_msg *msg,
+                            struct grd_actions *actions)
 {
     if (msg->type == GRD_MSG_INVALIDATE) {
         send_invalidated(msg->requester, msg, actions);
         return;
     }
-    if (block && block->kept_tenure != 0 && block->kept_tenure == msg->tenure && block->kept_for == msg->requester) {
-        send_ship(local, msg, block->kept_version, block->kept_durable, block->kept_frame, actions); /* [15] */
+    if (block && block->kept_tenure != 0 && block->kept_tenure == msg->tenure &&
+        block->kept_for == msg->requester) {
+        send_ship(local, msg, block->kept_version, block->kept_durable, block->kept_frame,
+                  actions); /* [15] */
         local->counters.shipped_again++;
         return;
     }
@@ -91,8 +94,8 @@ static void copy_end(struct grd_local *local, struct grd_block *block, struct gr
         grd_local_free_frame(actions, frame);
 }
 
-static void do_ship_x(struct grd_local *local, struct grd_block *block, const struct grd_msg *demand, uint64_t now_ns,
-                      struct grd_actions *actions)
+static void do_ship_x(struct grd_local *local, struct grd_block *block, const struct grd_msg *demand,
+                      uint64_t now_ns, struct grd_actions *actions)
 {
     send_ship(local, demand, block->version, block->durable, block->frame, actions);
     grd_local_kept_drop(local, block, actions);
@@ -109,8 +112,8 @@ static void do_ship_x(struct grd_local *local, struct grd_block *block, const st
     grd_local_arm(local, block, now_ns);
 }
 
-static void do_invalidate(struct grd_local *local, struct grd_block *block, const struct grd_msg *demand, uint64_t now_ns,
-                          struct grd_actions *actions)
+static void do_invalidate(struct grd_local *local, struct grd_block *block, const struct grd_msg *demand,
+                          uint64_t now_ns, struct grd_actions *actions)
 {
     local->counters.invalidated++;
     copy_end(local, block, actions);
@@ -119,7 +122,8 @@ static void do_invalidate(struct grd_local *local, struct grd_block *block, cons
         grd_local_arm(local, block, now_ns);
 }
 
-static void do_ship_s(struct grd_local *local, struct grd_block *block, const struct grd_msg *demand, struct grd_actions *actions)
+static void do_ship_s(struct grd_local *local, struct grd_block *block, const struct grd_msg *demand,
+                      struct grd_actions *actions)
 {
     if (block->mode == CF_MODE_X) {
         block->mode = CF_MODE_S; /* the write duty stays */
@@ -134,7 +138,8 @@ static bool concerns(const struct grd_block *block, const struct grd_msg *demand
 {
     if (block->mode == CF_MODE_N)
         return false;
-    return block->tenure == demand->held || (grd_mutant(GRD_MUT_FORWARD_ANY_TENURE) && demand->type == GRD_MSG_FORWARD);
+    return block->tenure == demand->held ||
+           (grd_mutant(GRD_MUT_FORWARD_ANY_TENURE) && demand->type == GRD_MSG_FORWARD);
 }
 
 /* The mode the copy must come down to for this demand; its own mode = serve at once. */
@@ -153,7 +158,8 @@ static bool must_wait(const struct grd_local *local, const struct grd_block *blo
     return local->residency_ns != 0 && now_ns < block->begun_ns + local->residency_ns;
 }
 
-void grd_holder_serve(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+void grd_holder_serve(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                      struct grd_actions *actions)
 {
     while (block->demand_first != GRD_FRAME_NONE) {
         const struct grd_msg *demand = &local->demands[block->demand_first].msg;
@@ -198,7 +204,8 @@ void grd_holder_serve(struct grd_local *local, struct grd_block *block, uint64_t
     }
 }
 
-void grd_local_closed(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+void grd_local_closed(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                      struct grd_actions *actions)
 {
     cf_assert(block->closing != 0 && !block->is_closed);
     block->is_closed = true;
@@ -206,12 +213,13 @@ void grd_local_closed(struct grd_local *local, struct grd_block *block, uint64_t
     cf_assert(block->closing == 0 || !block->is_closed);
 }
 
-void grd_holder_on_demand(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint64_t now_ns,
-                          struct grd_actions *actions)
+void grd_holder_on_demand(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg,
+                          uint64_t now_ns, struct grd_actions *actions)
 {
     if (!concerns(block, msg)) {
         /* An invalidate that overtook its S copy is acknowledged at once; the copy is refused when it comes [1]. */
-        bool is_noted = msg->type == GRD_MSG_INVALIDATE && grd_requester_refuse(local, block, msg->held, now_ns, actions);
+        bool is_noted = msg->type == GRD_MSG_INVALIDATE &&
+                        grd_requester_refuse(local, block, msg->held, now_ns, actions);
 
         if (!(is_noted && grd_mutant(GRD_MUT_GIVE_ACK_LATE)))
             grd_holder_answer_gone(local, block, msg, actions);
@@ -228,15 +236,17 @@ void grd_holder_on_demand(struct grd_local *local, struct grd_block *block, cons
 
 bool grd_local_can_evict(const struct grd_local *local, const struct grd_block *block)
 {
-    if (block->mode == CF_MODE_N || block->conv != GRD_FRAME_NONE /* [6] */ || block->release_tenure != 0 || block->closing ||
-        block->demand_first != GRD_FRAME_NONE || local->releases_used >= local->releases_max)
+    if (block->mode == CF_MODE_N || block->conv != GRD_FRAME_NONE /* [6] */ || block->release_tenure != 0 ||
+        block->closing || block->demand_first != GRD_FRAME_NONE ||
+        local->releases_used >= local->releases_max)
         return false;
     if (block->is_writing)
         return grd_mutant(GRD_MUT_RELEASE_EARLY) && block->writing_version == block->version;
     return !(block->has_duty && block->version > block->durable) || grd_mutant(GRD_MUT_DROP_DIRTY);
 }
 
-void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                     struct grd_actions *actions)
 {
     uint32_t frame = block->frame;
 
@@ -258,7 +268,8 @@ void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t 
 bool grd_local_can_write(const struct grd_block *block)
 {
     /* A copy that is closing is on its way out, and the duty with it: a write begun now would be overtaken. */
-    return block->mode != CF_MODE_N && !block->closing && block->has_duty && !block->is_writing && block->version > block->durable;
+    return block->mode != CF_MODE_N && !block->closing && block->has_duty && !block->is_writing &&
+           block->version > block->durable;
 }
 
 void grd_local_write_begin(struct grd_block *block, uint64_t version)
@@ -277,7 +288,8 @@ void grd_local_say_written(struct grd_block *block, struct grd_actions *actions)
 }
 
 /* Complete means durable [I-8, I-9]: durable rises, an own past image up to it goes, and the master hears of it. */
-void grd_local_write_done(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+void grd_local_write_done(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                          struct grd_actions *actions)
 {
     uint64_t durable = block->writing_version;
 

@@ -34,7 +34,8 @@ static enum cf_rc pools_take(struct grd_local *local, const struct grd_local_opt
     uint32_t i, slots = table_slots(local->blocks_count);
 
     local->table = cf_alloc(a, slots * sizeof *local->table, CF_CACHE_LINE, CF_ALLOC_HUGE);
-    local->blocks = cf_alloc(a, local->blocks_count * sizeof *local->blocks, CF_CACHE_LINE, CF_ALLOC_HUGE | CF_ALLOC_ZERO);
+    local->blocks = cf_alloc(a, local->blocks_count * sizeof *local->blocks, CF_CACHE_LINE,
+                             CF_ALLOC_HUGE | CF_ALLOC_ZERO);
     local->convs = cf_alloc(a, local->outstanding * sizeof *local->convs, CF_CACHE_LINE, CF_ALLOC_ZERO);
     local->demands = cf_alloc(a, local->demands_count * sizeof *local->demands, CF_CACHE_LINE, CF_ALLOC_ZERO);
     if (local->table == NULL || local->blocks == NULL || local->convs == NULL || local->demands == NULL)
@@ -169,8 +170,9 @@ struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_k
 
 bool grd_local_settle(struct grd_local *local, struct grd_block *block)
 {
-    if (block->users != 0 || block->mode != CF_MODE_N || block->conv != GRD_FRAME_NONE || block->release_tenure != 0 ||
-        block->kept_tenure != 0 || block->past_version != 0 || block->demand_first != GRD_FRAME_NONE || block->is_writing)
+    if (block->users != 0 || block->mode != CF_MODE_N || block->conv != GRD_FRAME_NONE ||
+        block->release_tenure != 0 || block->kept_tenure != 0 || block->past_version != 0 ||
+        block->demand_first != GRD_FRAME_NONE || block->is_writing)
         return false;
     cf_assert(block->frame == GRD_FRAME_NONE);
     cf_wheel_disarm(&local->wheel, &block->timer);
@@ -213,8 +215,8 @@ uint32_t grd_local_demand_add(struct grd_local *local, struct grd_block *block, 
 
     for (number = block->demand_first; number != GRD_FRAME_NONE; number = local->demands[number].next) {
         demand = &local->demands[number];
-        if (demand->msg.type == msg->type && demand->msg.tenure == msg->tenure && demand->msg.requester == msg->requester &&
-            demand->msg.request == msg->request)
+        if (demand->msg.type == msg->type && demand->msg.tenure == msg->tenure &&
+            demand->msg.requester == msg->requester && demand->msg.request == msg->request)
             return number;
     }
     number = local->demand_free;
@@ -295,7 +297,8 @@ void grd_local_send_release(struct grd_block *block, struct grd_actions *actions
     msg->durable = block->release_durable;
 }
 
-static void send_past(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+static void send_past(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                      struct grd_actions *actions)
 {
     bool over = local->past_used > local->past_max;
     uint64_t period_ns = local->resend_ns * (over ? GRD_SLOW_PERIODS : GRD_PAST_PERIODS);
@@ -305,12 +308,14 @@ static void send_past(struct grd_local *local, struct grd_block *block, uint64_t
     if (now_ns - block->past_asked_ns < period_ns)
         return;
     block->past_asked_ns = now_ns;
-    grd_action_send(actions, block->master, over ? GRD_MSG_WRITE_ASK : GRD_MSG_PAST, &block->key)->version = block->past_version;
+    grd_action_send(actions, block->master, over ? GRD_MSG_WRITE_ASK : GRD_MSG_PAST, &block->key)->version =
+        block->past_version;
     local->counters.resends++;
     local->counters.write_asks += over;
 }
 
-static void send_again(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+static void send_again(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                       struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
     struct grd_msg *msg;
@@ -342,8 +347,8 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
     if (timer == NULL)
         return false;
     block = cf_container_of(timer, struct grd_block, timer);
-    is_needed = block->conv != GRD_FRAME_NONE || block->release_tenure || block->kept_tenure || block->past_version ||
-                block->demand_first != GRD_FRAME_NONE;
+    is_needed = block->conv != GRD_FRAME_NONE || block->release_tenure || block->kept_tenure ||
+                block->past_version || block->demand_first != GRD_FRAME_NONE;
     if (!is_needed) {
         grd_local_settle(local, block);
         return true;
@@ -351,8 +356,9 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
     send_again(local, block, now_ns, actions);
     grd_holder_serve(local, block, now_ns, actions); /* demands that waited for the residency */
     block->retries++;
-    cf_wheel_arm(&local->wheel, &block->timer,
-                 now_ns + (local->resend_ns << (block->retries < GRD_BACKOFF_MAX ? block->retries : GRD_BACKOFF_MAX)));
+    cf_wheel_arm(
+        &local->wheel, &block->timer,
+        now_ns + (local->resend_ns << (block->retries < GRD_BACKOFF_MAX ? block->retries : GRD_BACKOFF_MAX)));
     return true;
 }
 
@@ -378,7 +384,8 @@ void grd_local_reset(struct grd_local *local, uint16_t node, uint64_t now_ns)
 
 /* ------------------------------------------------------------------ messages */
 
-void grd_local_truth(struct grd_local *local, struct grd_block *block, uint64_t tenure, struct grd_actions *actions)
+void grd_local_truth(struct grd_local *local, struct grd_block *block, uint64_t tenure,
+                     struct grd_actions *actions)
 {
     struct grd_msg *msg;
 
@@ -395,7 +402,8 @@ void grd_local_truth(struct grd_local *local, struct grd_block *block, uint64_t 
     }
 }
 
-static void on_unknown(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, struct grd_actions *actions)
+static void on_unknown(struct grd_local *local, const struct grd_msg *msg, uint32_t frame,
+                       struct grd_actions *actions)
 {
     switch (msg->type) {
     case GRD_MSG_FORWARD:
@@ -409,8 +417,8 @@ static void on_unknown(struct grd_local *local, const struct grd_msg *msg, uint3
     grd_local_free_frame(actions, frame);
 }
 
-static void on_released(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint64_t now_ns,
-                        struct grd_actions *actions)
+static void on_released(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg,
+                        uint64_t now_ns, struct grd_actions *actions)
 {
     if (block->release_tenure == 0 || block->release_tenure != msg->tenure) {
         local->counters.stale++;
@@ -440,7 +448,8 @@ static bool is_masters(uint16_t type)
     }
 }
 
-void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns, struct grd_actions *actions)
+void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns,
+                    struct grd_actions *actions)
 {
     struct grd_block *block = grd_local_find(local, &msg->key);
 
@@ -500,21 +509,26 @@ void grd_block_dump(const struct grd_local *local, const struct grd_block *block
     const struct grd_conv *conv = block->conv == GRD_FRAME_NONE ? NULL : &local->convs[block->conv];
     uint32_t number;
 
-    fprintf(out, "block file %" PRIu32 " block %" PRIu64 " mode %u tenure %" PRIu64 " version %" PRIu64 " durable %" PRIu64
-                 " frame %d duty %d writing %d closing %u master %u\n",
-            block->key.file, block->key.block, block->mode, block->tenure, block->version, block->durable, (int)block->frame,
-            block->has_duty, block->is_writing, block->closing, block->master);
+    fprintf(out,
+            "block file %" PRIu32 " block %" PRIu64 " mode %u tenure %" PRIu64 " version %" PRIu64
+            " durable %" PRIu64 " frame %d duty %d writing %d closing %u master %u\n",
+            block->key.file, block->key.block, block->mode, block->tenure, block->version, block->durable,
+            (int)block->frame, block->has_duty, block->is_writing, block->closing, block->master);
     if (block->release_tenure)
         fprintf(out, "  release tenure %" PRIu64 "\n", block->release_tenure);
     if (block->kept_tenure)
-        fprintf(out, "  kept tenure %" PRIu64 " version %" PRIu64 "\n", block->kept_tenure, block->kept_version);
+        fprintf(out, "  kept tenure %" PRIu64 " version %" PRIu64 "\n", block->kept_tenure,
+                block->kept_version);
     if (block->past_version)
         fprintf(out, "  past image version %" PRIu64 "\n", block->past_version);
     if (conv)
-        fprintf(out, "  wants %u request %" PRIu64 " granted %d tenure %" PRIu64 " how %u data %d need %u acks %u refuse %" PRIu64 "\n",
-                conv->want, conv->request, conv->is_granted, conv->tenure, conv->how, conv->has_data, conv->need.count,
-                conv->acks.count, conv->refuse);
+        fprintf(out,
+                "  wants %u request %" PRIu64 " granted %d tenure %" PRIu64
+                " how %u data %d need %u acks %u refuse %" PRIu64 "\n",
+                conv->want, conv->request, conv->is_granted, conv->tenure, conv->how, conv->has_data,
+                conv->need.count, conv->acks.count, conv->refuse);
     for (number = block->demand_first; number != GRD_FRAME_NONE; number = local->demands[number].next)
-        fprintf(out, "  demand %s for node %u tenure %" PRIu64 "\n", grd_msg_name(local->demands[number].msg.type),
-                local->demands[number].msg.requester, local->demands[number].msg.tenure);
+        fprintf(out, "  demand %s for node %u tenure %" PRIu64 "\n",
+                grd_msg_name(local->demands[number].msg.type), local->demands[number].msg.requester,
+                local->demands[number].msg.tenure);
 }

@@ -32,23 +32,23 @@
 
 /* An open conversation. At most one a block; `outstanding` of an instance. */
 struct grd_conv {
-    uint8_t want;       /* enum cf_mode: S or X */
-    uint8_t flags;      /* GRD_FLAG_NEW */
-    uint8_t how;        /* of the grant */
-    uint8_t hops;       /* of the ship */
-    bool is_granted;    /* the grant's words are here */
-    bool has_data;      /* the image is here (or need not come) */
-    bool is_reading;    /* the disk read of the grant is under way */
+    uint8_t want;        /* enum cf_mode: S or X */
+    uint8_t flags;       /* GRD_FLAG_NEW */
+    uint8_t how;         /* of the grant */
+    uint8_t hops;        /* of the ship */
+    bool is_granted;     /* the grant's words are here */
+    bool has_data;       /* the image is here (or need not come) */
+    bool is_reading;     /* the disk read of the grant is under way */
     uint32_t torn_count; /* images that did not come whole, of this conversation */
-    int32_t failed;     /* enum cf_rc of a failed read, 0 = none */
-    bool is_cancelled;  /* that read belongs to a grant since refused: ask again when it ends */
-    uint32_t frame;     /* reserved, or the one the image landed in */
-    uint32_t next;      /* free list */
+    int32_t failed;      /* enum cf_rc of a failed read, 0 = none */
+    bool is_cancelled;   /* that read belongs to a grant since refused: ask again when it ends */
+    uint32_t frame;      /* reserved, or the one the image landed in */
+    uint32_t next;       /* free list */
     uint64_t request;
     uint64_t tenure;
     uint64_t version;
     uint64_t durable;
-    uint64_t refuse;    /* S grants of a tenure up to this were invalidated before they came [1] */
+    uint64_t refuse; /* S grants of a tenure up to this were invalidated before they came [1] */
     uint64_t since_ns;
     struct grd_set need; /* sharers to wait for [4] */
     struct grd_set acks; /* invalidated received, also before the grant [5] */
@@ -62,35 +62,35 @@ struct grd_demand {
 
 struct grd_block {
     struct cf_block_key key;
-    uint64_t hash;         /* keyed hash of the key */
-    uint16_t master;       /* in this epoch */
+    uint64_t hash;   /* keyed hash of the key */
+    uint16_t master; /* in this epoch */
     /* the copy */
-    uint8_t mode;          /* enum cf_mode */
-    uint8_t closing;       /* 0, or 1 + the mode the frame is being brought down to */
-    bool is_closed;        /* the frame has arrived there and the step that asked for it is due */
-    bool has_duty;         /* write-responsible */
-    bool is_writing;       /* a disk write of this copy is in flight */
+    uint8_t mode;    /* enum cf_mode */
+    uint8_t closing; /* 0, or 1 + the mode the frame is being brought down to */
+    bool is_closed;  /* the frame has arrived there and the step that asked for it is due */
+    bool has_duty;   /* write-responsible */
+    bool is_writing; /* a disk write of this copy is in flight */
     bool in_use;
-    uint32_t frame;        /* of the copy; NONE in mode N */
+    uint32_t frame; /* of the copy; NONE in mode N */
     uint64_t tenure;
-    uint64_t version;      /* of the bytes, as last told by grd_local_changed */
-    uint64_t durable;      /* newest version known on storage */
+    uint64_t version; /* of the bytes, as last told by grd_local_changed */
+    uint64_t durable; /* newest version known on storage */
     uint64_t writing_version;
-    uint64_t begun_ns;     /* when this tenure began: residency */
+    uint64_t begun_ns; /* when this tenure began: residency */
     /* release not yet acknowledged */
     uint64_t release_tenure, release_version, release_durable;
     /* image shipped with X, until confirmed [15] */
     uint64_t kept_tenure, kept_version, kept_durable;
     uint32_t kept_frame;
     uint16_t kept_for;
-    uint16_t retries;      /* of the timer since something moved: back-off */
+    uint16_t retries; /* of the timer since something moved: back-off */
     /* past image */
     uint64_t past_version;
     uint64_t past_asked_ns; /* when its block was last asked to be written */
     uint32_t past_frame;
-    uint32_t conv;         /* number of the conversation, or NONE */
+    uint32_t conv; /* number of the conversation, or NONE */
     uint32_t demand_first, demand_last;
-    uint32_t next;         /* free list */
+    uint32_t next; /* free list */
     struct cf_timer timer;
     /* the engine's: ops that wait for the block, first come first served; the record stays while there are any */
     void *waiter_first, *waiter_last;
@@ -99,22 +99,22 @@ struct grd_block {
 
 struct grd_local_options {
     uint16_t node;
-    uint32_t frames;        /* of all classes */
-    uint32_t outstanding;   /* conversations */
+    uint32_t frames;      /* of all classes */
+    uint32_t outstanding; /* conversations */
     uint32_t demands;
-    uint32_t past_images;   /* bound, over which holders are asked to write */
+    uint32_t past_images; /* bound, over which holders are asked to write */
     uint64_t resend_ns;
     uint64_t residency_ns;
     uint64_t now_ns;
     uint64_t wheel_tick_ns;
-    uint64_t seed;          /* of the local table */
+    uint64_t seed; /* of the local table */
     const struct grd_map *map;
     const struct cf_allocator *allocator;
 };
 
 struct grd_local_counters {
-    uint64_t conversations, resends, bounced, refused, stale, not_held, shipped, shipped_again, invalidated, downgraded, evicted,
-        upgrades, torn, demands_dropped, past_made, past_dropped, write_asks;
+    uint64_t conversations, resends, bounced, refused, stale, not_held, shipped, shipped_again, invalidated,
+        downgraded, evicted, upgrades, torn, demands_dropped, past_made, past_dropped, write_asks;
 };
 
 struct grd_local {
@@ -131,7 +131,7 @@ struct grd_local {
     uint32_t blocks_count, demands_count;
     uint32_t block_free, conv_free, demand_free;
     uint32_t blocks_used, convs_used, demands_used, past_used, kept_used, releases_used, releases_max;
-    uint32_t *table;        /* open addressing: number of a block or NONE */
+    uint32_t *table; /* open addressing: number of a block or NONE */
     uint32_t table_mask;
     uint64_t seed;
     struct grd_local_counters counters;
@@ -161,22 +161,26 @@ static inline uint32_t grd_local_room(const struct grd_local *local)
  * Opens a conversation for S or X; the caller has checked that none is open, that the copy's mode is weaker, and that
  * there is room. `frame` is a free frame of the block's class, the conversation's own until an action gives it back.
  */
-CF_HOT void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mode mode, uint8_t flags, uint32_t frame,
-                           uint64_t now_ns, struct grd_actions *actions);
+CF_HOT void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mode mode, uint8_t flags,
+                           uint32_t frame, uint64_t now_ns, struct grd_actions *actions);
 /* A message for requester or holder. A SHIP comes with the frame its image landed in; every other with NONE. */
-CF_HOT void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns,
-                           struct grd_actions *actions);
+CF_HOT void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame,
+                           uint64_t now_ns, struct grd_actions *actions);
 /* A SHIP whose image could not be copied whole: ask again at once. */
-void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
+void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t now_ns,
+                    struct grd_actions *actions);
 /*
  * The READ of a grant failed: the conversation ends without a copy. It still waits for its whole set, then the
  * tenure is released [3, 9], and GRD_ACT_FAILED hands `rc` on to those who wait.
  */
-void grd_local_read_failed(struct grd_local *local, struct grd_block *block, int32_t rc, uint64_t now_ns, struct grd_actions *actions);
+void grd_local_read_failed(struct grd_local *local, struct grd_block *block, int32_t rc, uint64_t now_ns,
+                           struct grd_actions *actions);
 /* The READ or FORMAT of a grant is done; the image has this version. */
-void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint64_t version, uint64_t now_ns, struct grd_actions *actions);
+void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint64_t version, uint64_t now_ns,
+                         struct grd_actions *actions);
 /* The frame has reached the mode of the CLOSE action. Call grd_local_changed before. */
-CF_HOT void grd_local_closed(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions);
+CF_HOT void grd_local_closed(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                             struct grd_actions *actions);
 /* The bytes have this version now (read while no thread changes them). */
 static inline void grd_local_changed(struct grd_block *block, uint64_t version)
 {
@@ -187,14 +191,16 @@ static inline void grd_local_changed(struct grd_block *block, uint64_t version)
 /* May the copy go to make room? It must be clean or somebody else's duty, and nothing about it may be open. */
 bool grd_local_can_evict(const struct grd_local *local, const struct grd_block *block);
 /* The frame is closed to N already: the copy ends, a release goes out. */
-void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions);
+void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                     struct grd_actions *actions);
 /* Is a disk write of the copy due and allowed? */
 bool grd_local_can_write(const struct grd_block *block);
 void grd_local_write_begin(struct grd_block *block, uint64_t version);
 /* Tells the master again what is durable: somebody asked for a write that is not needed. */
 void grd_local_say_written(struct grd_block *block, struct grd_actions *actions);
 /* The write is durable. */
-void grd_local_write_done(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions);
+void grd_local_write_done(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                          struct grd_actions *actions);
 
 /* One expired timer: true = call again. */
 bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions *actions);

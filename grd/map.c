@@ -23,7 +23,8 @@ void grd_map_key(const char *cluster, const char *secret, struct cf_hash_key *ke
     crypto_generichash_final(&state, key_out->k, sizeof key_out->k);
 }
 
-static uint16_t heaviest(const struct cf_hash_key *key, uint32_t bucket, const uint16_t *members, uint32_t members_count)
+static uint16_t heaviest(const struct cf_hash_key *key, uint32_t bucket, const uint16_t *members,
+                         uint32_t members_count)
 {
     uint64_t best_weight = 0;
     uint16_t best = members[0];
@@ -44,10 +45,12 @@ static uint16_t heaviest(const struct cf_hash_key *key, uint32_t bucket, const u
     return best;
 }
 
-enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, uint32_t buckets, uint32_t shards, const uint16_t *members,
-                        uint32_t members_count, const struct cf_allocator *allocator, struct grd_map *map_out)
+enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, uint32_t buckets, uint32_t shards,
+                        const uint16_t *members, uint32_t members_count, const struct cf_allocator *allocator,
+                        struct grd_map *map_out)
 {
-    struct grd_map map = {.key = *key, .epoch = epoch, .buckets = buckets, .shards = shards, .allocator = allocator};
+    struct grd_map map = {
+        .key = *key, .epoch = epoch, .buckets = buckets, .shards = shards, .allocator = allocator};
     uint32_t bucket;
 
     cf_assert(buckets > 0 && (buckets & (buckets - 1)) == 0);

@@ -18,20 +18,20 @@
 #include "base/hash.h"
 
 struct grd_map {
-    struct cf_hash_key key;   /* of the cluster: from its name and secret */
+    struct cf_hash_key key; /* of the cluster: from its name and secret */
     uint64_t epoch;
-    uint32_t buckets;         /* a power of two */
+    uint32_t buckets; /* a power of two */
     uint32_t shards;
-    uint16_t *master;         /* [buckets] */
+    uint16_t *master; /* [buckets] */
     const struct cf_allocator *allocator;
 };
 
 /* The cluster's hash key from its name and secret. */
 void grd_map_key(const char *cluster, const char *secret, struct cf_hash_key *key_out);
 /* `members` = sorted node ids of the view. */
-CF_CHECK enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, uint32_t buckets, uint32_t shards,
-                                 const uint16_t *members, uint32_t members_count, const struct cf_allocator *allocator,
-                                 struct grd_map *map_out);
+CF_CHECK enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, uint32_t buckets,
+                                 uint32_t shards, const uint16_t *members, uint32_t members_count,
+                                 const struct cf_allocator *allocator, struct grd_map *map_out);
 void grd_map_close(struct grd_map *map);
 
 static inline uint64_t grd_map_hash(const struct grd_map *map, const struct cf_block_key *key)

@@ -9,7 +9,8 @@
 #include "base/assert.h"
 #include "grd/mutant.h"
 
-static void do_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns, struct grd_actions *actions);
+static void do_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
+                     struct grd_actions *actions);
 
 enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_master **master_out)
 {
@@ -63,14 +64,16 @@ static struct grd_pending *pending_x(struct grd_master *master, const struct grd
 {
     struct grd_pending *pending;
 
-    for (pending = grd_pending_first(master->directory, entry); pending; pending = grd_pending_next(master->directory, pending))
+    for (pending = grd_pending_first(master->directory, entry); pending;
+         pending = grd_pending_next(master->directory, pending))
         if (pending->mode == CF_MODE_X)
             return pending;
     return NULL;
 }
 
 /* "Tenure held" of a queued request agrees with the entry; else it overtook a release and waits for it [7]. */
-static bool is_ready(struct grd_master *master, const struct grd_entry *entry, const struct grd_waiter *waiter)
+static bool is_ready(struct grd_master *master, const struct grd_entry *entry,
+                     const struct grd_waiter *waiter)
 {
     struct grd_holder holder;
 
@@ -83,8 +86,8 @@ static bool is_ready(struct grd_master *master, const struct grd_entry *entry, c
  * The holder to ship from: installed, not the requester. The write-responsible one if there is one [2]; otherwise
  * this instance when it holds the block (two hops instead of three), else the first.
  */
-static bool choose_source(struct grd_master *master, const struct grd_entry *entry, uint16_t requester, enum cf_mode mode,
-                          struct grd_holder *source_out)
+static bool choose_source(struct grd_master *master, const struct grd_entry *entry, uint16_t requester,
+                          enum cf_mode mode, struct grd_holder *source_out)
 {
     struct grd_holder holder;
     uint32_t cursor = 0;
@@ -121,8 +124,8 @@ static void fill_sharers(struct grd_master *master, const struct grd_entry *entr
     }
 }
 
-static void send_grant(struct grd_master *master, const struct grd_entry *entry, const struct grd_pending *pending,
-                       struct grd_actions *actions)
+static void send_grant(struct grd_master *master, const struct grd_entry *entry,
+                       const struct grd_pending *pending, struct grd_actions *actions)
 {
     struct grd_msg *msg = grd_action_send(actions, pending->node, GRD_MSG_GRANT, &entry->key);
 
@@ -137,8 +140,8 @@ static void send_grant(struct grd_master *master, const struct grd_entry *entry,
     master->counters.grants++;
 }
 
-static void send_forward(struct grd_master *master, const struct grd_entry *entry, const struct grd_pending *pending,
-                         struct grd_actions *actions)
+static void send_forward(struct grd_master *master, const struct grd_entry *entry,
+                         const struct grd_pending *pending, struct grd_actions *actions)
 {
     struct grd_msg *msg = grd_action_send(actions, pending->source, GRD_MSG_FORWARD, &entry->key);
 
@@ -152,8 +155,8 @@ static void send_forward(struct grd_master *master, const struct grd_entry *entr
     master->counters.forwards++;
 }
 
-static void send_invalidate(struct grd_master *master, const struct grd_entry *entry, uint16_t sharer, uint64_t held,
-                            const struct grd_pending *pending, struct grd_actions *actions)
+static void send_invalidate(struct grd_master *master, const struct grd_entry *entry, uint16_t sharer,
+                            uint64_t held, const struct grd_pending *pending, struct grd_actions *actions)
 {
     struct grd_msg *msg = grd_action_send(actions, sharer, GRD_MSG_INVALIDATE, &entry->key);
 
@@ -164,7 +167,8 @@ static void send_invalidate(struct grd_master *master, const struct grd_entry *e
     master->counters.invalidates++;
 }
 
-static void send_confirmed(const struct grd_entry *entry, uint16_t to, uint64_t tenure, struct grd_actions *actions)
+static void send_confirmed(const struct grd_entry *entry, uint16_t to, uint64_t tenure,
+                           struct grd_actions *actions)
 {
     grd_action_send(actions, to, GRD_MSG_CONFIRMED, &entry->key)->tenure = tenure;
 }
@@ -200,7 +204,8 @@ static void holder_out(struct grd_master *master, struct grd_entry *entry, const
 }
 
 /* A version became durable: past images up to it may go [I-5]. */
-static void do_durable(struct grd_master *master, struct grd_entry *entry, uint64_t durable, struct grd_actions *actions)
+static void do_durable(struct grd_master *master, struct grd_entry *entry, uint64_t durable,
+                       struct grd_actions *actions)
 {
     struct grd_pair pair;
     uint32_t cursor = 0, count = 0, i;
@@ -216,7 +221,8 @@ static void do_durable(struct grd_master *master, struct grd_entry *entry, uint6
         count++;
     }
     for (i = 0; i < count; i++) /* the last `count` actions name the nodes */
-        grd_list_remove(master->directory, entry, GRD_LIST_PAST, actions->item[actions->count - count + i].to);
+        grd_list_remove(master->directory, entry, GRD_LIST_PAST,
+                        actions->item[actions->count - count + i].to);
 }
 
 /*
@@ -224,7 +230,8 @@ static void do_durable(struct grd_master *master, struct grd_entry *entry, uint6
  * with a durable version there are none: durable versions are learned along the chain of the write duty, so that
  * whoever had the duty before knew it to be clean as well. (Where that knowledge came late, PAST mends it.)
  */
-static void past_images_learn(struct grd_master *master, struct grd_entry *entry, uint64_t version, uint64_t durable)
+static void past_images_learn(struct grd_master *master, struct grd_entry *entry, uint64_t version,
+                              uint64_t durable)
 {
     struct grd_pair pair;
     uint32_t cursor = 0;
@@ -247,13 +254,14 @@ static void past_images_learn(struct grd_master *master, struct grd_entry *entry
 /* ------------------------------------------------------------------ granting */
 
 /* NULL: no room for another pending grant now; the request stays queued and its repetition serves it. */
-static struct grd_pending *grant_begin(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter,
-                                       uint64_t now_ns)
+static struct grd_pending *grant_begin(struct grd_master *master, struct grd_entry *entry,
+                                       struct grd_waiter *waiter, uint64_t now_ns)
 {
     struct grd_pending *pending = grd_pending_add(master->directory, entry);
     struct grd_holder holder;
 
-    if (pending == NULL) { /* more grants unanswered than instances may have requests open: probes will end some */
+    if (pending ==
+        NULL) { /* more grants unanswered than instances may have requests open: probes will end some */
         master->counters.refused_bounds++;
         return NULL;
     }
@@ -282,7 +290,8 @@ static struct grd_pending *grant_begin(struct grd_master *master, struct grd_ent
 }
 
 /* Says where the data of an S grant comes from: an installed holder, or the disk when there is none. */
-static void do_source_s(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending, struct grd_actions *actions)
+static void do_source_s(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
+                        struct grd_actions *actions)
 {
     struct grd_holder source;
 
@@ -307,8 +316,8 @@ static void do_source_s(struct grd_master *master, struct grd_entry *entry, stru
  * X: everybody else who holds, pending S grants included, becomes a name of the set; the source of the image
  * leaves by its forward. An S copy of the requester itself is raised in place.
  */
-static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter, uint64_t now_ns,
-                       struct grd_actions *actions)
+static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter,
+                       uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_directory *directory = master->directory;
     struct grd_holder holder, own, source;
@@ -351,8 +360,8 @@ static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, struc
     return true;
 }
 
-static bool do_grant_s(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter, uint64_t now_ns,
-                       struct grd_actions *actions)
+static bool do_grant_s(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter,
+                       uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_pending *pending = grant_begin(master, entry, waiter, now_ns);
 
@@ -367,7 +376,8 @@ static void do_again(struct grd_master *master, struct grd_entry *entry, struct 
 {
     struct grd_pending *pending;
 
-    for (pending = grd_pending_first(master->directory, entry); pending; pending = grd_pending_next(master->directory, pending)) {
+    for (pending = grd_pending_first(master->directory, entry); pending;
+         pending = grd_pending_next(master->directory, pending)) {
         if (!pending->again)
             continue;
         if (pending->mode == CF_MODE_S) {
@@ -382,12 +392,14 @@ static void do_again(struct grd_master *master, struct grd_entry *entry, struct 
 }
 
 /* Serves the queue in order of arrival, as far as it can be served now. */
-static void do_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns, struct grd_actions *actions)
+static void do_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
+                     struct grd_actions *actions)
 {
     struct grd_waiter *waiter, *next;
 
     do_again(master, entry, actions);
-    for (waiter = grd_waiter_first(master->directory, entry); waiter && !pending_x(master, entry); waiter = next) {
+    for (waiter = grd_waiter_first(master->directory, entry); waiter && !pending_x(master, entry);
+         waiter = next) {
         next = grd_waiter_next(master->directory, waiter);
         if (!is_ready(master, entry, waiter))
             continue;
@@ -400,7 +412,8 @@ static void do_serve(struct grd_master *master, struct grd_entry *entry, uint64_
 /* ------------------------------------------------------------------ messages */
 
 /* The same request again: say again what has not been answered, the invalidates too [17]. */
-static void do_repeat(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending, struct grd_actions *actions)
+static void do_repeat(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
+                      struct grd_actions *actions)
 {
     struct grd_pair pair;
     uint32_t cursor = 0;
@@ -417,8 +430,8 @@ static void do_repeat(struct grd_master *master, struct grd_entry *entry, struct
         send_grant(master, entry, pending, actions);
 }
 
-static void on_request(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, uint64_t now_ns,
-                       struct grd_actions *actions)
+static void on_request(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                       uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_pending *pending = grd_pending_of(master->directory, entry, msg->from);
     struct grd_waiter *waiter;
@@ -463,7 +476,9 @@ static void grant_began(struct grd_master *master, struct grd_entry *entry, stru
 {
     if (pending->mode == CF_MODE_X) {
         /* A grant by disk or as new followed a source that had written, or none at all: it left no past image. */
-        past_images_learn(master, entry, msg->version, pending->how == GRD_HOW_DISK || pending->how == GRD_HOW_NEW ? msg->version : msg->durable);
+        past_images_learn(master, entry, msg->version,
+                          pending->how == GRD_HOW_DISK || pending->how == GRD_HOW_NEW ? msg->version
+                                                                                      : msg->durable);
         grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
         if (pending->how == GRD_HOW_SHIP)
             send_confirmed(entry, pending->source, pending->tenure, actions);
@@ -477,8 +492,8 @@ static void version_learn(struct grd_entry *entry, uint64_t version)
         entry->version = version;
 }
 
-static void on_installed(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, uint64_t now_ns,
-                         struct grd_actions *actions)
+static void on_installed(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                         uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_pending *pending = grd_pending_of(master->directory, entry, msg->from);
     struct grd_holder holder;
@@ -497,8 +512,8 @@ static void on_installed(struct grd_master *master, struct grd_entry *entry, con
     do_serve(master, entry, now_ns, actions);
 }
 
-static void on_release(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, uint64_t now_ns,
-                       struct grd_actions *actions)
+static void on_release(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                       uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_pending *pending = grd_pending_of(master->directory, entry, msg->from);
     struct grd_holder holder;
@@ -506,9 +521,11 @@ static void on_release(struct grd_master *master, struct grd_entry *entry, const
     version_learn(entry, msg->version);
     if (grd_holder_find(master->directory, entry, msg->from, &holder) && holder.tenure == msg->tenure &&
         !(grd_mutant(GRD_MUT_RELEASE_DROPPED) && pending)) {
-        if (pending && pending->tenure == msg->tenure) /* it overtook its own installed and counts as both [9] */
+        if (pending &&
+            pending->tenure == msg->tenure) /* it overtook its own installed and counts as both [9] */
             grant_began(master, entry, pending, msg, actions);
-        grd_holder_remove(master->directory, entry, msg->from); /* written before it was released: no past image stays */
+        grd_holder_remove(master->directory, entry,
+                          msg->from); /* written before it was released: no past image stays */
     } else {
         master->counters.stale++;
     }
@@ -518,19 +535,21 @@ static void on_release(struct grd_master *master, struct grd_entry *entry, const
 }
 
 /* A forward met an eviction: that tenure and its duty end here too [8], and another source is chosen. */
-static void on_not_held(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, uint64_t now_ns,
-                        struct grd_actions *actions)
+static void on_not_held(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                        uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_pending *pending = grd_pending_of(master->directory, entry, msg->requester);
     struct grd_holder holder;
 
-    if (pending == NULL || pending->tenure != msg->tenure || pending->how != GRD_HOW_SHIP || pending->source != msg->from ||
-        pending->source_tenure != msg->held || pending->again || grd_mutant(GRD_MUT_NOT_HELD_SAME)) {
+    if (pending == NULL || pending->tenure != msg->tenure || pending->how != GRD_HOW_SHIP ||
+        pending->source != msg->from || pending->source_tenure != msg->held || pending->again ||
+        grd_mutant(GRD_MUT_NOT_HELD_SAME)) {
         master->counters.stale++;
         return;
     }
     master->counters.not_held++;
-    if (grd_holder_find(master->directory, entry, msg->from, &holder) && holder.tenure == msg->held && !holder.is_pending)
+    if (grd_holder_find(master->directory, entry, msg->from, &holder) && holder.tenure == msg->held &&
+        !holder.is_pending)
         grd_holder_remove(master->directory, entry, msg->from);
     pending->again = 1;
     pending->source = CF_NODE_NONE;
@@ -538,18 +557,21 @@ static void on_not_held(struct grd_master *master, struct grd_entry *entry, cons
 }
 
 /* "May the image I keep go?" Yes, unless exactly that tenure has not begun yet. */
-static void on_kept(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, struct grd_actions *actions)
+static void on_kept(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                    struct grd_actions *actions)
 {
     struct grd_pending *pending;
 
-    for (pending = grd_pending_first(master->directory, entry); pending; pending = grd_pending_next(master->directory, pending))
+    for (pending = grd_pending_first(master->directory, entry); pending;
+         pending = grd_pending_next(master->directory, pending))
         if (pending->tenure == msg->tenure)
             return;
     send_confirmed(entry, msg->from, msg->tenure, actions);
 }
 
 /* A past image whose discard was lost, or was never listed because its copy was clean to the master: say it again. */
-static void on_past(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, struct grd_actions *actions)
+static void on_past(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                    struct grd_actions *actions)
 {
     uint64_t version;
 
@@ -562,7 +584,8 @@ static void on_past(struct grd_master *master, struct grd_entry *entry, const st
  * Somebody holds too many past images, or flushes: whoever has the write duty shall write. A past image that is not
  * listed is needed no more; when nobody has the duty and no X is pending, everything is durable.
  */
-static void on_write_ask(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg, struct grd_actions *actions)
+static void on_write_ask(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                         struct grd_actions *actions)
 {
     struct grd_holder holder;
     uint32_t cursor = 0;
@@ -607,8 +630,10 @@ static void on_unknown(struct grd_master *master, const struct grd_msg *msg, str
 void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
                      struct grd_actions *actions)
 {
-    struct grd_entry *entry = msg->type == GRD_MSG_REQUEST ? grd_entry_get(master->directory, &msg->key, hash, (uint32_t)hash & (master->buckets - 1))
-                                                           : grd_entry_find(master->directory, &msg->key, hash);
+    struct grd_entry *entry = msg->type == GRD_MSG_REQUEST
+                                  ? grd_entry_get(master->directory, &msg->key, hash,
+                                                  (uint32_t)hash & (master->buckets - 1))
+                                  : grd_entry_find(master->directory, &msg->key, hash);
 
     if (entry == NULL) {
         on_unknown(master, msg, actions);

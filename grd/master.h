@@ -26,15 +26,16 @@
 
 struct grd_master_options {
     struct grd_directory_options directory;
-    uint16_t node;          /* this instance */
-    uint32_t nodes;         /* of the view */
-    uint64_t probe_ns;      /* a grant unanswered this long is asked after */
+    uint16_t node;     /* this instance */
+    uint32_t nodes;    /* of the view */
+    uint64_t probe_ns; /* a grant unanswered this long is asked after */
     uint64_t now_ns;
     uint64_t wheel_tick_ns;
 };
 
 struct grd_master_counters {
-    uint64_t requests, grants, forwards, invalidates, not_held, bounced, repeated, probes, stale, refused_bounds;
+    uint64_t requests, grants, forwards, invalidates, not_held, bounced, repeated, probes, stale,
+        refused_bounds;
 };
 
 struct grd_master {
@@ -58,8 +59,8 @@ CF_CHECK enum cf_rc grd_master_open(const struct grd_master_options *options, st
 void grd_master_close(struct grd_master **master);
 
 /* A message for this shard from instance msg->from (itself included). `hash` is the keyed hash of msg->key. */
-CF_HOT void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
-                            struct grd_actions *actions);
+CF_HOT void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,
+                            uint64_t now_ns, struct grd_actions *actions);
 /* One expired timer, if there is one: true = call again. `hash_of` gives the keyed hash of a key. */
 bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 uint64_t grd_master_next_ns(const struct grd_master *master);

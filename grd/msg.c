@@ -208,7 +208,8 @@ uint32_t grd_msg_bytes(const struct grd_msg *msg)
     switch (msg->type) {
 #define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
     case number:                                                    \
-        return 0 GRD_FIELDS_##name(FIELD_BYTES) + ((0 GRD_FIELDS_##name(FIELD_IS_SET)) ? set_bytes(&msg->set) : 0u);
+        return 0 GRD_FIELDS_##name(FIELD_BYTES) +                   \
+               ((0 GRD_FIELDS_##name(FIELD_IS_SET)) ? set_bytes(&msg->set) : 0u);
 #include "grd/msg.def"
 #undef GRD_MSG
     }
@@ -220,8 +221,8 @@ uint32_t grd_msg_encode(const struct grd_msg *msg, void *to)
     uint8_t *p = to;
 
     switch (msg->type) {
-#define GRD_MSG(name, number, sender, receiver, lane, answer, text)        \
-    case number:                                                           \
+#define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
+    case number:                                                    \
         GRD_FIELDS_##name(FIELD_PUT) return (uint32_t)(p - (uint8_t *)to);
 #include "grd/msg.def"
 #undef GRD_MSG
@@ -235,7 +236,8 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
     case GRD_MSG_REQUEST:
         return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->flags <= GRD_FLAG_NEW;
     case GRD_MSG_GRANT:
-        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->how >= GRD_HOW_DISK && msg->how <= GRD_HOW_NEW &&
+        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->how >= GRD_HOW_DISK &&
+               msg->how <= GRD_HOW_NEW &&
                (msg->mode == CF_MODE_X || (msg->how == GRD_HOW_DISK && msg->set.count == 0));
     case GRD_MSG_FORWARD:
         return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->requester < nodes &&

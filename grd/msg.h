@@ -80,7 +80,8 @@ CF_HOT uint32_t grd_msg_encode(const struct grd_msg *msg, void *to);
  * Reads a body that came from a peer. False: type unknown, wrong length, an enumeration or set out of range;
  * *msg_out is then undefined and must not be used. Members that the type does not carry are left as they are.
  */
-CF_HOT CF_CHECK bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t nodes, struct grd_msg *msg_out);
+CF_HOT CF_CHECK bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t nodes,
+                                    struct grd_msg *msg_out);
 
 void grd_set_clear(struct grd_set *set);
 void grd_set_add(struct grd_set *set, uint16_t node);

@@ -6,6 +6,7 @@
  * The fields of each message in wire order: F(width, member) with width u8, u16, u32, u64, key or set. The body
  * has no padding; `set` is last. docs/reference/messages.md is made from this file and msg.def.
  */
+/* clang-format off */
 #define GRD_FIELDS_REQUEST(F) F(key, key) F(u64, request) F(u64, held) F(u8, mode) F(u8, flags)
 #define GRD_FIELDS_GRANT(F)                                                                                         \
     F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable) F(u8, mode) F(u8, how) F(set, set)
@@ -35,5 +36,6 @@
 #define GRD_FIELDS_FILE_STOP(F) F(key, key) F(u64, request)
 #define GRD_FIELDS_FILE_STOPPED(F) F(key, key) F(u64, request)
 #define GRD_FIELDS_FILE_GO(F) F(key, key) F(u64, request) F(u64, version) F(u8, flags)
+/* clang-format on */
 
 #endif

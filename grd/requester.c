@@ -24,8 +24,8 @@ void grd_requester_send(struct grd_local *local, struct grd_block *block, struct
     msg->flags = conv->flags;
 }
 
-void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mode mode, uint8_t flags, uint32_t frame,
-                    uint64_t now_ns, struct grd_actions *actions)
+void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mode mode, uint8_t flags,
+                    uint32_t frame, uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv_take(local, block);
 
@@ -49,7 +49,8 @@ void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mo
 }
 
 /* The grant under this number is spent: forget its words, ask under a new one [10]. What `refuse` says stays true. */
-static void ask_anew(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+static void ask_anew(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                     struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -72,8 +73,8 @@ static bool acks_are_in(const struct grd_conv *conv)
     return true;
 }
 
-static void send_installed(struct grd_block *block, const struct grd_conv *conv, uint64_t version, uint64_t durable,
-                           struct grd_actions *actions)
+static void send_installed(struct grd_block *block, const struct grd_conv *conv, uint64_t version,
+                           uint64_t durable, struct grd_actions *actions)
 {
     struct grd_msg *msg = grd_action_send(actions, block->master, GRD_MSG_INSTALLED, &block->key);
 
@@ -84,7 +85,8 @@ static void send_installed(struct grd_block *block, const struct grd_conv *conv,
 }
 
 /* Everything is in but the image could not be read: the tenure is released without having begun. */
-static void end_failed(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+static void end_failed(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                       struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
     struct grd_action *action;
@@ -104,7 +106,8 @@ static void end_failed(struct grd_local *local, struct grd_block *block, uint64_
 }
 
 /* Image and every name in: the mode begins, installed goes out, the conversation ends. */
-static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                      struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
     struct grd_action *action;
@@ -117,7 +120,8 @@ static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t
         return;
     }
     if (conv->failed) {
-        if (block->release_tenure == 0) /* else the acknowledgement of the older release brings us here again */
+        if (block->release_tenure ==
+            0) /* else the acknowledgement of the older release brings us here again */
             end_failed(local, block, now_ns, actions);
         return;
     }
@@ -171,8 +175,8 @@ static bool is_mine(const struct grd_conv *conv, const struct grd_msg *msg)
     return conv->request == msg->request || grd_mutant(GRD_MUT_OLD_TENURE);
 }
 
-void grd_requester_on_grant(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint64_t now_ns,
-                            struct grd_actions *actions)
+void grd_requester_on_grant(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg,
+                            uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -188,7 +192,8 @@ void grd_requester_on_grant(struct grd_local *local, struct grd_block *block, co
         ask_anew(local, block, now_ns, actions);
         return;
     }
-    if ((msg->how == GRD_HOW_UPGRADE) != (block->mode == CF_MODE_S)) { /* no master says so: a peer gone wrong */
+    if ((msg->how == GRD_HOW_UPGRADE) !=
+        (block->mode == CF_MODE_S)) { /* no master says so: a peer gone wrong */
         local->counters.stale++;
         return;
     }
@@ -207,7 +212,8 @@ void grd_requester_on_grant(struct grd_local *local, struct grd_block *block, co
     grd_action_add(actions, msg->how == GRD_HOW_NEW ? GRD_ACT_FORMAT : GRD_ACT_READ)->block = block;
 }
 
-void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint64_t version, uint64_t now_ns, struct grd_actions *actions)
+void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint64_t version, uint64_t now_ns,
+                         struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -226,7 +232,8 @@ void grd_local_read_done(struct grd_local *local, struct grd_block *block, uint6
     try_begin(local, block, now_ns, actions);
 }
 
-void grd_local_read_failed(struct grd_local *local, struct grd_block *block, int32_t rc, uint64_t now_ns, struct grd_actions *actions)
+void grd_local_read_failed(struct grd_local *local, struct grd_block *block, int32_t rc, uint64_t now_ns,
+                           struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -241,7 +248,8 @@ void grd_local_read_failed(struct grd_local *local, struct grd_block *block, int
     try_begin(local, block, now_ns, actions);
 }
 
-void grd_requester_on_released(struct grd_local *local, struct grd_block *block, uint64_t now_ns, struct grd_actions *actions)
+void grd_requester_on_released(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                               struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -249,8 +257,8 @@ void grd_requester_on_released(struct grd_local *local, struct grd_block *block,
         try_begin(local, block, now_ns, actions);
 }
 
-void grd_requester_on_ship(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint32_t frame,
-                           uint64_t now_ns, struct grd_actions *actions)
+void grd_requester_on_ship(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg,
+                           uint32_t frame, uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -276,12 +284,14 @@ void grd_requester_on_ship(struct grd_local *local, struct grd_block *block, con
     conv->how = GRD_HOW_SHIP;
     conv->hops = msg->hops;
     grd_set_copy(&conv->need, &msg->set);
-    grd_local_free_frame(actions, conv->frame); /* the reserved one takes the place of the one that was lent */
+    grd_local_free_frame(actions,
+                         conv->frame); /* the reserved one takes the place of the one that was lent */
     conv->frame = frame;
     try_begin(local, block, now_ns, actions);
 }
 
-void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions)
+void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t now_ns,
+                    struct grd_actions *actions)
 {
     struct grd_block *block = grd_local_find(local, &msg->key);
     struct grd_conv *conv = block ? grd_local_conv(local, block) : NULL;
@@ -289,14 +299,15 @@ void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t
     local->counters.torn++;
     if (!is_mine(conv, msg) || conv->is_granted)
         return;
-    if (conv->torn_count++ >= GRD_TORN_MAX) /* an image that never comes whole is left to the timer and its back-off */
+    if (conv->torn_count++ >=
+        GRD_TORN_MAX) /* an image that never comes whole is left to the timer and its back-off */
         return;
     grd_requester_send(local, block, actions);
     grd_local_arm(local, block, now_ns);
 }
 
-void grd_requester_on_invalidated(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint64_t now_ns,
-                                  struct grd_actions *actions)
+void grd_requester_on_invalidated(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg,
+                                  uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -308,8 +319,8 @@ void grd_requester_on_invalidated(struct grd_local *local, struct grd_block *blo
     try_begin(local, block, now_ns, actions);
 }
 
-void grd_requester_on_bounce(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg, uint64_t now_ns,
-                             struct grd_actions *actions)
+void grd_requester_on_bounce(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg,
+                             uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 
@@ -321,7 +332,8 @@ void grd_requester_on_bounce(struct grd_local *local, struct grd_block *block, c
     ask_anew(local, block, now_ns, actions);
 }
 
-bool grd_requester_refuse(struct grd_local *local, struct grd_block *block, uint64_t held, uint64_t now_ns, struct grd_actions *actions)
+bool grd_requester_refuse(struct grd_local *local, struct grd_block *block, uint64_t held, uint64_t now_ns,
+                          struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
 

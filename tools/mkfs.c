@@ -19,12 +19,34 @@ struct mkfs_args {
 };
 
 static const struct cf_option_desc table[] = {
-    {.name = "data", .text = "path of the file or block device", .type = CF_OPTION_STRING, .offset = offsetof(struct mkfs_args, data), .max = 256, .dflt = ""},
-    {.name = "blocks", .text = "data blocks", .type = CF_OPTION_U64, .offset = offsetof(struct mkfs_args, blocks), .dflt = "0"},
-    {.name = "block-size", .text = "bytes of a block, a power of two", .type = CF_OPTION_SIZE, .offset = offsetof(struct mkfs_args, block_size),
-     .dflt = "8KiB", .min = CF_BLOCK_BYTES_MIN, .max = CF_BLOCK_BYTES_MAX},
-    {.name = "file-id", .text = "id of the file in its cluster; 0 = drawn at random", .type = CF_OPTION_U32, .offset = offsetof(struct mkfs_args, file_id), .dflt = "0"},
-    {.name = "force", .text = "overwrite a data file or block device; other files never", .type = CF_OPTION_BOOL, .offset = offsetof(struct mkfs_args, force), .dflt = "false"},
+    {.name = "data",
+     .text = "path of the file or block device",
+     .type = CF_OPTION_STRING,
+     .offset = offsetof(struct mkfs_args, data),
+     .max = 256,
+     .dflt = ""},
+    {.name = "blocks",
+     .text = "data blocks",
+     .type = CF_OPTION_U64,
+     .offset = offsetof(struct mkfs_args, blocks),
+     .dflt = "0"},
+    {.name = "block-size",
+     .text = "bytes of a block, a power of two",
+     .type = CF_OPTION_SIZE,
+     .offset = offsetof(struct mkfs_args, block_size),
+     .dflt = "8KiB",
+     .min = CF_BLOCK_BYTES_MIN,
+     .max = CF_BLOCK_BYTES_MAX},
+    {.name = "file-id",
+     .text = "id of the file in its cluster; 0 = drawn at random",
+     .type = CF_OPTION_U32,
+     .offset = offsetof(struct mkfs_args, file_id),
+     .dflt = "0"},
+    {.name = "force",
+     .text = "overwrite a data file or block device; other files never",
+     .type = CF_OPTION_BOOL,
+     .offset = offsetof(struct mkfs_args, force),
+     .dflt = "false"},
 };
 
 static const struct cf_cli_spec spec = {.program = "cachefusion",
@@ -50,12 +72,16 @@ int tool_mkfs(int argc, char **argv)
         fprintf(stderr, "cachefusion mkfs: --data FILE is missing\n");
         return EXIT_USAGE;
     }
-    what = (struct eng_mkfs){.path = args.data, .blocks = args.blocks, .block_bytes = (uint32_t)args.block_size,
-                             .file_id = args.file_id, .force = args.force};
+    what = (struct eng_mkfs){.path = args.data,
+                             .blocks = args.blocks,
+                             .block_bytes = (uint32_t)args.block_size,
+                             .file_id = args.file_id,
+                             .force = args.force};
     if (eng_format_make(&what, &error) != CF_OK) {
         fprintf(stderr, "cachefusion mkfs: %s (%s)\n", error.text, cf_rc_remedy((enum cf_rc)error.rc));
         return error.rc == CF_INVALID ? EXIT_USAGE : EXIT_TROUBLE;
     }
-    printf("%s: %" PRIu64 " blocks of %s\n", args.data, args.blocks, cf_format_size(args.block_size, size, sizeof size));
+    printf("%s: %" PRIu64 " blocks of %s\n", args.data, args.blocks,
+           cf_format_size(args.block_size, size, sizeof size));
     return EXIT_OK;
 }

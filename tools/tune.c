@@ -37,12 +37,13 @@ static const struct cf_option_desc table[] = {
      .dflt = ""},
 };
 
-static const struct cf_cli_spec spec = {.program = "cachefusion",
-                                        .command = "tune",
-                                        .summary = "Shows the placement of threads and memory on this machine.",
-                                        .table = table,
-                                        .table_count = sizeof table / sizeof table[0],
-                                        .notes = EXITS_NOTE};
+static const struct cf_cli_spec spec = {
+    .program = "cachefusion",
+    .command = "tune",
+    .summary = "Shows the placement of threads and memory on this machine.",
+    .table = table,
+    .table_count = sizeof table / sizeof table[0],
+    .notes = EXITS_NOTE};
 
 int tool_tune(int argc, char **argv)
 {

@@ -48,10 +48,10 @@ enum xp_class { XP_CONTROL = 0, XP_DATA = 1, XP_LANES = 2 };
 #define XP_EVENTS_MAX 64u
 
 enum xp_caps {
-    XP_CAP_READ = 1u << 0,    /* xp_read works */
-    XP_CAP_ATOMIC = 1u << 1,  /* xp_cas and xp_add work */
-    XP_CAP_PULL = 1u << 2,    /* the receiver copies blocks out of the sender's frame (XP_EV_TORN can come) */
-    XP_CAP_SLEEP = 1u << 3,   /* xp_fd, xp_arm work */
+    XP_CAP_READ = 1u << 0,   /* xp_read works */
+    XP_CAP_ATOMIC = 1u << 1, /* xp_cas and xp_add work */
+    XP_CAP_PULL = 1u << 2,   /* the receiver copies blocks out of the sender's frame (XP_EV_TORN can come) */
+    XP_CAP_SLEEP = 1u << 3,  /* xp_fd, xp_arm work */
 };
 
 /*
@@ -59,35 +59,36 @@ enum xp_caps {
  * frames themselves, in one region, grouped by block size. Memory comes from xp_memory.
  */
 struct xp_frame_class {
-    uint32_t first;   /* number of its first frame */
+    uint32_t first; /* number of its first frame */
     uint32_t count;
-    uint32_t bytes;   /* 2 KiB to 32 KiB; 0 = no frames of this class */
-    uint64_t offset;  /* of its first frame in the region */
+    uint32_t bytes;  /* 2 KiB to 32 KiB; 0 = no frames of this class */
+    uint64_t offset; /* of its first frame in the region */
 };
 struct xp_frame_space {
     uint8_t *base;
     uint64_t bytes;
     _Atomic uint64_t *words;
-    uint64_t words_stable_mask; /* bits of a word that do not change while the bytes of the frame are stable */
+    uint64_t
+        words_stable_mask; /* bits of a word that do not change while the bytes of the frame are stable */
     uint32_t count;
     struct xp_frame_class classes[CF_BLOCK_SIZES]; /* 2, 4, 8, 16, 32 KiB */
 };
 
 struct xp_options {
-    const char *address;         /* "shm:", "shm:/dir", "sim:" */
+    const char *address; /* "shm:", "shm:/dir", "sim:" */
     uint16_t node;
     uint32_t incarnation;
-    uint32_t nodes;              /* members: 0 .. nodes - 1 */
-    const char *cluster;         /* name */
+    uint32_t nodes;      /* members: 0 .. nodes - 1 */
+    const char *cluster; /* name */
     const char *secret;
     uint64_t epoch;
-    uint32_t lane_slots;         /* window of a lane in messages, a power of two */
+    uint32_t lane_slots; /* window of a lane in messages, a power of two */
     uint64_t peer_timeout_ns;
-    bool busy;                   /* this instance never sleeps: peers need not look for a sleeper */
+    bool busy;                     /* this instance never sleeps: peers need not look for a sleeper */
     uint8_t hello[XP_HELLO_BYTES]; /* given to peers, checked by the layer above in XP_EV_HELLO */
     const struct cf_allocator *allocator;
     struct cf_log *log;
-    void *network;               /* sim: struct sim_net *; shm: NULL */
+    void *network; /* sim: struct sim_net *; shm: NULL */
 };
 
 enum xp_event_type {
@@ -102,10 +103,10 @@ enum xp_event_type {
 };
 
 struct xp_event {
-    uint8_t type;       /* enum xp_event_type */
+    uint8_t type; /* enum xp_event_type */
     uint8_t lane_class;
     uint16_t node;
-    uint32_t bytes;     /* of the body */
+    uint32_t bytes;                 /* of the body */
     const struct xp_header *header; /* valid until the next xp_poll */
     const void *message;            /* body; valid until the next xp_poll */
     uint32_t frame;
@@ -117,7 +118,8 @@ struct xp_event {
 /* Why XP_EV messages did not come: counted here, never asserted. */
 struct xp_counters {
     uint64_t sent, received, bytes_sent, bytes_received, blocks_sent, blocks_received;
-    uint64_t bad_header, bad_length, bad_tag, stale_epoch, stale_incarnation, stale_generation, bad_sequence, bad_frame;
+    uint64_t bad_header, bad_length, bad_tag, stale_epoch, stale_incarnation, stale_generation, bad_sequence,
+        bad_frame;
     uint64_t torn, no_credit, wakeups_sent, resets, hello_refused;
 };
 
@@ -129,7 +131,8 @@ CF_CHECK enum cf_rc xp_open(const struct xp_options *options, struct xp **xp_out
 void xp_close(struct xp **xp);
 
 /* Zeroed memory that this provider can share or register; huge pages where there are any. Before xp_start. Lives until xp_close. */
-CF_CHECK enum cf_rc xp_memory(struct xp *xp, uint64_t bytes, unsigned alloc_flags, void **memory_out, struct cf_error *error);
+CF_CHECK enum cf_rc xp_memory(struct xp *xp, uint64_t bytes, unsigned alloc_flags, void **memory_out,
+                              struct cf_error *error);
 /* Publishes the frames and begins to connect to every member. `space` must stay as it is until xp_close. */
 CF_CHECK enum cf_rc xp_start(struct xp *xp, const struct xp_frame_space *space, struct cf_error *error);
 /* Answers XP_EV_HELLO: rc = CF_OK lets the peer in, anything else is told to it as the reason. */
@@ -151,7 +154,8 @@ bool xp_is_up(const struct xp *xp, uint16_t node);
  */
 CF_HOT void *xp_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes);
 CF_HOT void xp_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn);
-CF_HOT void xp_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn, uint32_t frame);
+CF_HOT void xp_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                          uint32_t frame);
 CF_HOT void xp_flush(struct xp *xp);
 
 /* Lends a free frame (of class `class_index`) for a block to land in. At most options' lane_slots a class are lent. */
@@ -170,8 +174,10 @@ void xp_disarm(struct xp *xp);
 void xp_wake(struct xp *xp);
 
 /* One-sided operations on a peer's frame space (read-only for peers); a completion comes as XP_EV_DONE. CF_UNSUPPORTED. */
-CF_CHECK enum cf_rc xp_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes, uint64_t token);
-CF_CHECK enum cf_rc xp_cas(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t token);
+CF_CHECK enum cf_rc xp_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
+                            uint64_t token);
+CF_CHECK enum cf_rc xp_cas(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired,
+                           uint64_t token);
 CF_CHECK enum cf_rc xp_add(struct xp *xp, uint16_t node, uint64_t offset, uint64_t value, uint64_t token);
 
 #endif

@@ -11,9 +11,11 @@
 
 struct xp_ops {
     const char *name; /* text before the colon */
-    enum cf_rc (*open)(const struct xp_options *options, const char *rest, struct xp **xp_out, struct cf_error *error);
+    enum cf_rc (*open)(const struct xp_options *options, const char *rest, struct xp **xp_out,
+                       struct cf_error *error);
     void (*close)(struct xp *xp);
-    enum cf_rc (*memory)(struct xp *xp, uint64_t bytes, unsigned alloc_flags, void **memory_out, struct cf_error *error);
+    enum cf_rc (*memory)(struct xp *xp, uint64_t bytes, unsigned alloc_flags, void **memory_out,
+                         struct cf_error *error);
     enum cf_rc (*start)(struct xp *xp, const struct xp_frame_space *space, struct cf_error *error);
     void (*accept)(struct xp *xp, uint16_t node, enum cf_rc rc, const char *why);
     void (*evict)(struct xp *xp, uint16_t node);
@@ -21,7 +23,8 @@ struct xp_ops {
     bool (*is_up)(const struct xp *xp, uint16_t node);
     void *(*begin)(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes);
     void (*post)(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn);
-    void (*post_block)(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn, uint32_t frame);
+    void (*post_block)(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                       uint32_t frame);
     void (*flush)(struct xp *xp);
     void (*frame_post)(struct xp *xp, uint32_t class_index, uint32_t frame);
     uint32_t (*poll)(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max);
@@ -29,8 +32,10 @@ struct xp_ops {
     bool (*arm)(struct xp *xp);
     void (*disarm)(struct xp *xp);
     void (*wake)(struct xp *xp);
-    enum cf_rc (*read)(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes, uint64_t token);
-    enum cf_rc (*cas)(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t token);
+    enum cf_rc (*read)(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
+                       uint64_t token);
+    enum cf_rc (*cas)(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired,
+                      uint64_t token);
     enum cf_rc (*add)(struct xp *xp, uint16_t node, uint64_t offset, uint64_t value, uint64_t token);
 };
 

@@ -50,7 +50,8 @@ struct cf_callbacks {
      * CF_OK = it is; CF_PENDING = later, say so by cf_log_durable(). */
     enum cf_rc (*log_ensure)(void *context, uint64_t position);
     /* Before a dirty image is written to storage; may change the image (a private copy). */
-    enum cf_rc (*before_write)(void *context, const struct cf_block_key *key, void *image, uint32_t bytes, uint64_t ticket);
+    enum cf_rc (*before_write)(void *context, const struct cf_block_key *key, void *image, uint32_t bytes,
+                               uint64_t ticket);
     /* A block arrived from another instance or from storage and is about to become visible. */
     void (*arrived)(void *context, const struct cf_block_key *key, const void *image, uint32_t bytes);
     /* The copy is about to be given up because another instance wants it. */
@@ -72,7 +73,8 @@ CF_API enum cf_rc cf_callback_done(struct cf_instance *instance, uint64_t ticket
  * says why: CF_OPTION, CF_MEMORY, CF_BUDGET, CF_NODE_TAKEN, CF_CLUSTER, CF_VERSION, CF_TIMEOUT, CF_SYSTEM.
  * `callbacks` may be NULL; it is copied. The caller owns *instance_out until cf_close().
  */
-CF_API CF_MUST_CHECK enum cf_rc cf_open(const struct cf_options *options, const struct cf_callbacks *callbacks,
+CF_API CF_MUST_CHECK enum cf_rc cf_open(const struct cf_options *options,
+                                        const struct cf_callbacks *callbacks,
                                         struct cf_instance **instance_out, struct cf_error *error);
 /*
  * Closes an instance and clears *instance. All sessions must be closed before. Dirty blocks are flushed; the
@@ -88,14 +90,15 @@ CF_API enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_st
  * Calls sink(arg, text, bytes) with a JSON text of the instance's state: members, modes held, conversations in
  * flight, who waits for what, rates. Waits for at most a turn of the progress loop. Any thread but a callback.
  */
-CF_API enum cf_rc cf_status_write(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes),
-                                  void *arg);
+CF_API enum cf_rc cf_status_write(struct cf_instance *instance,
+                                  void (*sink)(void *arg, const char *text, size_t bytes), void *arg);
 
 /* ---------------------------------------------------------------- clock */
 
 enum cf_scn_kind {
-    CF_SCN_CAUSAL = 0,   /* covers everything this instance has seen; costs a load */
-    CF_SCN_EXTERNAL = 1, /* covers everything that any member acknowledged before the call; asks the members */
+    CF_SCN_CAUSAL = 0, /* covers everything this instance has seen; costs a load */
+    CF_SCN_EXTERNAL =
+        1, /* covers everything that any member acknowledged before the call; asks the members */
 };
 /* A snapshot of the cluster's clock. CF_TIMEOUT after options.call_timeout for EXTERNAL. */
 CF_API enum cf_rc cf_scn_snapshot(struct cf_session *session, enum cf_scn_kind kind, cf_scn *scn_out);
@@ -103,7 +106,8 @@ CF_API enum cf_rc cf_scn_snapshot(struct cf_session *session, enum cf_scn_kind k
 /* ---------------------------------------------------------------- sessions */
 
 /* CF_AGAIN when options.sessions are open already. The caller owns *session_out. */
-CF_API CF_MUST_CHECK enum cf_rc cf_session_open(struct cf_instance *instance, struct cf_session **session_out);
+CF_API CF_MUST_CHECK enum cf_rc cf_session_open(struct cf_instance *instance,
+                                                struct cf_session **session_out);
 /* Puts nothing by itself: every reference must be put and every op completed before (else CF_BUSY, nothing changes). */
 CF_API enum cf_rc cf_session_close(struct cf_session **session);
 /* Details of the session's last call that did not answer CF_OK; valid until its next call. Never NULL. */
@@ -130,13 +134,13 @@ struct cf_foreign {
 };
 
 struct cf_file_options {
-    size_t size;             /* sizeof(struct cf_file_options) */
-    const char *path;        /* the same file on every instance */
-    uint32_t file_id;        /* 1 to 2^32 - 1, unique in the cluster, the same on every instance */
-    uint32_t block_bytes;    /* power of two, 2048 to 32768; 0 = what the superblock says, foreign: 8192 */
+    size_t size;          /* sizeof(struct cf_file_options) */
+    const char *path;     /* the same file on every instance */
+    uint32_t file_id;     /* 1 to 2^32 - 1, unique in the cluster, the same on every instance */
+    uint32_t block_bytes; /* power of two, 2048 to 32768; 0 = what the superblock says, foreign: 8192 */
     enum cf_format format;
     bool read_only;
-    bool accept_loss;        /* open a native file that was not closed cleanly */
+    bool accept_loss;                 /* open a native file that was not closed cleanly */
     const struct cf_foreign *foreign; /* foreign format only; copied */
 };
 /* Fills in the defaults and size. */
@@ -152,17 +156,18 @@ CF_API CF_MUST_CHECK enum cf_rc cf_attach(struct cf_session *session, const stru
 CF_API enum cf_rc cf_detach(struct cf_session *session, struct cf_file **file);
 
 struct cf_file_info {
-    size_t size;             /* sizeof(struct cf_file_info), set by the caller */
+    size_t size; /* sizeof(struct cf_file_info), set by the caller */
     uint32_t file_id;
     uint32_t generation;
-    uint32_t block_bytes;    /* on storage */
-    uint32_t data_bytes;     /* what cf_ref.data points to: block_bytes less the header of a native block */
-    uint64_t blocks;         /* data blocks, numbered 0 to blocks - 1 */
-    uint64_t bytes;          /* length of a foreign file; the last block may be partly beyond it */
+    uint32_t block_bytes; /* on storage */
+    uint32_t data_bytes;  /* what cf_ref.data points to: block_bytes less the header of a native block */
+    uint64_t blocks;      /* data blocks, numbered 0 to blocks - 1 */
+    uint64_t bytes;       /* length of a foreign file; the last block may be partly beyond it */
     enum cf_format format;
     bool read_only;
 };
-CF_API enum cf_rc cf_file_info(struct cf_session *session, struct cf_file *file, struct cf_file_info *info_out);
+CF_API enum cf_rc cf_file_info(struct cf_session *session, struct cf_file *file,
+                               struct cf_file_info *info_out);
 /* Makes the file at least `blocks` long, for all instances. New blocks are got with CF_GET_NEW. CF_NO_SPACE, CF_READ_ONLY. */
 CF_API enum cf_rc cf_extend(struct cf_session *session, struct cf_file *file, uint64_t blocks);
 /* Cuts the file to `blocks`, for all instances; cached blocks of the old generation are written or dropped first. */
@@ -177,21 +182,22 @@ CF_API enum cf_rc cf_drop(struct cf_session *session, struct cf_file **file);
  * must not be changed; in X it may, between cf_get and cf_put, and cf_dirty tells the engine.
  */
 struct cf_ref {
-    void *data;              /* data_bytes of the file; NULL = empty reference */
+    void *data; /* data_bytes of the file; NULL = empty reference */
     uint32_t bytes;
-    uint8_t mode;            /* enum cf_mode */
-    uint8_t dirty;           /* set by cf_dirty */
+    uint8_t mode;  /* enum cf_mode */
+    uint8_t dirty; /* set by cf_dirty */
     uint16_t reserved;
-    cf_scn version;          /* version of the data; 0 = never written */
+    cf_scn version; /* version of the data; 0 = never written */
     struct cf_file *file;
     uint64_t block;
-    uint32_t frame;          /* private */
+    uint32_t frame; /* private */
     uint32_t private_;
 };
 
 enum cf_get_flags {
-    CF_GET_NEW = 1u << 0,    /* X only: the old contents are not read; the caller must fill the block and cf_dirty it */
-    CF_GET_TRY = 1u << 1,    /* answer CF_BUSY instead of waiting for another thread or instance */
+    CF_GET_NEW =
+        1u << 0, /* X only: the old contents are not read; the caller must fill the block and cf_dirty it */
+    CF_GET_TRY = 1u << 1, /* answer CF_BUSY instead of waiting for another thread or instance */
 };
 
 /*
@@ -200,14 +206,16 @@ enum cf_get_flags {
  * be ready for CF_TIMEOUT. `deadline_ns` (CLOCK_MONOTONIC) ends the call, never the conversation behind it.
  * CF_TIMEOUT, CF_BUSY, CF_RANGE, CF_STALE, CF_AGAIN (every frame is in use), CF_CORRUPT, CF_PEER_LOST, CF_IO.
  */
-CF_API CF_MUST_CHECK enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
-                                       uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out);
+CF_API CF_MUST_CHECK enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block,
+                                       enum cf_mode mode, uint32_t flags, uint64_t deadline_ns,
+                                       struct cf_ref *ref_out);
 /*
  * S to X without losing sight of the block. CF_OK: held in X, unchanged since it was got. CF_UPGRADE_LOST:
  * another instance or thread changed it first. After any failure but CF_INVALID and CF_READ_ONLY the reference has
  * been put (a caller that kept it would stand in the way of the one that came first).
  */
-CF_API CF_MUST_CHECK enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t deadline_ns);
+CF_API CF_MUST_CHECK enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref,
+                                           uint64_t deadline_ns);
 /*
  * The data has been changed under X. `position` = the caller's redo position that describes the change (0 =
  * none); it goes to log_ensure before the image leaves this instance. Sets ref->version.
@@ -220,8 +228,9 @@ CF_API void cf_put(struct cf_session *session, struct cf_ref *ref);
  * refs_out[i] belongs to blocks[i]. All or nothing: on failure nothing is held.
  */
 #define CF_GET_MANY_MAX 64u
-CF_API CF_MUST_CHECK enum cf_rc cf_get_many(struct cf_session *session, struct cf_file *file, const uint64_t *blocks,
-                                            uint32_t count, enum cf_mode mode, uint64_t deadline_ns, struct cf_ref *refs_out);
+CF_API CF_MUST_CHECK enum cf_rc cf_get_many(struct cf_session *session, struct cf_file *file,
+                                            const uint64_t *blocks, uint32_t count, enum cf_mode mode,
+                                            uint64_t deadline_ns, struct cf_ref *refs_out);
 /* Starts to bring `count` blocks from `first` on into the cache in S. Returns how many were started; never waits. */
 CF_API uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t first, uint32_t count);
 /* Makes all changes made by this instance to the file durable (data, not redo) before it returns. */
@@ -236,16 +245,16 @@ enum cf_op_kind { CF_OP_GET = 1, CF_OP_UPGRADE = 2, CF_OP_FLUSH = 3 };
  * cf_poll returns it. GET fills ref; UPGRADE works on ref; FLUSH covers `file`.
  */
 struct cf_op {
-    uint32_t kind;           /* enum cf_op_kind */
-    uint32_t flags;          /* enum cf_get_flags */
+    uint32_t kind;  /* enum cf_op_kind */
+    uint32_t flags; /* enum cf_get_flags */
     struct cf_file *file;
     uint64_t block;
     enum cf_mode mode;
-    enum cf_rc rc;           /* result, once polled */
+    enum cf_rc rc; /* result, once polled */
     uint64_t deadline_ns;
-    void *user;              /* the caller's */
+    void *user; /* the caller's */
     struct cf_ref ref;
-    uint64_t private_[10];   /* zero before the first submit */
+    uint64_t private_[10]; /* zero before the first submit */
 };
 /* CF_OK = submitted, its completion will be polled. CF_AGAIN = options.outstanding are under way. CF_INVALID. */
 CF_API CF_MUST_CHECK enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op);

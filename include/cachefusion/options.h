@@ -33,12 +33,14 @@ struct cf_options {
 /* Fills in every default and the size. */
 CF_API void cf_options_init(struct cf_options *options);
 /* Sets one option from text ("cache_bytes", "64MiB"). CF_OPTION: *error names the option, the value and the range. */
-CF_API enum cf_rc cf_options_set(struct cf_options *options, const char *name, const char *value, struct cf_error *error);
+CF_API enum cf_rc cf_options_set(struct cf_options *options, const char *name, const char *value,
+                                 struct cf_error *error);
 /*
  * Reads a cluster file: section [cluster] for everybody, then [node N] for node `node`. The environment comes
  * after it. CF_NOT_FOUND, CF_OPTION.
  */
-CF_API enum cf_rc cf_options_load(struct cf_options *options, const char *path, uint16_t node, struct cf_error *error);
+CF_API enum cf_rc cf_options_load(struct cf_options *options, const char *path, uint16_t node,
+                                  struct cf_error *error);
 /* Checks the options against each other, as cf_open does. */
 CF_API enum cf_rc cf_options_check(const struct cf_options *options, struct cf_error *error);
 

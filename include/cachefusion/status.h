@@ -31,9 +31,9 @@ enum cf_rc_class {
 
 /* What went wrong, in words and numbers. Filled by the calls that take one; text always ends in a zero byte. */
 struct cf_error {
-    int32_t rc;          /* enum cf_rc */
-    int32_t system;      /* errno of the system call behind it, 0 when there is none */
-    uint16_t node;       /* the instance concerned, or 0xffff */
+    int32_t rc;     /* enum cf_rc */
+    int32_t system; /* errno of the system call behind it, 0 when there is none */
+    uint16_t node;  /* the instance concerned, or 0xffff */
     uint16_t reserved[3];
     char text[232];
 };

@@ -60,7 +60,8 @@ static void options_for(const struct place *place, struct cf_options *options)
     options->cache_bytes = 4u << 20;
 }
 
-static void attach(struct cf_session *session, const struct place *place, bool accept_loss, struct cf_file **file_out, enum cf_rc expected)
+static void attach(struct cf_session *session, const struct place *place, bool accept_loss,
+                   struct cf_file **file_out, enum cf_rc expected)
 {
     struct cf_file_options options;
 
@@ -96,7 +97,8 @@ static void a_forked_child_is_refused(void **state)
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    assert_int_equal(cf_get(session, file, 0, CF_MODE_S, 0, CF_FOREVER, &ref), CF_OK); /* the parent goes on */
+    assert_int_equal(cf_get(session, file, 0, CF_MODE_S, 0, CF_FOREVER, &ref),
+                     CF_OK); /* the parent goes on */
     cf_put(session, &ref);
     assert_int_equal(cf_session_close(&session), CF_OK);
     assert_int_equal(cf_close(&instance), CF_OK);
@@ -167,7 +169,8 @@ static void die_unclean(const struct place *place)
     if (cf_open(&options, NULL, &instance, NULL) != CF_OK || cf_session_open(instance, &session) != CF_OK)
         _exit(1);
     attach(session, place, false, &file, CF_OK);
-    if (cf_get(session, file, 5, CF_MODE_X, 0, CF_FOREVER, &ref) != CF_OK || cf_dirty(session, &ref, 0) != CF_OK)
+    if (cf_get(session, file, 5, CF_MODE_X, 0, CF_FOREVER, &ref) != CF_OK ||
+        cf_dirty(session, &ref, 0) != CF_OK)
         _exit(1);
     _exit(0);
 }

@@ -93,7 +93,8 @@ static enum cf_rc do_write(struct cf_session *session, struct cf_file *file, uin
     return rc;
 }
 
-static enum cf_rc do_upgrade(struct cf_session *session, struct cf_file *file, uint64_t block, uint64_t *added)
+static enum cf_rc do_upgrade(struct cf_session *session, struct cf_file *file, uint64_t block,
+                             uint64_t *added)
 {
     struct cf_ref ref;
     enum cf_rc rc = cf_get(session, file, block, CF_MODE_S, 0, deadline(), &ref);
@@ -131,7 +132,8 @@ static enum cf_rc do_group(struct cf_session *session, struct cf_file *file, uin
     return rc;
 }
 
-static enum cf_rc do_read(struct cf_session *session, struct cf_file *file, uint64_t block, uint64_t *seen, struct shared *shared)
+static enum cf_rc do_read(struct cf_session *session, struct cf_file *file, uint64_t block, uint64_t *seen,
+                          struct shared *shared)
 {
     struct cf_ref ref;
     enum cf_rc rc = cf_get(session, file, block, CF_MODE_S, 0, deadline(), &ref);
@@ -270,8 +272,8 @@ static void *member_main(void *arg)
     if (member->file && atomic_load(&shared->failures) == 0) {
         sum = sum_of(member);
         if (sum != atomic_load(&shared->added)) {
-            fprintf(stderr, "node %u: the blocks hold %llu, %llu were added\n", member->node, (unsigned long long)sum,
-                    (unsigned long long)atomic_load(&shared->added));
+            fprintf(stderr, "node %u: the blocks hold %llu, %llu were added\n", member->node,
+                    (unsigned long long)sum, (unsigned long long)atomic_load(&shared->added));
             atomic_fetch_add(&shared->failures, 1);
         }
     }
@@ -310,7 +312,8 @@ static bool run(const char *waiting)
     for (i = 0; i < INSTANCES; i++)
         pthread_join(threads[i], NULL);
     pthread_barrier_destroy(&shared.barrier);
-    if (eng_format_check(shared.file, NULL, NULL, &result, &error) != CF_OK || result.damaged || result.unclean)
+    if (eng_format_check(shared.file, NULL, NULL, &result, &error) != CF_OK || result.damaged ||
+        result.unclean)
         fail(&shared, "the file beside the caches is not as it should be", CF_CORRUPT, &error);
     snprintf(command, sizeof command, "rm -rf '%s'", shared.directory);
     if (system(command) != 0)

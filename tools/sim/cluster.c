@@ -274,7 +274,8 @@ static void explain_nodes(struct sim_cluster *cluster, FILE *out)
 
             fprintf(out, " %s", states[c->state]);
             if (c->state == SIM_CLIENT_WAITS)
-                fprintf(out, " (block %llu mode %u, holds %u)", ULL(c->op.block), (unsigned)c->op.mode, c->holds_count);
+                fprintf(out, " (block %llu mode %u, holds %u)", ULL(c->op.block), (unsigned)c->op.mode,
+                        c->holds_count);
             else if (c->state != SIM_CLIENT_ENDED)
                 fprintf(out, " (block %llu, until %llu)", ULL(c->op.block), ULL(c->wake_ns));
         }

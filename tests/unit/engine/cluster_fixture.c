@@ -140,14 +140,16 @@ void cluster_path(const struct cluster *cluster, const char *name, char path[128
 void cluster_file(const struct cluster *cluster, const char *name, uint32_t file_id, uint64_t blocks)
 {
     char path[128];
-    struct eng_mkfs mkfs = {.path = path, .blocks = blocks, .block_bytes = CLUSTER_BLOCK_BYTES, .file_id = file_id};
+    struct eng_mkfs mkfs = {
+        .path = path, .blocks = blocks, .block_bytes = CLUSTER_BLOCK_BYTES, .file_id = file_id};
     struct cf_error error;
 
     cluster_path(cluster, name, path);
     assert_int_equal(eng_format_make(&mkfs, &error), CF_OK);
 }
 
-enum cf_rc cluster_attach_try(struct cluster *cluster, uint32_t node, const char *name, uint32_t file_id, struct cf_file **file_out)
+enum cf_rc cluster_attach_try(struct cluster *cluster, uint32_t node, const char *name, uint32_t file_id,
+                              struct cf_file **file_out)
 {
     struct cf_file_options options;
     char path[128];
@@ -165,7 +167,8 @@ struct cf_file *cluster_attach(struct cluster *cluster, uint32_t node, const cha
     enum cf_rc rc = cluster_attach_try(cluster, node, name, file_id, &file);
 
     if (rc != CF_OK)
-        fail_msg("attach at node %u: %s: %s", node, cf_rc_name(rc), cf_session_error(cluster->session[node])->text);
+        fail_msg("attach at node %u: %s: %s", node, cf_rc_name(rc),
+                 cf_session_error(cluster->session[node])->text);
     return file;
 }
 
@@ -177,11 +180,13 @@ struct cluster_super cluster_super(const struct cluster *cluster, const char *na
 
     cluster_path(cluster, name, path);
     assert_int_equal(eng_format_check(path, NULL, NULL, &result, &error), CF_OK);
-    return (struct cluster_super){result.unclean,          result.super.attached, result.super.losses, result.super.generation,
-                                  result.super.dropped,    result.super.blocks,   result.damaged};
+    return (struct cluster_super){result.unclean,          result.super.attached, result.super.losses,
+                                  result.super.generation, result.super.dropped,  result.super.blocks,
+                                  result.damaged};
 }
 
-enum cf_rc cluster_write_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block, uint64_t value)
+enum cf_rc cluster_write_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block,
+                             uint64_t value)
 {
     struct cf_session *session = cluster->session[node];
     struct cf_ref ref;
@@ -195,7 +200,8 @@ enum cf_rc cluster_write_try(struct cluster *cluster, uint32_t node, struct cf_f
     return rc;
 }
 
-enum cf_rc cluster_read_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block, uint64_t *value_out)
+enum cf_rc cluster_read_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block,
+                            uint64_t *value_out)
 {
     struct cf_session *session = cluster->session[node];
     struct cf_ref ref;
@@ -208,12 +214,14 @@ enum cf_rc cluster_read_try(struct cluster *cluster, uint32_t node, struct cf_fi
     return CF_OK;
 }
 
-void cluster_write(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block, uint64_t value)
+void cluster_write(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block,
+                   uint64_t value)
 {
     enum cf_rc rc = cluster_write_try(cluster, node, file, block, value);
 
     if (rc != CF_OK)
-        fail_msg("write at node %u: %s: %s", node, cf_rc_name(rc), cf_session_error(cluster->session[node])->text);
+        fail_msg("write at node %u: %s: %s", node, cf_rc_name(rc),
+                 cf_session_error(cluster->session[node])->text);
 }
 
 uint64_t cluster_read(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block)
@@ -222,6 +230,7 @@ uint64_t cluster_read(struct cluster *cluster, uint32_t node, struct cf_file *fi
     enum cf_rc rc = cluster_read_try(cluster, node, file, block, &value);
 
     if (rc != CF_OK)
-        fail_msg("read at node %u: %s: %s", node, cf_rc_name(rc), cf_session_error(cluster->session[node])->text);
+        fail_msg("read at node %u: %s: %s", node, cf_rc_name(rc),
+                 cf_session_error(cluster->session[node])->text);
     return value;
 }

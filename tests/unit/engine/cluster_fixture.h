@@ -18,10 +18,10 @@
 struct cluster {
     uint32_t nodes;
     char directory[64];
-    const char *name;            /* of the cluster; NULL = the default */
-    const char *status_path;     /* of node 0; NULL = none */
-    uint64_t files;              /* option; 0 = default */
-    uint64_t call_timeout_ns;    /* 0 = CLUSTER_CALL_TIMEOUT_NS */
+    const char *name;         /* of the cluster; NULL = the default */
+    const char *status_path;  /* of node 0; NULL = none */
+    uint64_t files;           /* option; 0 = default */
+    uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
     struct cf_instance *instance[CLUSTER_NODES_MAX];
     struct cf_session *session[CLUSTER_NODES_MAX];
     enum cf_rc opened[CLUSTER_NODES_MAX], closed[CLUSTER_NODES_MAX];
@@ -43,7 +43,8 @@ void cluster_path(const struct cluster *cluster, const char *name, char path[128
 /* Makes a native file. */
 void cluster_file(const struct cluster *cluster, const char *name, uint32_t file_id, uint64_t blocks);
 /* Attaches a native file at one node. */
-enum cf_rc cluster_attach_try(struct cluster *cluster, uint32_t node, const char *name, uint32_t file_id, struct cf_file **file_out);
+enum cf_rc cluster_attach_try(struct cluster *cluster, uint32_t node, const char *name, uint32_t file_id,
+                              struct cf_file **file_out);
 struct cf_file *cluster_attach(struct cluster *cluster, uint32_t node, const char *name, uint32_t file_id);
 /* What the superblock on storage says. */
 struct cluster_super {
@@ -54,9 +55,12 @@ struct cluster_super {
 struct cluster_super cluster_super(const struct cluster *cluster, const char *name);
 
 /* A change of the first word of a block, and a look at it. */
-enum cf_rc cluster_write_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block, uint64_t value);
-enum cf_rc cluster_read_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block, uint64_t *value_out);
-void cluster_write(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block, uint64_t value);
+enum cf_rc cluster_write_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block,
+                             uint64_t value);
+enum cf_rc cluster_read_try(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block,
+                            uint64_t *value_out);
+void cluster_write(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block,
+                   uint64_t value);
 uint64_t cluster_read(struct cluster *cluster, uint32_t node, struct cf_file *file, uint64_t block);
 uint64_t cluster_deadline(void);
 

@@ -42,7 +42,8 @@ static uint64_t bytes_of(const struct cluster *c, const char *name)
 }
 
 /* The peers hear of the end of a change a moment after the call has returned: CF_STALE until then. */
-static enum cf_rc read_soon(struct cluster *c, uint32_t node, struct cf_file *file, uint64_t block, uint64_t *value_out)
+static enum cf_rc read_soon(struct cluster *c, uint32_t node, struct cf_file *file, uint64_t block,
+                            uint64_t *value_out)
 {
     uint64_t until = cluster_deadline();
     enum cf_rc rc;
@@ -164,7 +165,8 @@ static void *beyond_main(void *arg)
     struct cf_ref ref;
 
     while (!atomic_load(&caller->stop) && caller->unexpected == CF_OK) {
-        enum cf_rc rc = cf_get(caller->session, caller->s->file[caller->node], 1000, CF_MODE_S, 0, CF_FOREVER, &ref);
+        enum cf_rc rc = cf_get(caller->session, caller->s->file[caller->node], 1000, CF_MODE_S, 0, CF_FOREVER,
+                               &ref);
 
         caller->calls++;
         if (rc != CF_RANGE && rc != CF_STALE)
@@ -181,7 +183,8 @@ static void *writer_main(void *arg)
     struct cf_ref ref;
 
     while (!atomic_load(&caller->stop) && caller->unexpected == CF_OK) {
-        enum cf_rc rc = cf_get(caller->session, caller->s->file[caller->node], block++ % 30, CF_MODE_X, 0, cluster_deadline(), &ref);
+        enum cf_rc rc = cf_get(caller->session, caller->s->file[caller->node], block++ % 30, CF_MODE_X, 0,
+                               cluster_deadline(), &ref);
 
         caller->calls++;
         if (rc == CF_OK) {
@@ -195,7 +198,8 @@ static void *writer_main(void *arg)
     return NULL;
 }
 
-static void callers_start(struct shared_file *s, struct caller *callers, pthread_t *threads, uint32_t count, void *(*run)(void *))
+static void callers_start(struct shared_file *s, struct caller *callers, pthread_t *threads, uint32_t count,
+                          void *(*run)(void *))
 {
     uint32_t i;
 
@@ -409,7 +413,8 @@ static void a_stop_that_comes_late_is_ended_by_who_said_it_even_if_it_has_detach
     assert_int_equal(value, 33);
     assert_int_equal(cluster_read(&s.c, 1, s.file[1], 19), 0); /* the length is the one before */
     assert_int_equal(cf_truncate(s.c.session[1], s.file[1], 2), CF_OK);
-    assert_int_equal(eng_call_run(s.c.instance[1], deliver, &stop), CF_OK); /* of a generation that is gone: no effect */
+    assert_int_equal(eng_call_run(s.c.instance[1], deliver, &stop),
+                     CF_OK); /* of a generation that is gone: no effect */
     assert_int_equal(cluster_read_try(&s.c, 1, s.file[1], 1, &value), CF_OK);
     cluster_close(&s.c);
     assert_false(cluster_super(&s.c, "data").unclean);
@@ -455,7 +460,8 @@ static void a_stopped_instance_changes_nothing_before_it_hears_go(void **state)
     assert_int_equal(cluster_super(&s.c, "data").generation, 1);
     stop_as_if_by_node_0(&s, 901); /* a newer one takes its place */
     assert_int_equal(stopping_of(s.c.instance[1]), 1);
-    assert_int_equal(cf_truncate(s.c.session[0], s.file[0], 10), CF_OK); /* and so does one that goes on to its end */
+    assert_int_equal(cf_truncate(s.c.session[0], s.file[0], 10),
+                     CF_OK); /* and so does one that goes on to its end */
     assert_int_equal(read_soon(&s.c, 1, s.file[1], 3, &value), CF_OK);
     assert_int_equal(stopping_of(s.c.instance[1]), 0);
     assert_int_equal(cf_truncate(s.c.session[1], s.file[1], 5), CF_OK);

@@ -323,7 +323,8 @@ static void a_forked_child_is_refused(void **state)
     child = fork();
     if (child == 0) {
         alarm(5); /* a child that waits for the parent's threads would wait for ever */
-        _exit(cf_detach(c.session[0], &file) == CF_FORKED && file != NULL && cf_extend(c.session[0], file, 20) == CF_FORKED &&
+        _exit(cf_detach(c.session[0], &file) == CF_FORKED && file != NULL &&
+                      cf_extend(c.session[0], file, 20) == CF_FORKED &&
                       cf_truncate(c.session[0], file, 5) == CF_FORKED
                   ? 0
                   : 1);
@@ -353,7 +354,8 @@ static void all_instances_see_an_extended_file(void **state)
     assert_int_equal(cf_extend(c.session[0], file[0], 25), CF_OK);
     assert_int_equal(cluster_super(&c, "data").blocks, 25);
     assert_int_equal(cluster_super(&c, "data").damaged, 0);
-    assert_int_equal(cf_get(c.session[1], file[1], 24, CF_MODE_X, CF_GET_NEW, cluster_deadline(), &ref), CF_OK);
+    assert_int_equal(cf_get(c.session[1], file[1], 24, CF_MODE_X, CF_GET_NEW, cluster_deadline(), &ref),
+                     CF_OK);
     assert_int_equal(ref.version, 0);
     cf_put(c.session[1], &ref);
     assert_int_equal(cf_get(c.session[1], file[1], 25, CF_MODE_S, 0, cluster_deadline(), &ref), CF_RANGE);

@@ -78,7 +78,8 @@ static void hits_are_the_gets_that_found_the_block_here(void **state)
     cluster_write(&c, 0, file, 3, 33);
     assert_int_equal(cf_stats_read(c.instance[0], &b), CF_OK);
     assert_int_equal(b.gets, 5001);
-    assert_true(b.hits == 4990 || b.hits == 4991); /* each of ten blocks missed once; X after S goes to the directory, or not */
+    assert_true(b.hits == 4990 ||
+                b.hits == 4991); /* each of ten blocks missed once; X after S goes to the directory, or not */
     assert_int_equal(b.disk_reads - a.disk_reads, 10);
     assert_int_equal(b.frames, 64);
     assert_int_equal(b.frames_dirty, 1);
@@ -128,8 +129,9 @@ static void *waiter_main(void *arg)
 
 static void the_text_shows_who_waits_for_what(void **state)
 {
-    static const char *const keys[] = {"node",    "incarnation", "epoch", "state",         "uptime_ns", "members", "counters",
-                                       "latency", "frames",      "modes", "conversations", "waiters",   "placement"};
+    static const char *const keys[] = {"node",          "incarnation", "epoch",    "state",  "uptime_ns",
+                                       "members",       "counters",    "latency",  "frames", "modes",
+                                       "conversations", "waiters",     "placement"};
     struct cf_file *file[2];
     struct waiter waiter;
     uint64_t until;
@@ -213,7 +215,8 @@ static void those_who_wait_for_a_conversation_are_waiters_too(void **state)
         assert_int_equal(cf_get(c.session[0], file[0], i, CF_MODE_X, 0, cluster_deadline(), &refs[i]), CF_OK);
     memset(ops, 0, sizeof ops);
     for (i = 0; i < OPS; i++) {
-        ops[i] = (struct cf_op){.kind = CF_OP_GET, .file = file[1], .block = i, .mode = CF_MODE_S, .deadline_ns = CF_FOREVER};
+        ops[i] = (struct cf_op){
+            .kind = CF_OP_GET, .file = file[1], .block = i, .mode = CF_MODE_S, .deadline_ns = CF_FOREVER};
         assert_int_equal(cf_submit(session[i % 2], &ops[i]), CF_OK);
     }
     root = status_of(c.instance[1]);
@@ -225,7 +228,8 @@ static void those_who_wait_for_a_conversation_are_waiters_too(void **state)
         cf_put(c.session[0], &refs[i]);
     until = cluster_deadline();
     for (i = 0; i < 2; i++) {
-        for (count = 0; count < OPS / 2 && cf_now_ns() < until; count += cf_wait(session[i], &done[count], OPS / 2 - count, until))
+        for (count = 0; count < OPS / 2 && cf_now_ns() < until;
+             count += cf_wait(session[i], &done[count], OPS / 2 - count, until))
             ;
         assert_int_equal(count, OPS / 2);
         while (count-- > 0) {
@@ -247,7 +251,8 @@ static int socket_at(const char *path, bool is_listener)
 
     assert_true(fd >= 0);
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    rc = is_listener ? bind(fd, (struct sockaddr *)&address, sizeof address) : connect(fd, (struct sockaddr *)&address, sizeof address);
+    rc = is_listener ? bind(fd, (struct sockaddr *)&address, sizeof address)
+                     : connect(fd, (struct sockaddr *)&address, sizeof address);
     if (rc == 0)
         return fd;
     close(fd);

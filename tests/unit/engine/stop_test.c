@@ -22,7 +22,8 @@ struct database {
     struct cf_file *file;
 };
 
-static enum cf_rc before_write(void *context, const struct cf_block_key *key, void *image, uint32_t bytes, uint64_t ticket)
+static enum cf_rc before_write(void *context, const struct cf_block_key *key, void *image, uint32_t bytes,
+                               uint64_t ticket)
 {
     const struct database *database = context;
 
@@ -34,7 +35,8 @@ static enum cf_rc before_write(void *context, const struct cf_block_key *key, vo
 
 static void database_open(struct database *database)
 {
-    struct cf_callbacks callbacks = {.size = sizeof callbacks, .context = database, .before_write = before_write};
+    struct cf_callbacks callbacks = {
+        .size = sizeof callbacks, .context = database, .before_write = before_write};
     struct cf_file_options file;
     struct cf_options options;
     char path[128];
