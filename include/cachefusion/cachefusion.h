@@ -152,7 +152,10 @@ CF_API void cf_file_options_init(struct cf_file_options *options);
  */
 CF_API CF_MUST_CHECK enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *options,
                                           struct cf_file **file_out);
-/* Writes the file's dirty blocks, gives up its copies and closes it on this instance; clears *file. */
+/*
+ * Writes the file's dirty blocks, gives up its copies and closes it on this instance; clears *file. CF_BUSY: references
+ * to its blocks are held, CF_TIMEOUT: something did not end within call_timeout; the file is then still attached.
+ */
 CF_API enum cf_rc cf_detach(struct cf_session *session, struct cf_file **file);
 
 struct cf_file_info {
@@ -168,9 +171,16 @@ struct cf_file_info {
 };
 CF_API enum cf_rc cf_file_info(struct cf_session *session, struct cf_file *file,
                                struct cf_file_info *info_out);
-/* Makes the file at least `blocks` long, for all instances. New blocks are got with CF_GET_NEW. CF_NO_SPACE, CF_READ_ONLY. */
+/*
+ * Makes the file at least `blocks` long, for all instances; durable when it returns. New blocks are got with
+ * CF_GET_NEW. CF_NO_SPACE, CF_READ_ONLY (foreign or read-only), CF_STALE (dropped), CF_TIMEOUT (option call_timeout).
+ */
 CF_API enum cf_rc cf_extend(struct cf_session *session, struct cf_file *file, uint64_t blocks);
-/* Cuts the file to `blocks`, for all instances; cached blocks of the old generation are written or dropped first. */
+/*
+ * Cuts the file to `blocks`, for all instances; their copies are given up first and gets answer CF_STALE meanwhile.
+ * CF_RANGE: it is shorter already. CF_BUSY, CF_TIMEOUT: somebody held a block of it for call_timeout; nothing changed.
+ * Any other failure may come after the length has changed: ask cf_file_info. CF_READ_ONLY, CF_STALE.
+ */
 CF_API enum cf_rc cf_truncate(struct cf_session *session, struct cf_file *file, uint64_t blocks);
 /* Empties the file for all instances and marks it dropped: every later call on it answers CF_STALE. Clears *file. */
 CF_API enum cf_rc cf_drop(struct cf_session *session, struct cf_file **file);
