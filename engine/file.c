@@ -336,8 +336,11 @@ enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *g
     kept = session->error; /* giving the slot back must not cover up the cause */
     if (file->is_entered)
         (void)super_leave(session, file);
-    (void)eng_file_give_up(session, file);
-    slot_release(instance, file);
+    /* What is still under way uses the file: then the slot stays taken, and close gives it up. */
+    if (eng_file_give_up(session, file) == CF_OK || eng_state(instance) != CF_OK)
+        slot_release(instance, file);
+    else
+        cf_log_warn(&instance->log, "engine", "file %u: the attach failed and its blocks are still under way", file->id);
     session->error = kept;
     return rc;
 }

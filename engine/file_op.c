@@ -108,6 +108,8 @@ static void give_up_run(struct cf_instance *instance, void *arg, uint64_t now_ns
 {
     struct give_up *what = arg;
 
+    if (what->is_leaving)
+        eng_inbox_take(instance, now_ns); /* as cf_cancel does: what is in there may be of this file */
     what->left = what->is_leaving ? end_starved(instance, what->file) : 0;
     what->left += give_up_pass(instance, what->file, what->spare_super, now_ns);
 }
