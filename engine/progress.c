@@ -313,6 +313,8 @@ static void poller_drive(struct cf_instance *instance, uint64_t *worked_ns, bool
             spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
             *worked_ns = idle_since = now;
         } else if (now - idle_since >= spin_ns) {
+            if (now - *worked_ns > instance->options.spin) /* nothing came for longer than spinning is for */
+                spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
             return;
         } else {
             cf_pause();
