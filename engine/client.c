@@ -584,7 +584,10 @@ uint32_t cf_wait(struct cf_session *session, struct cf_op **done, uint32_t max, 
 
 static void cancel_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
-    eng_inbox_take(instance, now_ns); /* the op may still be in there */
+    uint32_t i;
+
+    for (i = 0; i < ENG_INBOX_SLOTS / ENG_TURN_OPS_MAX && eng_inbox_take(instance, now_ns); i++)
+        ; /* the op may still be in there */
     eng_op_cancel_owner(instance, arg);
 }
 

@@ -340,7 +340,8 @@ enum cf_rc cf_attach(struct cf_session *session, const struct cf_file_options *g
     if (eng_file_give_up(session, file) == CF_OK || eng_state(instance) != CF_OK)
         slot_release(instance, file);
     else
-        cf_log_warn(&instance->log, "engine", "file %u: the attach failed and its blocks are still under way", file->id);
+        cf_log_warn(&instance->log, "engine", "file %u: the attach failed and its blocks are still under way",
+                    file->id);
     session->error = kept;
     return rc;
 }

@@ -342,12 +342,18 @@ static void *poller_main(void *arg)
         client_turns = atomic_load_explicit(&instance->client_drives, memory_order_relaxed);
         clients_drove = instance->is_compact && client_turns != seen;
         seen = client_turns;
-        if (clients_drove && instance->options.waiting != WAIT_SLEEP &&
-            atomic_load_explicit(&instance->clients_asleep, memory_order_seq_cst) == 0) {
+        if (clients_drove && instance->options.waiting != WAIT_SLEEP) {
+            bool is_wanted;
+
+            /* First the word, then the look: a client that goes to sleep does it the other way round. */
             atomic_store_explicit(&instance->is_asleep, POLLER_NAPS, memory_order_seq_cst);
-            poller_sleep(instance, instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_ADAPTIVE_NAP_NS);
+            is_wanted = atomic_load_explicit(&instance->clients_asleep, memory_order_seq_cst) != 0;
+            if (!is_wanted)
+                poller_sleep(instance,
+                             instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_ADAPTIVE_NAP_NS);
             atomic_store_explicit(&instance->is_asleep, POLLER_AWAKE, memory_order_relaxed);
-            continue;
+            if (!is_wanted)
+                continue;
         }
         if (eng_progress_try(instance)) {
             poller_drive(instance, &worked_ns, clients_drove);
