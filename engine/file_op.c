@@ -37,20 +37,7 @@ static bool give_up_copy(struct cf_instance *instance, struct grd_block *block, 
         eng_write_start(instance, block, now_ns);
         return false;
     }
-    if (!grd_local_can_evict(instance->local, block))
-        return false;
-    if (!eng_frame_close_begin_owner(instance->frames, block->frame, CF_MODE_N)) {
-        eng_frame_close_undo_owner(instance->frames, block->frame);
-        return false;
-    }
-    eng_block_refresh(instance, block);
-    if (!grd_local_can_evict(instance->local, block)) {
-        eng_frame_close_undo_owner(instance->frames, block->frame);
-        return false;
-    }
-    eng_frame_close_end_owner(instance->frames, block->frame, CF_MODE_N);
-    grd_local_evict(instance->local, block, now_ns, instance->actions);
-    return true;
+    return grd_local_can_evict(instance->local, block) && eng_block_evict(instance, block, now_ns);
 }
 
 /* One pass over the file's blocks; returns how many are still held or under way. `spare_super`: that one may stay. */

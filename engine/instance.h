@@ -399,6 +399,8 @@ bool eng_write_start(struct cf_instance *instance, struct grd_block *block, uint
 void eng_read_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 void eng_format_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 void eng_past_ask(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
+/* Closes the frame and releases the copy, if it may go and nobody holds it. False: not now, nothing changed. */
+bool eng_block_evict(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 /* After a stop: takes what storage still completes, without any effect. */
 void eng_store_abandon(struct cf_instance *instance);
 bool eng_store_turn(struct cf_instance *instance, uint64_t now_ns);

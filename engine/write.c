@@ -391,15 +391,10 @@ static bool accept_victim(void *arg, uint32_t frame)
     return grd_local_can_evict(instance->local, block);
 }
 
-static bool evict_one(struct cf_instance *instance, uint32_t class_index, uint64_t now_ns)
+bool eng_block_evict(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
 {
-    struct room room = {instance, now_ns};
-    uint32_t frame = eng_frame_victim_owner(instance->frames, class_index, accept_victim, &room);
-    struct grd_block *block;
+    uint32_t frame = block->frame;
 
-    if (frame == ENG_FRAME_NONE)
-        return false;
-    block = &instance->local->blocks[eng_frames_at(instance->frames, frame)->local];
     if (!eng_frame_close_begin_owner(instance->frames, frame, CF_MODE_N)) {
         eng_frame_close_undo_owner(instance->frames, frame);
         return false;
@@ -412,6 +407,17 @@ static bool evict_one(struct cf_instance *instance, uint32_t class_index, uint64
     eng_frame_close_end_owner(instance->frames, frame, CF_MODE_N);
     grd_local_evict(instance->local, block, now_ns, instance->actions);
     return true;
+}
+
+static bool evict_one(struct cf_instance *instance, uint32_t class_index, uint64_t now_ns)
+{
+    struct room room = {instance, now_ns};
+    uint32_t frame = eng_frame_victim_owner(instance->frames, class_index, accept_victim, &room);
+
+    if (frame == ENG_FRAME_NONE)
+        return false;
+    return eng_block_evict(instance, &instance->local->blocks[eng_frames_at(instance->frames, frame)->local],
+                           now_ns);
 }
 
 uint32_t eng_frame_make_room(struct cf_instance *instance, uint32_t class_index, uint64_t now_ns)
