@@ -1,0 +1,124 @@
+# shellcheck shell=bash disable=SC2154 # variables are those of scripts/softroce-lab
+# SPDX-License-Identifier: Apache-2.0
+# Read by scripts/softroce-lab: starts guests and the network between them, brings back what they print and return.
+# Everything that belongs to one run is in its run_dir: sockets, pipes, status; so that runs do not meet.
+
+console_lines_max=15
+
+# What the guests are to run, as a script, so that quoting is the shell's business.
+write_command() {
+    {
+        printf 'cd %q || exit 125\n' "$PWD"
+        for variable in "${variables[@]}"; do
+            printf 'export %s=%q\n' "${variable%%=*}" "${variable#*=}"
+        done
+        printf 'exec'
+        printf ' %q' "${command[@]}"
+        printf '\n'
+    } >"$run_dir/command"
+    (cd "$lab_dir" && printf '%s\n' init main lab-link | cpio -o -H newc -R 0:0 --quiet) >"$run_dir/scripts.cpio"
+    cat "$image/base.cpio" "$run_dir/scripts.cpio" >"$run_dir/initrd"
+}
+
+start_network() {
+    [ "$guests" -eq 1 ] || fail "--guests: not yet"
+}
+
+# Starts a child that dies with this script, however the script ends.
+start_child() {
+    setpriv --pdeathsig KILL "$@" &
+    children+=($!)
+}
+
+# Sets `shares` to QEMU's options, and writes the guest's list of mounts: tag, place, ro or rw.
+share_folders() { # folder of the guest
+    local entry mode place count=0
+    shares=()
+    : >"$1/mounts"
+    for entry in ro:/usr ro:/etc "${read_dirs[@]/#/ro:}" "${write_dirs[@]/#/rw:}"; do
+        mode=${entry%%:*} place=${entry#*:}
+        [ "$count" -lt 2 ] || [[ $mode == rw || ($place != /usr/* && $place != /etc/*) ]] || continue
+        shares+=(-fsdev "local,id=f$count,path=${place//,/,,},security_model=none,multidevs=remap$([ "$mode" = rw ] || echo ,readonly=on)"
+            -device "virtio-9p-pci,fsdev=f$count,mount_tag=share$count")
+        printf '%s %s %s\n' "share$count" "$mode" "$place" >>"$1/mounts"
+        count=$((count + 1))
+    done
+    shares+=(-fsdev "local,id=lab,path=${1//,/,,},security_model=none" -device "virtio-9p-pci,fsdev=lab,mount_tag=lab")
+}
+
+# Sets `nodes` to QEMU's options for memory and NUMA nodes.
+numa_nodes() {
+    local node cpu
+    nodes=()
+    [ "$numa" -gt 1 ] || return 0
+    for ((node = 0; node < numa; node++)); do
+        local share=$((memory_mib / numa)) assigned=
+        [ $node -gt 0 ] || share=$((memory_mib - share * (numa - 1)))
+        for ((cpu = node; cpu < cpus; cpu += numa)); do
+            assigned+=,cpus=$cpu
+        done
+        nodes+=(-object "memory-backend-ram,id=m$node,size=${share}M" -numa "node,nodeid=$node,memdev=m$node$assigned")
+    done
+}
+
+# Copies a guest's output to ours, with the guest's number in front where there are several.
+forward() { # guest, pipe
+    if [ "$guests" -eq 1 ]; then cat "$2"; else sed -u "s/^/[$1] /" "$2"; fi
+}
+
+start_guest() { # guest
+    local dir=$run_dir/guest$1 shares nodes arguments
+    mkdir "$dir"
+    mkfifo "$dir/out" "$dir/err"
+    cp "$run_dir/command" "$dir/command"
+    {
+        echo "guest=$1"
+        echo "guests=$guests"
+        echo "devices=$devices"
+        printf 'netem=%q\n' "$netem"
+    } >"$dir/settings"
+    share_folders "$dir"
+    numa_nodes
+    forward "$1" "$dir/out" &
+    eval "out_pid_$1=$!"
+    children+=($!)
+    forward "$1" "$dir/err" >&2 &
+    eval "err_pid_$1=$!"
+    children+=($!)
+    # shellcheck disable=SC2054 # QEMU's commas
+    arguments=(
+        -nodefaults -no-user-config -display none -monitor none -no-reboot
+        -machine pc -accel "$accel$([ "$accel" = kvm ] || echo ,thread=multi)" -cpu max
+        -smp "$cpus" -m "$memory_mib" "${nodes[@]}"
+        -kernel "$image/vmlinuz" -initrd "$run_dir/initrd"
+        -append "console=ttyS0 loglevel=4 panic=-1 oops=panic mitigations=off nokaslr cryptomgr.notests hugepages=$hugepages"
+        -serial "file:$dir/console"
+        -device virtio-rng-pci
+        -device virtio-serial-pci
+        -chardev "file,id=out,path=$dir/out" -device virtserialport,chardev=out,nr=1,name=out
+        -chardev "file,id=err,path=$dir/err" -device virtserialport,chardev=err,nr=2,name=err
+        "${shares[@]}"
+    )
+    start_child timeout --foreground -k 2 "$timeout_s" setpriv --pdeathsig KILL qemu-system-x86_64 "${arguments[@]}" \
+        >"$dir/qemu" 2>&1
+    eval "qemu_pid_$1=$!"
+}
+
+# Returns the status of the guest's command, or 124, or 125 with what the guest's kernel said last.
+finish_guest() { # guest
+    local dir=$run_dir/guest$1 qemu=qemu_pid_$1 out=out_pid_$1 err=err_pid_$1 status=0
+    wait "${!qemu}" || status=$?
+    wait "${!out}" "${!err}" || true
+    [ "$show_console" -eq 0 ] || sed "s/^/console $1: /" "$dir/console" >&2
+    if [ "$status" -eq 124 ]; then
+        echo "softroce-lab: no end after $timeout_s s" >&2
+        return 124
+    fi
+    if [ -s "$dir/status" ]; then
+        return "$(cat "$dir/status")"
+    fi
+    echo "softroce-lab: guest $1 ended without a status (QEMU's was $status); its last words:" >&2
+    cat "$dir/qemu" >&2
+    [ ! -e "$dir/console" ] || tail -n "$console_lines_max" "$dir/console" >&2
+    return 125
+}
