@@ -4,6 +4,7 @@
 # Everything that belongs to one run is in its run_dir: sockets, pipes, status; so that runs do not meet.
 
 console_lines_max=15
+hub_start_s_max=20
 
 # What the guests are to run, as a script, so that quoting is the shell's business.
 write_command() {
@@ -20,14 +21,27 @@ write_command() {
     cat "$image/base.cpio" "$run_dir/scripts.cpio" >"$run_dir/initrd"
 }
 
-start_network() {
-    [ "$guests" -eq 1 ] || fail "--guests: not yet"
-}
-
 # Starts a child that dies with this script, however the script ends.
 start_child() {
     setpriv --pdeathsig KILL "$@" &
     children+=($!)
+}
+
+# Joins the guests by a hub that is a process of its own, so that the death of one guest does not part the others. The
+# hub's greeting tells that its sockets listen.
+start_network() {
+    local guest greeting hub=()
+    [ "$guests" -gt 1 ] || return 0
+    for ((guest = 0; guest < guests; guest++)); do
+        hub+=(-netdev "stream,id=s$guest,server=on,addr.type=unix,addr.path=${run_dir//,/,,}/net$guest"
+            -netdev "hubport,id=h$guest,hubid=0,netdev=s$guest")
+    done
+    mkfifo "$run_dir/hub"
+    start_child qemu-system-x86_64 -machine none -nodefaults -no-user-config -display none \
+        -chardev "file,id=q,path=$run_dir/hub" -mon chardev=q,mode=control "${hub[@]}" 2>"$run_dir/hub.said"
+    read -rt "$hub_start_s_max" greeting <"$run_dir/hub" || true
+    [ -n "$greeting" ] ||
+        fail "the network between the guests did not start: $(tail -n 1 "$run_dir/hub.said")"
 }
 
 # Sets `shares` to QEMU's options, and writes the guest's list of mounts: tag, place, ro or rw.
@@ -44,6 +58,11 @@ share_folders() { # folder of the guest
         count=$((count + 1))
     done
     shares+=(-fsdev "local,id=lab,path=${1//,/,,},security_model=none" -device "virtio-9p-pci,fsdev=lab,mount_tag=lab")
+    if [ "$guests" -gt 1 ]; then
+        printf 'shared rw /run/shared\n' >>"$1/mounts"
+        shares+=(-fsdev "local,id=shared,path=${run_dir//,/,,}/shared,security_model=none"
+            -device "virtio-9p-pci,fsdev=shared,mount_tag=shared")
+    fi
 }
 
 # Sets `nodes` to QEMU's options for memory and NUMA nodes.
@@ -67,7 +86,7 @@ forward() { # guest, pipe
 }
 
 start_guest() { # guest
-    local dir=$run_dir/guest$1 shares nodes arguments
+    local dir=$run_dir/guest$1 shares nodes arguments network=()
     mkdir "$dir"
     mkfifo "$dir/out" "$dir/err"
     cp "$run_dir/command" "$dir/command"
@@ -80,11 +99,13 @@ start_guest() { # guest
     share_folders "$dir"
     numa_nodes
     forward "$1" "$dir/out" &
-    eval "out_pid_$1=$!"
-    children+=($!)
+    outputs+=($!)
     forward "$1" "$dir/err" >&2 &
-    eval "err_pid_$1=$!"
-    children+=($!)
+    outputs+=($!)
+    if [ "$guests" -gt 1 ]; then
+        network=(-netdev "stream,id=net,server=off,addr.type=unix,addr.path=${run_dir//,/,,}/net$1"
+            -device "virtio-net-pci,netdev=net,host_mtu=4300,romfile=,mac=52:54:00:77:00:0$1")
+    fi
     # shellcheck disable=SC2054 # QEMU's commas
     arguments=(
         -nodefaults -no-user-config -display none -monitor none -no-reboot
@@ -97,27 +118,45 @@ start_guest() { # guest
         -device virtio-serial-pci
         -chardev "file,id=out,path=$dir/out" -device virtserialport,chardev=out,nr=1,name=out
         -chardev "file,id=err,path=$dir/err" -device virtserialport,chardev=err,nr=2,name=err
-        "${shares[@]}"
+        "${network[@]}" "${shares[@]}"
     )
     start_child timeout --foreground -k 2 "$timeout_s" setpriv --pdeathsig KILL qemu-system-x86_64 "${arguments[@]}" \
         >"$dir/qemu" 2>&1
-    eval "qemu_pid_$1=$!"
+    machines[$!]=$1
+}
+
+# Waits for all guests, whichever ends first; sets `status` to that of the first guest whose is not 0.
+finish_guests() {
+    local ended one guest statuses=()
+    while [ ${#machines[@]} -gt 0 ]; do
+        one=0
+        wait -n -p ended "${!machines[@]}" || one=$?
+        guest=${machines[$ended]}
+        unset "machines[$ended]"
+        # Guests stay up for each other until all are done; one that died is.
+        [ "$guests" -eq 1 ] || : >"$run_dir/shared/ended.$guest"
+        statuses[guest]=0
+        guest_status "$guest" "$one" || statuses[guest]=$?
+    done
+    wait "${outputs[@]}" || true
+    status=0
+    for one in "${statuses[@]}"; do
+        [ "$status" -ne 0 ] || status=$one
+    done
 }
 
 # Returns the status of the guest's command, or 124, or 125 with what the guest's kernel said last.
-finish_guest() { # guest
-    local dir=$run_dir/guest$1 qemu=qemu_pid_$1 out=out_pid_$1 err=err_pid_$1 status=0
-    wait "${!qemu}" || status=$?
-    wait "${!out}" "${!err}" || true
+guest_status() { # guest, status of its QEMU
+    local dir=$run_dir/guest$1
     [ "$show_console" -eq 0 ] || sed "s/^/console $1: /" "$dir/console" >&2
-    if [ "$status" -eq 124 ]; then
+    if [ "$2" -eq 124 ]; then
         echo "softroce-lab: no end after $timeout_s s" >&2
         return 124
     fi
     if [ -s "$dir/status" ]; then
         return "$(cat "$dir/status")"
     fi
-    echo "softroce-lab: guest $1 ended without a status (QEMU's was $status); its last words:" >&2
+    echo "softroce-lab: guest $1 ended without a status (QEMU's was $2); its last words:" >&2
     cat "$dir/qemu" >&2
     [ ! -e "$dir/console" ] || tail -n "$console_lines_max" "$dir/console" >&2
     return 125
