@@ -3,13 +3,13 @@
 # Read by scripts/softroce-lab: starts guests and the network between them, brings back what they print and return.
 # Everything that belongs to one run is in its run_dir: sockets, pipes, status; so that runs do not meet.
 
-console_lines_max=15
+console_lines_max=40
 hub_start_s_max=20
 
 # What the guests are to run, as a script, so that quoting is the shell's business.
 write_command() {
     {
-        printf 'cd %q || exit 125\n' "$PWD"
+        printf 'cd %q || exit 125\n' "$(pwd -P)"
         for variable in "${variables[@]}"; do
             printf 'export %s=%q\n' "${variable%%=*}" "${variable#*=}"
         done
@@ -120,21 +120,27 @@ start_guest() { # guest
         -chardev "file,id=err,path=$dir/err" -device virtserialport,chardev=err,nr=2,name=err
         "${network[@]}" "${shares[@]}"
     )
-    start_child timeout --foreground -k 2 "$timeout_s" setpriv --pdeathsig KILL qemu-system-x86_64 "${arguments[@]}" \
-        >"$dir/qemu" 2>&1
+    start_child qemu-system-x86_64 "${arguments[@]}" >"$dir/qemu" 2>&1
     machines[$!]=$1
 }
 
-# Waits for all guests, whichever ends first; sets `status` to that of the first guest whose is not 0.
+# Waits for all guests, whichever ends first, or for the end of the time; sets `status` to that of the first guest whose
+# is not 0.
 finish_guests() {
-    local ended one guest statuses=()
+    local ended one guest timer statuses=()
+    start_child sleep "$timeout_s"
+    timer=$!
     while [ ${#machines[@]} -gt 0 ]; do
         one=0
-        wait -n -p ended "${!machines[@]}" || one=$?
+        wait -n -p ended "$timer" "${!machines[@]}" || one=$?
+        if [ "$ended" = "$timer" ]; then
+            echo "softroce-lab: no end after $timeout_s s" >&2
+            exit 124
+        fi
         guest=${machines[$ended]}
         unset "machines[$ended]"
         # Guests stay up for each other until all are done; one that died is.
-        [ "$guests" -eq 1 ] || : >"$run_dir/shared/ended.$guest"
+        : >"$run_dir/shared/ended.$guest"
         statuses[guest]=0
         guest_status "$guest" "$one" || statuses[guest]=$?
     done
@@ -145,14 +151,10 @@ finish_guests() {
     done
 }
 
-# Returns the status of the guest's command, or 124, or 125 with what the guest's kernel said last.
+# Returns the status of the guest's command, or 125 with what the guest's kernel said last.
 guest_status() { # guest, status of its QEMU
     local dir=$run_dir/guest$1
     [ "$show_console" -eq 0 ] || sed "s/^/console $1: /" "$dir/console" >&2
-    if [ "$2" -eq 124 ]; then
-        echo "softroce-lab: no end after $timeout_s s" >&2
-        return 124
-    fi
     if [ -s "$dir/status" ]; then
         return "$(cat "$dir/status")"
     fi

@@ -10,19 +10,25 @@ modules=(
     # rdma_rxe asks for the "crc32" algorithm when a device is made, which no module's dependencies tell
     crc32_generic
 )
-tools=(qemu-system-x86_64 busybox modprobe depmod cpio ip rdma)
+tools=(qemu-system-x86_64 busybox modprobe depmod cpio ip rdma ibv_devinfo rping ib_send_lat)
+PATH=$PATH:/usr/sbin:/sbin
+
+missing_tools() {
+    local tool
+    for tool in "${tools[@]}"; do
+        command -v "$tool" >/dev/null || echo "$tool"
+    done
+    [ -e /etc/libibverbs.d/rxe.driver ] || echo "rxe.driver of libibverbs"
+}
 
 install_packages() {
-    local tool missing=() said
-    for tool in "${tools[@]}"; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool")
-    done
-    [ -e /etc/libibverbs.d/rxe.driver ] || missing+=("the rxe provider of libibverbs")
-    [ ${#missing[@]} -gt 0 ] || return 0
-    if said=$(SETUP_LAB=1 "$root/scripts/setup" 2>&1) && command -v qemu-system-x86_64 >/dev/null; then
-        return 0
+    local said remedy
+    if [ -n "$(missing_tools)" ]; then
+        said=$(SETUP_LAB=1 "$root/scripts/setup" 2>&1) || true
+        remedy=$(grep -o 'apt-get update && .*' <<<"$said" || echo "SETUP_LAB=1 scripts/setup")
+        [ -z "$(missing_tools)" ] || cannot "missing: $(missing_tools | paste -sd ,); as root, run: $remedy"
     fi
-    fail "missing: ${missing[*]}; as root, run: SETUP_LAB=1 scripts/setup ($(tail -n 1 <<<"$said" | sed 's/^ *//'))"
+    said=$(qemu-system-x86_64 --version 2>&1) || cannot "qemu-system-x86_64 does not run here: $said"
 }
 
 # Sets `kernel` to the package linux-image-amd64 stands for and `kernel_version` to its version; empty when apt knows none.
@@ -33,52 +39,64 @@ find_kernel() {
     kernel_version=$(sed -n 's/^linux-image-[^ ]* (= \([^)]*\)).*/\1/p' <<<"$depends")
 }
 
-# Sets `image` to a folder with vmlinuz and base.cpio.
+# Sets `image` to a folder with vmlinuz and base.cpio: that of the kernel apt would install, else the last that was built.
 find_image() {
     local cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/cachefusion-lab
     mkdir -p "$cache" 2>/dev/null || fail "cannot make $cache; set XDG_CACHE_HOME to a folder you may write to"
+    exec 9>"$cache/lock"
+    flock 9
     find_kernel
-    if [ -z "$kernel" ] && image=$(newest_image "$cache"); then
-        return 0
+    if ! have_image "$cache" && ! { update_lists && find_kernel && have_image "$cache"; }; then
+        image=$(newest_image "$cache")
+        [ -n "$image" ] || cannot "cannot download the guest's kernel (linux-image-amd64); on Debian, as root, run: apt-get update"
+        echo "softroce-lab: cannot download ${kernel:-a kernel}; using ${image##*/}" >&2
     fi
-    if [ -z "$kernel" ] && [ "$(id -u)" -eq 0 ]; then
-        apt-get update -q >/dev/null 2>&1 || true
-        find_kernel
-    fi
-    [ -n "$kernel" ] || fail "apt knows no linux-image-amd64; on Debian run: apt-get update"
-    image=$cache/${kernel}_${kernel_version}_$(printf '%s ' "${modules[@]}" | cksum | cut -d ' ' -f 1)
-    (
-        flock 9
-        [ -e "$image/base.cpio" ] || build_image "$image"
-    ) 9>"$cache/lock"
+    exec 9>&-
+}
+
+update_lists() {
+    [ "$(id -u)" -eq 0 ] && apt-get update -q >/dev/null 2>&1
+}
+
+have_image() { # cache folder
+    [ -n "$kernel" ] || return 1
+    image=$1/${kernel}_${kernel_version}_$(printf '%s ' "${modules[@]}" | cksum | cut -d ' ' -f 1)
+    [ -e "$image/base.cpio" ] || { download_kernel "$image.new" && build_image "$image"; }
 }
 
 newest_image() { # cache folder; prints the image built last
     local found
-    found=$(find "$1" -mindepth 2 -maxdepth 2 -name base.cpio -printf '%T@ %h\n' | sort -n | tail -n 1)
-    [ -n "$found" ] && echo "${found#* }"
+    found=$(find "$1" -mindepth 2 -maxdepth 2 -name base.cpio ! -path '*.new/*' -printf '%T@ %h\n' | sort -n | tail -n 1)
+    echo "${found#* }"
 }
 
-build_image() { # the folder to make, complete or not at all
-    local work=$1.new release=${kernel#linux-image-}
+download_kernel() { # folder to work in
     echo "softroce-lab: building the guest image from $kernel $kernel_version" >&2
-    rm -rf -- "$work"
-    mkdir -p "$work/deb" "$work/files/modules"
-    (cd "$work/deb" && apt-get download -q "$kernel=$kernel_version" >"$work/log" 2>&1) ||
-        fail "cannot download $kernel $kernel_version: $(tail -n 1 "$work/log")"
-    dpkg -x "$work/deb"/*.deb "$work/kernel"
-    PATH=$PATH:/usr/sbin:/sbin
-    depmod -b "$work/kernel" "$release"
-    local module
+    rm -rf -- "$1"
+    mkdir -p "$1/deb" || fail "cannot write to $1"
+    (cd "$1/deb" && apt-get download -q "$kernel=$kernel_version" >/dev/null 2>&1) || { rm -rf -- "$1" && false; }
+}
+
+# Without help from errexit: callers ask whether it worked.
+build_image() { # the folder to make, complete or not at all; the package is in FOLDER.new
+    local work=$1.new release=${kernel#linux-image-} module
+    if ! dpkg -x "$work/deb"/*.deb "$work/kernel" || ! depmod -b "$work/kernel" "$release"; then
+        fail "cannot unpack $kernel in $work"
+    fi
     for module in "${modules[@]}"; do
-        modprobe -d "$work/kernel" -S "$release" --show-depends "$module" || fail "$kernel has no module $module"
-    done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/list"
-    [ "${PIPESTATUS[0]}" -eq 0 ] || exit 125
-    xargs -a "$work/list" cp -t "$work/files/modules"
-    sed 's,.*/,,' "$work/list" >"$work/files/modules/order"
-    cp "$(command -v busybox)" "$work/files/busybox"
-    (cd "$work/files" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/base.cpio"
-    mv "$work/kernel/boot/vmlinuz-$release" "$work/vmlinuz"
-    rm -rf -- "$work/deb" "$work/kernel" "$work/files" "$work/list" "$work/log" "$1"
-    mv -- "$work" "$1"
+        modprobe -d "$work/kernel" -S "$release" --show-depends "$module" >>"$work/depends" || fail "$kernel has no module $module"
+    done
+    awk '$1 == "insmod" && !seen[$2]++ { print $2 }' "$work/depends" >"$work/list"
+    pack_image "$work" "$release" || fail "cannot write the image to $work"
+    rm -rf -- "$work/deb" "$work/kernel" "$work/files" "$work/list" "$work/depends" "$1"
+    mv -- "$work" "$1" || fail "cannot write $1"
+}
+
+pack_image() { # folder with the unpacked kernel and the list of modules, the kernel's release
+    mkdir -p "$1/files/modules" &&
+        xargs -a "$1/list" cp -t "$1/files/modules" &&
+        sed 's,.*/,,' "$1/list" >"$1/files/modules/order" &&
+        cp "$(command -v busybox)" "$1/files/busybox" &&
+        (cd "$1/files" && find . | cpio -o -H newc -R 0:0 --quiet) >"$1/base.cpio" &&
+        mv "$1/kernel/boot/vmlinuz-$2" "$1/vmlinuz"
 }
