@@ -81,6 +81,35 @@ static inline void cf_poke_u64(_Atomic uint64_t *word, uint64_t value)
 }
 
 /*
+ * Count: one more, in a word that one thread writes and others may peek at. Not a read-modify-write to anybody else: a
+ * load and a store, each untorn, which x86-64 has as one instruction that a compiler does not make of two atomics.
+ */
+static inline void cf_count_u64(_Atomic uint64_t *word)
+{
+#if defined(__x86_64__) && !CF_TSAN
+    __asm__ volatile("incq %0" : "+m"(*word) : : "cc");
+#else
+    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + 1, memory_order_relaxed);
+#endif
+}
+
+/* Counts, and tells whether the count is a multiple of `each` now, a power of two up to 128. */
+static inline bool cf_count_is_multiple_u64(_Atomic uint64_t *word, const uint8_t each)
+{
+#if defined(__x86_64__) && !CF_TSAN
+    bool is_multiple;
+
+    __asm__ volatile("incq %0\n\ttestb %2, %0"
+                     : "+m"(*word), "=@ccz"(is_multiple)
+                     : "iq"((uint8_t)(each - 1)));
+    return is_multiple;
+#else
+    cf_count_u64(word);
+    return atomic_load_explicit(word, memory_order_relaxed) % each == 0;
+#endif
+}
+
+/*
  * Compare and swap: true when *word was *expected and is now desired; false leaves the value found in
  * *expected. Never fails spuriously. Success publishes and observes (acquire-release), failure only
  * observes. Partner: cf_observe_u64 and every other cf_cas_u64 of the word.

@@ -8,6 +8,8 @@
 #define CF_HOT __attribute__((hot))
 /* Failure or start-up path: kept away from hot code. */
 #define CF_COLD __attribute__((cold, noinline))
+/* Kept out of its callers, that their fast path stays short. */
+#define CF_NOINLINE __attribute__((noinline))
 /* The result must be looked at. */
 #define CF_CHECK __attribute__((warn_unused_result))
 #define CF_PRINTF(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))

@@ -92,7 +92,7 @@ static __attribute__((noinline)) void pairs_s(struct cache *cache, uint32_t thre
 
         if (eng_pool_pin_try(cache->frames, pick(cache, thread, i), CF_MODE_S, &frame) != ENG_PIN_OK)
             cf_unreachable();
-        if (eng_pool_unpin(cache->frames, frame, CF_MODE_S, false))
+        if (eng_pool_unpin(cache->frames->words, frame, CF_MODE_S, false))
             cf_unreachable();
     }
 }
@@ -104,7 +104,7 @@ static __attribute__((noinline)) void pairs_x(struct cache *cache, uint32_t thre
 
         if (eng_pool_pin_try(cache->frames, pick(cache, thread, i), CF_MODE_X, &frame) != ENG_PIN_OK)
             cf_unreachable();
-        if (eng_pool_unpin(cache->frames, frame, CF_MODE_X, true))
+        if (eng_pool_unpin(cache->frames->words, frame, CF_MODE_X, true))
             cf_unreachable();
     }
 }

@@ -13,9 +13,6 @@
 #include "engine/instance.h"
 #include "engine/pool.h"
 
-/* Looks at a frame that another thread holds exclusively before the caller queues for it. */
-#define ENG_BUSY_SPINS 200u
-
 void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
 {
     va_list args;
@@ -46,13 +43,6 @@ enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, 
     vsnprintf(error->text, sizeof error->text, fmt, args);
     va_end(args);
     return rc;
-}
-
-static inline void count_one(_Atomic uint64_t *counter)
-{
-    /* One writer: a plain load and store, atomic only for those who read from outside. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------ ops */
@@ -160,160 +150,14 @@ enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t bl
         return eng_fail(session, rc, "file %u block %llu: %s", file->id, (unsigned long long)block,
                         cf_rc_text(rc));
     *ref_out = op.ref;
-    session->refs++;
+    session->other_refs++;
     return CF_OK;
-}
-
-static enum cf_rc get_check(struct cf_session *session, struct cf_file *file, uint64_t block,
-                            enum cf_mode mode, uint32_t flags, uint64_t deadline_ns)
-{
-    if (mode != CF_MODE_S && mode != CF_MODE_X)
-        return eng_fail(session, CF_INVALID, "mode must be CF_MODE_S or CF_MODE_X");
-    if (mode == CF_MODE_X && file->read_only)
-        return eng_fail(session, CF_READ_ONLY, "file %u is attached read-only", file->id);
-    if ((flags & ~(uint32_t)(CF_GET_NEW | CF_GET_TRY)) || ((flags & CF_GET_NEW) && mode != CF_MODE_X))
-        return eng_fail(session, CF_INVALID,
-                        "flags: CF_GET_NEW goes with CF_MODE_X; unknown bits are refused");
-    if (cf_peek_u32(&file->is_stopped))
-        return eng_fail(session, CF_STALE, "file %u is being truncated or was dropped", file->id);
-    if (block >= cf_peek_u64(&file->blocks)) {
-        enum cf_rc rc = eng_file_refresh(session, file,
-                                         deadline_ns); /* another instance may have made it longer */
-
-        if (rc != CF_OK)
-            return rc;
-        if (block >= cf_peek_u64(&file->blocks))
-            return eng_fail(session, CF_RANGE, "file %u has %llu blocks, block %llu was asked for", file->id,
-                            (unsigned long long)cf_peek_u64(&file->blocks), (unsigned long long)block);
-    }
-    return CF_OK;
-}
-
-static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *file, uint64_t block,
-                                   enum cf_mode mode, uint32_t flags, uint64_t deadline_ns,
-                                   struct cf_ref *ref_out)
-{
-    struct cf_instance *instance = session->instance;
-    enum cf_rc rc = get_check(session, file, block, mode, flags, deadline_ns);
-    struct cf_block_key key;
-    uint32_t i, frame;
-
-    if (rc != CF_OK)
-        return rc;
-    eng_key_of(file, block, &key);
-    for (i = 0; i < ENG_BUSY_SPINS; i++) {
-        enum eng_pin pin = eng_pool_pin_try(instance->frames, &key, mode, &frame);
-
-        if (pin == ENG_PIN_OK) {
-            eng_ref_fill(instance, file, block, frame, mode, ref_out);
-            count_one(&session->hits);
-            session->refs++;
-            return CF_OK;
-        }
-        if (pin != ENG_PIN_BUSY)
-            break;
-        cf_pause();
-    }
-    rc = eng_get(session, file, block, mode, flags, deadline_ns, ref_out);
-    if (rc == CF_OK)
-        count_one(&session->slow_gets);
-    else if (rc == CF_TIMEOUT)
-        count_one(&session->timeouts);
-    return rc;
-}
-
-static CF_COLD enum cf_rc get_refused(struct cf_session *session)
-{
-    enum cf_rc rc = eng_enter(session->instance);
-
-    return eng_fail(session, rc, "%s", cf_rc_text(rc));
-}
-
-/*
- * Every so many gets one is timed, and the caller looks after the network, when nobody else does. Outside of the fast
- * path, so that the others pay a counter for it.
- */
-static CF_COLD enum cf_rc get_sampled(struct cf_session *session, struct cf_file *file, uint64_t block,
-                                      enum cf_mode mode, uint32_t flags, uint64_t deadline_ns,
-                                      struct cf_ref *ref_out)
-{
-    uint64_t hits = cf_peek_u64(&session->hits), began = cf_now_ns();
-    enum cf_rc rc;
-
-    session->hit_count = 0;
-    rc = cf_get(session, file, block, mode, flags, deadline_ns, ref_out);
-    if (rc == CF_OK && cf_peek_u64(&session->hits) != hits)
-        cf_hist_add(session->hit_hist, cf_now_ns() - began);
-    if (session->instance->is_compact)
-        eng_kick(session->instance);
-    return rc;
-}
-
-/*
- * A hit: guard, name, pin, reference. What else can be wrong with a call finds no frame here, and the slow path says
- * what: a block beyond the end or of a read-only file in X is never held, and the superblock has another generation.
- */
-enum cf_rc cf_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
-                  uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
-{
-    struct cf_instance *instance = session->instance;
-    const struct eng_frame *descriptor;
-    struct cf_block_key key;
-    enum eng_pin pin;
-    uint32_t frame;
-
-    if (CF_UNLIKELY(*instance->guard != ENG_MAGIC))
-        return get_refused(session);
-    if (CF_UNLIKELY(++session->hit_count >= ENG_HITS_A_TURN))
-        return get_sampled(session, file, block, mode, flags, deadline_ns, ref_out);
-    key.file = file->id;
-    key.generation = cf_peek_u32(&file->generation);
-    key.block = block;
-    if (CF_UNLIKELY((flags | cf_peek_u32(&file->is_stopped)) != 0))
-        return get_slow(session, file, block, mode, flags, deadline_ns, ref_out);
-    if (mode == CF_MODE_S)
-        pin = eng_pool_pin_try(instance->frames, &key, CF_MODE_S, &frame);
-    else if (CF_LIKELY(mode == CF_MODE_X))
-        pin = eng_pool_pin_try(instance->frames, &key, CF_MODE_X, &frame);
-    else
-        pin = ENG_PIN_MISS;
-    if (CF_UNLIKELY(pin != ENG_PIN_OK))
-        return get_slow(session, file, block, mode, flags, deadline_ns, ref_out);
-    descriptor = &instance->frames->frames[frame];
-    *ref_out = (struct cf_ref){.data = descriptor->data + file->header_bytes,
-                               .bytes = file->data_bytes,
-                               .mode = (uint8_t)mode,
-                               .version = descriptor->version,
-                               .file = file,
-                               .block = block,
-                               .frame = frame};
-    count_one(&session->hits);
-    session->refs++;
-    return CF_OK;
-}
-
-static CF_COLD void put_tell(struct cf_instance *instance)
-{
-    atomic_store_explicit(&instance->attention, 1, memory_order_release);
-    eng_kick(instance);
-}
-
-void cf_put(struct cf_session *session, struct cf_ref *ref)
-{
-    struct cf_instance *instance = session->instance;
-
-    if (CF_UNLIKELY(ref->data == NULL || eng_is_forked(instance)))
-        return;
-    ref->data = NULL;
-    session->refs--;
-    if (CF_UNLIKELY(eng_pool_unpin(instance->frames, ref->frame, (enum cf_mode)ref->mode, ref->dirty)))
-        put_tell(instance);
 }
 
 /* The version of a change: above every version this instance has seen, the block's own included. */
 static void ref_change(struct cf_instance *instance, struct cf_ref *ref, uint64_t version, uint64_t position)
 {
-    struct eng_frame *descriptor = eng_frames_at(instance->frames, ref->frame);
+    struct eng_frame *descriptor = eng_frames_at(instance->frames, eng_ref_frame(ref));
     struct cf_file *file = ref->file;
 
     cf_assert_id(version > descriptor->version, "I-2");
@@ -329,7 +173,7 @@ static void ref_change(struct cf_instance *instance, struct cf_ref *ref, uint64_
     if (file->format != CF_FORMAT_NATIVE && file->foreign.version_set)
         file->foreign.version_set(file->foreign.context, descriptor->data, file->block_bytes, version);
     ref->version = version;
-    ref->dirty = 1;
+    ref->private_ |= ENG_REF_DIRTY;
 }
 
 static uint64_t scn_next(struct cf_instance *instance)
@@ -362,7 +206,7 @@ enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t d
         return eng_fail(session, CF_INVALID, "only a block held in S can be upgraded");
     if (ref->file->read_only)
         return eng_fail(session, CF_READ_ONLY, "file %u is attached read-only", ref->file->id);
-    if (eng_frame_exclude_try(instance->frames, ref->frame)) {
+    if (eng_frame_exclude_try(instance->frames, eng_ref_frame(ref))) {
         ref->mode = CF_MODE_X;
         return CF_OK;
     }
@@ -375,7 +219,7 @@ enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t d
         return CF_OK;
     }
     memset(ref, 0, sizeof *ref); /* put, whatever the reason */
-    session->refs--;
+    session->other_refs--;
     return eng_fail(session, rc, "upgrade of file %u block %llu: %s", op.file->id,
                     (unsigned long long)op.block, cf_rc_text(rc));
 }
@@ -434,8 +278,8 @@ uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t 
 
         eng_key_of(file, first + i, &key);
         if (eng_pool_pin_try(instance->frames, &key, CF_MODE_S, &frame) == ENG_PIN_OK) { /* here already */
-            if (eng_pool_unpin(instance->frames, frame, CF_MODE_S, false))
-                put_tell(instance);
+            if (eng_pool_unpin(instance->frames->words, frame, CF_MODE_S, false))
+                eng_put_tell(instance);
             continue;
         }
         if (inner->session != NULL && cf_observe_u32(&inner->done) == 0)
@@ -492,7 +336,7 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
     if (session->under_way >= instance->options.outstanding)
         return eng_fail(session, CF_AGAIN, "%u ops are under way", session->under_way);
     if (op->kind == CF_OP_GET) {
-        rc = get_check(session, op->file, op->block, op->mode, op->flags, op->deadline_ns);
+        rc = eng_get_check(session, op->file, op->block, op->mode, op->flags, op->deadline_ns);
         if (rc != CF_OK)
             return rc;
     } else if (op->kind == CF_OP_UPGRADE) {
@@ -512,7 +356,7 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
             op->rc = CF_OK;
             eng_op_of(op)->state = ENG_OP_DONE;
             eng_op_of(op)->hops = ENG_OP_WAS_HIT;
-            count_one(&session->hits);
+            cf_count_u64(&session->other_hits);
             ready_push(session, op);
             session->under_way++;
             return CF_OK;
@@ -530,15 +374,15 @@ static void polled(struct cf_session *session, struct cf_op *op)
 {
     session->under_way--;
     if (op->kind == CF_OP_GET && op->rc == CF_OK) {
-        session->refs++;
+        session->other_refs++;
         if (eng_op_of(op)->hops != ENG_OP_WAS_HIT)
-            count_one(&session->slow_gets);
+            cf_count_u64(&session->slow_gets);
     } else if (op->kind == CF_OP_UPGRADE && op->rc != CF_OK) {
         memset(&op->ref, 0, sizeof op->ref);
-        session->refs--;
+        session->other_refs--;
     }
     if (op->rc == CF_TIMEOUT)
-        count_one(&session->timeouts);
+        cf_count_u64(&session->timeouts);
 }
 
 static uint32_t collect(struct cf_session *session, struct cf_op **done, uint32_t max)

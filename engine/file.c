@@ -84,6 +84,7 @@ static enum cf_rc slot_reserve(struct cf_session *session, const struct cf_file_
         free_slot->instance = instance;
         free_slot->slot = (uint32_t)(free_slot - instance->files);
         free_slot->id = options->file_id;
+        eng_file_hit_init(free_slot);
         free_slot->stop_from = CF_NODE_NONE;
         snprintf(free_slot->path, sizeof free_slot->path, "%s", options->path);
         *file_out = free_slot;
@@ -202,7 +203,7 @@ static enum cf_rc super_enter(struct cf_session *session, struct cf_file *file, 
         return rc;
     }
     eng_scn_raise(instance, super->scn);
-    atomic_store_explicit(&file->generation, super->generation, memory_order_relaxed);
+    eng_file_generation_set(file, super->generation);
     atomic_store_explicit(&file->blocks, super->blocks, memory_order_relaxed);
     if (!file->read_only) {
         if (super->attached != 0 && super->view != instance->view) {
@@ -290,7 +291,7 @@ static enum cf_rc attach_foreign(struct cf_session *session, struct cf_file *fil
     if (rc != CF_OK)
         return rc;
     file->bytes = info.bytes;
-    atomic_store_explicit(&file->generation, 1, memory_order_relaxed);
+    eng_file_generation_set(file, 1);
     atomic_store_explicit(&file->blocks, (info.bytes + file->block_bytes - 1) / file->block_bytes,
                           memory_order_relaxed);
     (void)eng_call_run(instance, publish, file);
@@ -495,6 +496,7 @@ enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uin
     file->instance = instance;
     file->slot = (uint32_t)(file - instance->files);
     file->id = file_id;
+    eng_file_hit_init(file);
     file->block_bytes = block_bytes;
     file->class_index = (uint32_t)__builtin_ctz(block_bytes / CF_BLOCK_BYTES_MIN);
     file->header_bytes = ENG_BLOCK_HEADER_BYTES;
@@ -503,7 +505,7 @@ enum cf_rc eng_attach_manual(struct cf_instance *instance, uint32_t file_id, uin
     file->is_manual = true;
     file->stop_from = CF_NODE_NONE;
     file->stop_from = CF_NODE_NONE;
-    atomic_init(&file->generation, 1);
+    eng_file_generation_set(file, 1);
     atomic_init(&file->blocks, blocks);
     file->store_file = store_file;
     file->is_reserved = file->in_use = true;

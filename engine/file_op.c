@@ -195,7 +195,7 @@ static void on_stop(struct cf_instance *instance, const struct grd_msg *msg, uin
             tell_stopped(instance, &msg->key, msg->from, msg->request);
         return;
     }
-    atomic_store_explicit(&file->is_stopped, ENG_FILE_STOPPED, memory_order_release);
+    eng_file_stop_set(file, ENG_FILE_STOPPED);
     if (file->stop_from == CF_NODE_NONE)
         instance->files_stopping++;
     file->stop_from = msg->from;
@@ -210,13 +210,11 @@ static void on_go(struct cf_instance *instance, const struct grd_msg *msg)
 
     if (file == NULL || file->stop_from != msg->from || file->stop_request != msg->request)
         return;
-    atomic_store_explicit(&file->generation, msg->key.generation, memory_order_relaxed);
+    eng_file_generation_set(file, msg->key.generation);
     atomic_store_explicit(&file->blocks, msg->version, memory_order_relaxed);
     eng_file_unstop_owner(instance, file);
     /* Last, and release: who sees the file open again sees its new generation. */
-    atomic_store_explicit(&file->is_stopped,
-                          (msg->flags & FILE_FLAG_DROPPED) ? ENG_FILE_DROPPED : ENG_FILE_OPEN,
-                          memory_order_release);
+    eng_file_stop_set(file, (msg->flags & FILE_FLAG_DROPPED) ? ENG_FILE_DROPPED : ENG_FILE_OPEN);
 }
 
 static void on_stopped(struct cf_instance *instance, const struct grd_msg *msg)
@@ -315,7 +313,7 @@ static void hold_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
     if (!change->is_held)
         return;
     instance->file_held = file;
-    atomic_store_explicit(&file->is_stopped, ENG_FILE_STOPPED, memory_order_release);
+    eng_file_stop_set(file, ENG_FILE_STOPPED);
 }
 
 static void unhold_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
@@ -355,8 +353,7 @@ static void end_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
     instance->file_ends[change->end.request % ENG_FILE_ENDS] = change->end;
     /* Unless somebody else has stopped it since, or has even said GO. */
     if (file->stop_from == CF_NODE_NONE && cf_peek_u32(&file->is_stopped) == ENG_FILE_STOPPED)
-        atomic_store_explicit(&file->is_stopped, change->end.is_dropped ? ENG_FILE_DROPPED : ENG_FILE_OPEN,
-                              memory_order_release);
+        eng_file_stop_set(file, change->end.is_dropped ? ENG_FILE_DROPPED : ENG_FILE_OPEN);
     for (n = 0; n < instance->nodes; n++)
         if (n != instance->node)
             tell_go(instance, &change->end, (uint16_t)n);
@@ -478,7 +475,7 @@ static enum cf_rc change_file(struct cf_session *session, struct cf_file *file, 
         change.end.blocks = super->blocks = blocks;
         super->dropped = change.end.is_dropped = is_drop;
         /* Seen by nobody before is_stopped is taken back: see end_run. */
-        atomic_store_explicit(&file->generation, super->generation, memory_order_relaxed);
+        eng_file_generation_set(file, super->generation);
         atomic_store_explicit(&file->blocks, blocks, memory_order_relaxed);
     }
     (void)eng_call_run(instance, unhold_run, &change);

@@ -68,7 +68,8 @@ enum eng_pin eng_pool_pin_slow(struct eng_frames *frames, const struct cf_block_
 
 bool eng_frame_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty)
 {
-    return eng_pool_unpin(frames, frame, mode, dirty);
+    cf_assert((eng_frames_word(frames, frame) & (mode == CF_MODE_S ? ENG_WORD_PINS : ENG_WORD_EXCL)) != 0);
+    return eng_pool_unpin(frames->words, frame, mode, dirty);
 }
 
 bool eng_frame_exclude_try(struct eng_frames *frames, uint32_t frame)
@@ -172,7 +173,7 @@ void eng_frame_raise_owner(struct eng_frames *frames, uint32_t frame)
 uint32_t eng_frame_find_owner(struct eng_frames *frames, const struct cf_block_key *key)
 {
     uint64_t name = eng_pool_key_name(key);
-    uint32_t tag = eng_lookup_tag(eng_lookup_hash(&frames->lookup, name, key->block));
+    uint32_t tag = eng_lookup_tag(eng_frames_hash(frames, key));
 
     for (uint64_t step = 0; step <= frames->lookup.mask; step++) {
         uint64_t slot = eng_lookup_slot(&frames->lookup, tag, step);
@@ -286,7 +287,7 @@ bool eng_pool_hold_owner(struct eng_frames *frames, uint32_t frame, bool *is_pin
 
 void eng_pool_unhold_owner(struct eng_frames *frames, uint32_t frame, bool is_pinned)
 {
-    bool is_awaited = is_pinned && eng_pool_unpin(frames, frame, CF_MODE_S, false);
+    bool is_awaited = is_pinned && eng_pool_unpin(frames->words, frame, CF_MODE_S, false);
 
     cf_assert(!is_awaited);
 }

@@ -31,6 +31,7 @@
 #include "base/wheel.h"
 #include "engine/engine.h"
 #include "engine/frame.h"
+#include "engine/pool.h"
 #include "engine/place.h"
 #include "engine/store.h"
 #include "grd/local.h"
@@ -51,7 +52,7 @@
 /* A peer's clock further ahead than this is refused: at 10^9 changes a second it is a day and a half. */
 #define ENG_SCN_AHEAD_MAX (1ull << 47)
 /* One get in so many is timed, and its caller looks after the network when nobody else does. */
-#define ENG_HITS_A_TURN 128u
+#define ENG_GETS_A_TURN 128u
 /* Prefetches of a session under way at once. */
 #define ENG_PREFETCH_OPS 64u
 
@@ -78,6 +79,8 @@ struct cf_file {
     uint32_t id;                 /* [const] */
     uint32_t block_bytes;        /* [const] */
     uint32_t class_index;        /* [const] frames it uses */
+    _Atomic uint64_t *hit_name;  /* [const] pointer, into the guard */
+    uint64_t hash;               /* [const] its part of a block's hash */
     uint32_t header_bytes;       /* [const] 64 native, 0 foreign */
     uint32_t data_bytes;         /* [const] block_bytes less the header */
     enum cf_format format;       /* [const] */
@@ -126,13 +129,37 @@ enum eng_op_state {
     ENG_OP_DONE
 };
 
+/* Pages that a forked child finds zeroed (MADV_WIPEONFORK). */
+struct eng_guard {
+    volatile uint32_t state; /* ENG_RUNS until the owner writes ENG_STOPPED */
+    _Atomic uint64_t *words; /* [const] the frames' */
+    /*
+     * Id and generation of each file, by slot, under which a hit looks its blocks up. 0, which names no file, while gets
+     * may not hit, and when the instance has stopped.
+     */
+    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t hit_names[];
+};
+
+/* What the engine keeps in cf_ref.private_: the frame's number, and whether cf_dirty was called. */
+#define ENG_REF_DIRTY (1ull << 32)
+static inline uint32_t eng_ref_frame(const struct cf_ref *ref)
+{
+    return (uint32_t)ref->private_;
+}
+
+struct cf_session;
+/* References that the session holds: each hit is one, those got otherwise are counted, and those put. Its own thread. */
+uint32_t eng_refs_held(const struct cf_session *session);
+
 struct cf_session {
+    struct eng_frame_view view;    /* [const] of the instance's frames */
+    const struct eng_guard *guard; /* [const] the instance's */
     struct cf_instance *instance;
     uint32_t slot;
     bool in_use;
-    uint32_t under_way; /* ops submitted and not yet polled; the session's thread */
-    uint32_t refs;      /* references held; the session's thread */
-    uint32_t hit_count; /* since the last look at the network */
+    uint32_t under_way;    /* ops submitted and not yet polled; the session's thread */
+    uint32_t other_refs;   /* references got otherwise than by a hit, less those put; the session's thread */
+    _Atomic uint64_t gets; /* cf_get calls of a running instance; the session's thread counts, and these: */
     struct cf_error error;
     struct cf_spsc done; /* completed ops: progress pushes, the session pops */
     void *done_mem;
@@ -140,7 +167,9 @@ struct cf_session {
     _Atomic uint32_t wake;     /* [atomic] futex word: rises at each completion */
     _Atomic uint32_t sleeping; /* [atomic] 1 while the session's thread sleeps on `wake` */
     /* counters of the session's thread, summed by cf_stats_read (relaxed) */
-    _Atomic uint64_t slow_gets, hits; /* got through the owner, and by the frame word alone */
+    _Atomic uint64_t missed;     /* of `gets`: those that did not hit at the first look */
+    _Atomic uint64_t other_hits; /* by the frame word alone all the same: a later look, or at submit */
+    _Atomic uint64_t slow_gets;  /* got through the owner */
     _Atomic uint64_t timeouts;
     struct cf_op *ready_first, *ready_last; /* ops satisfied at submit */
     struct cf_op *prefetch;                 /* ENG_PREFETCH_OPS ops of the session's own */
@@ -204,9 +233,9 @@ struct eng_peer {
 };
 
 struct cf_instance {
-    uint64_t magic;            /* ENG_MAGIC */
-    volatile uint64_t *guard;  /* [const] pointer; ENG_MAGIC while it runs; the owner writes ENG_STOPPED */
-    struct cf_options options; /* [const] */
+    uint64_t magic;                /* ENG_MAGIC */
+    struct eng_guard *guard;       /* [const] pointer */
+    struct cf_options options;     /* [const] */
     struct cf_callbacks callbacks; /* [const] */
     struct cf_log log;
     struct cf_trace trace;
@@ -308,7 +337,8 @@ struct cf_instance {
     void *status; /* status.c: the status socket's thread */
 };
 #define ENG_MAGIC 0x4e4f495355464643ull
-#define ENG_STOPPED 0x44455050544f5453ull
+#define ENG_RUNS 0x534e5552u
+#define ENG_STOPPED 0x504f5453u
 
 /* What instances tell each other before they connect: XP_HELLO_BYTES. */
 #define ENG_HELLO_MAGIC 0x4f4c4c4548464343ull
@@ -376,6 +406,11 @@ void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint
 /* The grant came, the block could not be had: everybody who waits for it gets rc. */
 void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc);
 void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc);
+/* Sets what a hit needs of a file, by its instance, slot and id. */
+void eng_file_hit_init(struct cf_file *file);
+/* Change a file's generation, which is seen when it is next open; and whether it is. One thread at a time does either. */
+void eng_file_generation_set(struct cf_file *file, uint32_t generation);
+void eng_file_stop_set(struct cf_file *file, enum eng_file_stop stop);
 void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame,
                   enum cf_mode mode, struct cf_ref *ref);
 struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key);
@@ -383,6 +418,9 @@ void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key 
 
 /* ---- client.c: the synchronous calls. The session's thread. ---- */
 /* As cf_get, for internal blocks too (ENG_SUPER_BLOCK); no check of the range. */
+/* What can be wrong with a get, said in the session's error; may look the length of the file up. */
+enum cf_rc eng_get_check(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
+                         uint32_t flags, uint64_t deadline_ns);
 enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
                    uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out);
 /* Submits, drives or waits, until the op is done. */
@@ -414,6 +452,8 @@ bool eng_progress_try(struct cf_instance *instance);
 void eng_progress_leave(struct cf_instance *instance);
 /* Something was added to inbox or attention: sees to it that somebody looks. Any thread. */
 void eng_kick(struct cf_instance *instance);
+/* An unpin that somebody may wait for: the owner looks. Any thread. */
+void eng_put_tell(struct cf_instance *instance);
 struct eng_wait {
     bool (*is_done)(void *arg);
     void *arg;
@@ -456,10 +496,10 @@ enum cf_rc eng_files_close_all(struct cf_session *session);
 enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error);
 void eng_status_stop(struct cf_instance *instance);
 
-/* The guard of a running instance holds ENG_MAGIC, of a stopped one ENG_STOPPED, in a forked child nothing. */
+/* The guard of a running instance holds ENG_RUNS, of a stopped one ENG_STOPPED, in a forked child nothing. */
 static inline bool eng_is_forked(const struct cf_instance *instance)
 {
-    return *instance->guard == 0;
+    return instance->guard->state == 0;
 }
 
 /*
@@ -470,7 +510,7 @@ static inline enum cf_rc eng_enter(const struct cf_instance *instance)
 {
     if (CF_UNLIKELY(instance == NULL || instance->magic != ENG_MAGIC))
         return CF_INVALID;
-    if (CF_LIKELY(*instance->guard == ENG_MAGIC))
+    if (CF_LIKELY(instance->guard->state == ENG_RUNS))
         return CF_OK;
     return eng_is_forked(instance) ? CF_FORKED : eng_state(instance);
 }

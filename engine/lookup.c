@@ -9,7 +9,7 @@ uint64_t eng_lookup_slots(uint64_t count)
 {
     uint64_t slots = ENG_LOOKUP_SLOTS_MIN;
 
-    while (slots < 2 * count)
+    while (slots < 4 * count)
         slots *= 2;
     return slots;
 }
@@ -25,12 +25,13 @@ void eng_lookup_init(struct eng_lookup *lookup, _Atomic uint64_t *slots, uint64_
 
 void eng_lookup_insert(struct eng_lookup *lookup, uint32_t tag, uint32_t frame)
 {
+    cf_assert((tag & ENG_LOOKUP_USED >> 32) != 0);
     for (uint64_t step = 0; step <= lookup->mask; step++) {
         _Atomic uint64_t *slot = &lookup->slots[(tag + step) & lookup->mask];
 
         if (cf_peek_u64(slot) != 0)
             continue;
-        cf_publish_u64(slot, (uint64_t)tag << 32 | (frame + 1));
+        cf_publish_u64(slot, (uint64_t)tag << 32 | frame);
         return;
     }
     cf_unreachable();
@@ -39,7 +40,7 @@ void eng_lookup_insert(struct eng_lookup *lookup, uint32_t tag, uint32_t frame)
 /* The slot of an entry. */
 static uint64_t find(const struct eng_lookup *lookup, uint32_t tag, uint32_t frame)
 {
-    uint64_t wanted = (uint64_t)tag << 32 | (frame + 1);
+    uint64_t wanted = (uint64_t)tag << 32 | frame;
 
     for (uint64_t step = 0; step <= lookup->mask; step++) {
         uint64_t slot = cf_peek_u64(&lookup->slots[(tag + step) & lookup->mask]);
@@ -56,7 +57,7 @@ void eng_lookup_remove(struct eng_lookup *lookup, uint32_t tag, uint32_t frame)
     uint64_t mask = lookup->mask;
     uint64_t hole = find(lookup, tag, frame);
 
-    /* The run ends at an empty slot, and half of the slots are empty. */
+    /* The run ends at an empty slot, and most of the slots are empty. */
     for (uint64_t at = (hole + 1) & mask;; at = (at + 1) & mask) {
         uint64_t slot = cf_peek_u64(&lookup->slots[at]);
 
@@ -83,6 +84,6 @@ uint64_t eng_lookup_check(const struct eng_lookup *lookup)
         used_count++;
         cf_assert(find(lookup, eng_lookup_slot_tag(slot), eng_lookup_slot_frame(slot)) == at);
     }
-    cf_assert(used_count <= (lookup->mask + 1) / 2);
+    cf_assert(used_count <= (lookup->mask + 1) / 4);
     return used_count;
 }

@@ -4,7 +4,7 @@
 
 /*
  * Which frame holds a block: open addressing with linear probing in a power of two of 64-bit slots, at
- * most half of them used. A slot is 0 (empty) or (tag, frame + 1): the tag is 32 bits of the key's hash
+ * most a quarter of them used: a hit looks at one slot, and the others are for eng_pool_pin_slow. A slot is 0 (empty) or (tag, frame): the tag is 32 bits of the key's hash
  * and gives the place where probing starts (tag & mask), so that an entry can be moved without looking at
  * its key.
  *
@@ -26,6 +26,8 @@
 
 /* Frame numbers are below this. */
 #define ENG_LOOKUP_FRAMES_MAX (UINT32_C(1) << 30)
+/* Set in every hash, and so in every tag: no entry looks like an empty slot. */
+#define ENG_LOOKUP_USED (UINT64_C(1) << 63)
 
 struct eng_lookup {
     _Atomic uint64_t *slots; /* [const] pointer; [owner] writes the slots, everyone reads */
@@ -33,20 +35,37 @@ struct eng_lookup {
     uint64_t seed;           /* [const] */
 };
 
-/* Slots of a table for `count` entries: a power of two, at least twice the count. */
+/* Slots of a table for `count` entries: a power of two, at least four times the count. */
 uint64_t eng_lookup_slots(uint64_t count);
 /* `slots` holds eng_lookup_slots(count) zeroes. */
 void eng_lookup_init(struct eng_lookup *lookup, _Atomic uint64_t *slots, uint64_t count, uint64_t seed);
 
-/* Of the two halves of a key. The product moves file and file generation to bits that block numbers leave. */
-static inline uint64_t eng_lookup_hash(const struct eng_lookup *lookup, uint64_t name, uint64_t block)
+/* Of a file: its part of the hash of each of its blocks, of every generation. */
+static inline uint64_t eng_lookup_file_hash(const struct eng_lookup *lookup, uint32_t file)
 {
-    return cf_mix64(block ^ (name * UINT64_C(0x9e3779b97f4a7c15)), lookup->seed);
+    return cf_mix64(file, lookup->seed);
+}
+
+/*
+ * Of a block, one multiplication, the halves of the product folded (as in wyhash by Wang Yi, whose constant this is, with
+ * one round). The upper half of the result is the good one: it hangs on all lower bits of the block's number.
+ */
+static inline uint64_t eng_lookup_block_hash(uint64_t file_hash, uint64_t block)
+{
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)(block ^ file_hash) * UINT64_C(0xe7037ed1a0b428db);
+
+    return ((uint64_t)product ^ (uint64_t)(product >> 64)) | ENG_LOOKUP_USED;
+}
+
+static inline uint64_t eng_lookup_hash(const struct eng_lookup *lookup, uint32_t file, uint64_t block)
+{
+    return eng_lookup_block_hash(eng_lookup_file_hash(lookup, file), block);
 }
 
 static inline uint32_t eng_lookup_tag(uint64_t hash)
 {
-    return (uint32_t)hash;
+    return (uint32_t)(hash >> 32);
 }
 
 /* Slot number `step` of the probe for a tag; 0 <= step <= mask. Pairs with the publishing in lookup.c. */
@@ -56,23 +75,15 @@ static inline uint64_t eng_lookup_slot(const struct eng_lookup *lookup, uint32_t
 }
 
 /*
- * The first frame entered under a tag, or UINT32_MAX. Two keys may have one tag: see eng_lookup_slot for
- * the rest. Changes behind a reader could keep it from meeting an empty slot, so it goes round once at most.
+ * The frame at the first place of a hash; false: it was not entered under its tag. Others of the tag, or moved on, are
+ * behind it: eng_lookup_slot.
  */
-static inline uint64_t eng_lookup_probe(const struct eng_lookup *lookup, uint32_t tag)
+static inline bool eng_lookup_first(const struct eng_lookup *lookup, uint64_t hash, uint32_t *frame_out)
 {
-    uint64_t base = (uint64_t)tag << 32;
+    uint64_t slot = cf_observe_u64(&lookup->slots[(hash >> 32) & lookup->mask]);
 
-    for (uint64_t at = tag;; at++) {
-        uint64_t slot = cf_observe_u64(&lookup->slots[at & lookup->mask]);
-
-        /* A slot of this tag lies above base by frame + 1; an empty one does not, not even for tag 0. */
-        if (CF_LIKELY(slot - base - 1 < ENG_LOOKUP_FRAMES_MAX))
-            return slot - base - 1;
-        if (slot == 0 || at - tag == lookup->mask)
-            break;
-    }
-    return UINT32_MAX;
+    *frame_out = (uint32_t)slot;
+    return (slot ^ hash) >> 32 == 0;
 }
 
 static inline uint32_t eng_lookup_slot_tag(uint64_t slot)
@@ -82,7 +93,7 @@ static inline uint32_t eng_lookup_slot_tag(uint64_t slot)
 
 static inline uint32_t eng_lookup_slot_frame(uint64_t slot)
 {
-    return (uint32_t)slot - 1;
+    return (uint32_t)slot;
 }
 
 /* ---- owner only ---- */

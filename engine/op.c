@@ -38,6 +38,37 @@ struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_bl
     return NULL;
 }
 
+void eng_file_hit_init(struct cf_file *file)
+{
+    file->hash = eng_lookup_file_hash(&file->instance->frames->lookup, file->id);
+    file->hit_name = &file->instance->guard->hit_names[file->slot];
+}
+
+/* The name a hit looks up: none while a change of the file is under way. */
+static void hit_name_set(struct cf_file *file)
+{
+    struct cf_block_key key;
+
+    eng_key_of(file, ENG_SUPER_BLOCK + 1, &key);
+    cf_poke_u64(file->hit_name,
+                cf_peek_u32(&file->is_stopped) == ENG_FILE_OPEN ? eng_pool_key_name(&key) : 0);
+    cf_fence_full(); /* partner: eng_stop_owner, which stops first and clears the names then */
+    if (file->instance->guard->state != ENG_RUNS)
+        cf_poke_u64(file->hit_name, 0);
+}
+
+void eng_file_generation_set(struct cf_file *file, uint32_t generation)
+{
+    atomic_store_explicit(&file->generation, generation, memory_order_relaxed);
+    hit_name_set(file);
+}
+
+void eng_file_stop_set(struct cf_file *file, enum eng_file_stop stop)
+{
+    atomic_store_explicit(&file->is_stopped, stop, memory_order_release);
+    hit_name_set(file);
+}
+
 void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame,
                   enum cf_mode mode, struct cf_ref *ref)
 {
@@ -45,12 +76,11 @@ void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t b
 
     ref->data = descriptor->data + file->header_bytes;
     ref->bytes = file->block_bytes - file->header_bytes;
-    ref->mode = (uint8_t)mode;
-    ref->dirty = 0;
+    ref->mode = mode;
     ref->version = descriptor->version;
     ref->file = file;
     ref->block = block;
-    ref->frame = frame;
+    ref->private_ = frame;
 }
 
 /* ------------------------------------------------------------------ completion */
@@ -64,7 +94,7 @@ void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum 
     inner->state = ENG_OP_DONE;
     op->rc = rc;
     if (inner->is_internal) { /* a prefetch: nobody waits, and what it pinned is let go */
-        if (rc == CF_OK && eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
+        if (rc == CF_OK && eng_frame_unpin(instance->frames, eng_ref_frame(&op->ref), CF_MODE_S, false))
             atomic_store_explicit(&instance->attention, 1, memory_order_release);
         cf_publish_u32(&inner->done, 1); /* partner: cf_prefetch takes it again */
         return;
@@ -256,7 +286,7 @@ void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum 
 static void submit_upgrade(struct cf_instance *instance, struct grd_block *block, struct cf_op *op,
                            uint64_t now_ns)
 {
-    if (op->ref.data != NULL && eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false))
+    if (op->ref.data != NULL && eng_frame_unpin(instance->frames, eng_ref_frame(&op->ref), CF_MODE_S, false))
         atomic_store_explicit(&instance->attention, 1, memory_order_release);
     op->ref.data = NULL;
     block->users++;
@@ -289,7 +319,7 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
 
     if (state != CF_OK) {
         if (op->kind == CF_OP_UPGRADE && op->ref.data != NULL)
-            (void)eng_frame_unpin(instance->frames, op->ref.frame, CF_MODE_S, false);
+            (void)eng_frame_unpin(instance->frames, eng_ref_frame(&op->ref), CF_MODE_S, false);
         eng_op_complete_owner(instance, op, state);
         return;
     }

@@ -139,7 +139,7 @@ static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count
     base = (uint8_t *)words + words_bytes;
     memcpy(options.count, count, sizeof options.count);
     options.base = base;
-    options.words = words;
+    options.words = instance->guard->words = words;
     if (!instance->is_manual && !instance->is_compact &&
         eng_plan_bind_memory(&instance->plan, base, eng_frames_bytes(count)) != CF_OK)
         cf_log_warn(&instance->log, "engine", "frames could not be bound to numa node %d",
@@ -321,16 +321,24 @@ static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, 
     return xp_open(&xp, &instance->xp, error);
 }
 
+static size_t guard_bytes(const struct cf_instance *instance)
+{
+    return sizeof(struct eng_guard) + instance->options.files * sizeof(uint64_t);
+}
+
 static enum cf_rc open_guard(struct cf_instance *instance, struct cf_error *error)
 {
-    uint64_t *guard = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t bytes = guard_bytes(instance);
+    struct eng_guard *guard = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (guard == MAP_FAILED || madvise(guard, 4096, MADV_WIPEONFORK) != 0) {
+    if (guard == MAP_FAILED || madvise(guard, bytes, MADV_WIPEONFORK) != 0) {
         eng_error_set(error, CF_SYSTEM, 0, instance->node,
-                      "the page that tells a forked child cannot be had");
+                      "the pages that tell a forked child cannot be had");
+        if (guard != MAP_FAILED)
+            munmap(guard, bytes);
         return CF_SYSTEM;
     }
-    *guard = ENG_MAGIC;
+    guard->state = ENG_RUNS;
     instance->guard = guard;
     return CF_OK;
 }
@@ -383,7 +391,7 @@ static void close_all(struct cf_instance *instance)
     grd_map_close(&instance->map);
     eng_frames_close(&instance->frames);
     if (instance->guard)
-        munmap((void *)(uintptr_t)instance->guard, 4096);
+        munmap(instance->guard, guard_bytes(instance));
     pthread_mutex_destroy(&instance->lock);
     cf_log_close(&instance->log);
     instance->magic = 0;
@@ -737,9 +745,11 @@ enum cf_rc cf_session_open(struct cf_instance *instance, struct cf_session **ses
         rc = session_take(instance, session);
         if (rc == CF_OK) {
             session->instance = instance;
+            session->view = instance->frames->view;
+            session->guard = instance->guard;
             session->slot = i;
             session->in_use = true;
-            session->under_way = session->refs = 0;
+            session->under_way = 0;
             memset(&session->error, 0, sizeof session->error);
             *session_out = session;
         }
@@ -773,7 +783,7 @@ enum cf_rc cf_session_close(struct cf_session **session_io)
     instance = session->instance;
     if (eng_is_forked(instance))
         return CF_FORKED;
-    if (session->refs != 0 || session->under_way != 0)
+    if (eng_refs_held(session) != 0 || session->under_way != 0)
         return CF_BUSY;
     if (!instance->is_manual) {
         struct eng_wait wait = {prefetches_are_done, session, UINT64_MAX, &session->wake, &session->sleeping};

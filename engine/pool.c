@@ -153,7 +153,7 @@ uint64_t eng_frames_word(const struct eng_frames *frames, uint32_t frame)
 
 uint64_t eng_frames_hash(const struct eng_frames *frames, const struct cf_block_key *key)
 {
-    return eng_lookup_hash(&frames->lookup, eng_pool_key_name(key), key->block);
+    return eng_lookup_hash(&frames->lookup, key->file, key->block);
 }
 
 /* One look at the word: clients may be at work. */

@@ -35,11 +35,23 @@ struct eng_frame_class {
     uint32_t hand;       /* [owner] where the next sweep starts, 0 .. count - 1 */
 };
 
-/* What a hit reads is in the first cache line; what the owner writes is in others. */
+/* What a hit reads; sessions have a copy. */
+struct eng_frame_view {
+    struct eng_lookup lookup; /* [const] */
+    _Atomic uint64_t *words;  /* [const] pointer; the words: see frame.h */
+    struct eng_frame *frames; /* [const] pointer */
+};
+
+/* The view is in the first cache line; what the owner writes is in others. */
 struct eng_frames {
-    _Atomic uint64_t *words;                 /* [const] pointer; the words: see frame.h */
-    struct eng_frame *frames;                /* [const] pointer */
-    struct eng_lookup lookup;                /* [const] */
+    union {
+        struct eng_frame_view view;
+        struct { /* the same */
+            struct eng_lookup lookup;
+            _Atomic uint64_t *words;
+            struct eng_frame *frames;
+        };
+    };
     uint32_t count;                          /* [const] */
     size_t memory_bytes;                     /* [const] of this struct, descriptors and table */
     CF_ALIGNED(CF_CACHE_LINE) uint8_t *base; /* [const] */
@@ -99,41 +111,62 @@ static inline uint64_t eng_pool_pinned(uint64_t word, enum cf_mode mode, uint64_
     return (word + ENG_WORD_GENERATION) | ENG_WORD_EXCL | ENG_WORD_REF;
 }
 
-/* What eng_pool_pin_try leaves over: another block of the same tag, a lost swap, a refusal. Starts again. */
+/* What eng_pool_pin_first leaves over. Starts again. */
 CF_COLD enum eng_pin eng_pool_pin_slow(struct eng_frames *frames, const struct cf_block_key *key,
                                        enum cf_mode mode, uint32_t *frame_out);
 
+/* A frame that was pinned. */
+struct eng_pinned {
+    uint64_t frame;
+    const struct eng_frame *descriptor;
+};
+
 /*
- * eng_frame_pin_try, inlined. The swap is acquire (sees what the last holder of excl wrote) and release
- * (the key was read before it).
+ * Pins the frame at the first place of the block's hash; false: there is none, or it is another block's, or a swap was
+ * lost, or a refusal. The swap is acquire (sees what the last holder of excl wrote) and release (the key was read
+ * before it).
  */
+ENG_POOL_INLINE bool eng_pool_pin_first(const struct eng_frame_view *view, uint64_t name, uint64_t file_hash,
+                                        uint64_t block, enum cf_mode mode, struct eng_pinned *pinned_out)
+{
+    const struct eng_frame *descriptor;
+    _Atomic uint64_t *word_at;
+    uint64_t word, pinned;
+    uint32_t frame;
+
+    cf_assert_slow(mode == CF_MODE_S || mode == CF_MODE_X);
+    if (CF_UNLIKELY(!eng_lookup_first(&view->lookup, eng_lookup_block_hash(file_hash, block), &frame)))
+        return false;
+    word_at = &view->words[frame];
+    descriptor = &view->frames[frame];
+    word = cf_observe_u64(word_at);
+    if (CF_UNLIKELY(!eng_pool_is_key(descriptor, name, block)))
+        return false;
+    pinned = eng_pool_pinned(word, mode, ENG_POOL_PINS_BARRED);
+    if (CF_UNLIKELY(pinned == 0) || CF_UNLIKELY(!cf_cas_u64(word_at, &word, pinned)))
+        return false;
+    eng_pool_generation_fence();
+    *pinned_out = (struct eng_pinned){frame, descriptor};
+    return true;
+}
+
+/* eng_frame_pin_try, inlined. */
 ENG_POOL_INLINE enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const struct cf_block_key *key,
                                               enum cf_mode mode, uint32_t *frame_out)
 {
-    uint64_t name = eng_pool_key_name(key);
-    uint64_t block = key->block;
-    uint32_t tag = eng_lookup_tag(eng_lookup_hash(&frames->lookup, name, block));
-    uint64_t frame = eng_lookup_probe(&frames->lookup, tag);
-    _Atomic uint64_t *word_at;
-    uint64_t word, pinned;
+    uint64_t file_hash = eng_lookup_file_hash(&frames->lookup, key->file);
+    struct eng_pinned pinned;
 
-    cf_assert_slow(mode == CF_MODE_S || mode == CF_MODE_X);
-    if (CF_UNLIKELY(frame == ENG_FRAME_NONE))
-        return ENG_PIN_MISS;
-    word_at = &frames->words[frame];
-    word = cf_observe_u64(word_at);
-    if (CF_UNLIKELY(!eng_pool_is_key(&frames->frames[frame], name, block)))
-        return eng_pool_pin_slow(frames, key, mode, frame_out);
-    pinned = eng_pool_pinned(word, mode, ENG_POOL_PINS_BARRED);
-    if (CF_UNLIKELY(pinned == 0) || CF_UNLIKELY(!cf_cas_u64(word_at, &word, pinned)))
-        return eng_pool_pin_slow(frames, key, mode, frame_out);
-    eng_pool_generation_fence();
-    *frame_out = (uint32_t)frame;
-    return ENG_PIN_OK;
+    if (CF_LIKELY(eng_pool_pin_first(&frames->view, eng_pool_key_name(key), file_hash, key->block, mode,
+                                     &pinned))) {
+        *frame_out = (uint32_t)pinned.frame;
+        return ENG_PIN_OK;
+    }
+    return eng_pool_pin_slow(frames, key, mode, frame_out);
 }
 
 /*
- * eng_frame_unpin, inlined. Release: what this thread did with the bytes comes before the next pin or the
+ * eng_frame_unpin, inlined; that there is a pin is asserted there, and here in debug builds. Release: what this thread did with the bytes comes before the next pin or the
  * end of the close (acquire). One fetch-and-subtract each:
  *
  * S: pins only fall while closing or waiter is set (but for pins that the owner itself hands out), and the
@@ -142,15 +175,15 @@ ENG_POOL_INLINE enum eng_pin eng_pool_pin_try(struct eng_frames *frames, const s
  * X: only the holder of excl sets dirty, and the owner clears it only while there is none, so dirty does not
  *    move between the load and the subtraction.
  */
-ENG_POOL_INLINE bool eng_pool_unpin(struct eng_frames *frames, uint32_t frame, enum cf_mode mode, bool dirty)
+ENG_POOL_INLINE bool eng_pool_unpin(_Atomic uint64_t *words, uint32_t frame, enum cf_mode mode, bool dirty)
 {
-    _Atomic uint64_t *word_at = &frames->words[frame];
+    _Atomic uint64_t *word_at = &words[frame];
     uint64_t before, change;
 
     if (mode == CF_MODE_S) {
         cf_assert_slow(!dirty);
         before = atomic_fetch_sub_explicit(word_at, ENG_WORD_PIN, memory_order_release);
-        cf_assert((before & ENG_WORD_PINS) != 0);
+        cf_assert_slow((before & ENG_WORD_PINS) != 0);
         if (CF_LIKELY((before & (ENG_WORD_CLOSING | ENG_WORD_WAITER)) == 0))
             return false;
         return (before & ENG_WORD_PINS) == ENG_WORD_PIN;

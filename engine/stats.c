@@ -26,8 +26,12 @@ static void from_sessions(const struct cf_instance *instance, struct cf_stats *s
     for (i = 0; i < instance->options.sessions; i++) {
         const struct cf_session *session = &instance->sessions[i];
 
-        stats->gets += cf_peek_u64(&session->slow_gets) + cf_peek_u64(&session->hits);
-        stats->hits += cf_peek_u64(&session->hits);
+        /* Missed is counted after its get, and read before: the difference is never below 0. */
+        uint64_t missed = cf_observe_u64(&session->missed);
+        uint64_t hits = cf_peek_u64(&session->other_hits) + cf_observe_u64(&session->gets) - missed;
+
+        stats->gets += cf_peek_u64(&session->slow_gets) + hits;
+        stats->hits += hits;
         stats->timeouts += cf_peek_u64(&session->timeouts);
         if (session->hit_hist)
             cf_hist_merge(hit, session->hit_hist);

@@ -29,6 +29,7 @@ void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uin
                     ...)
 {
     va_list args;
+    uint32_t i;
 
     if (eng_state(instance) != CF_OK)
         return;
@@ -40,7 +41,10 @@ void eng_stop_owner(struct cf_instance *instance, enum cf_rc rc, int system, uin
     va_end(args);
     cf_log_error(&instance->log, "engine", "stopped: %s", instance->stop_error.text);
     atomic_store_explicit(&instance->state, (int32_t)rc, memory_order_release); /* partner: eng_state */
-    *instance->guard = ENG_STOPPED; /* sends every call to look at the state */
+    instance->guard->state = ENG_STOPPED; /* sends every call to look at the state */
+    cf_fence_full();                      /* partner: hit_name_set */
+    for (i = 0; i < instance->options.files; i++)
+        cf_poke_u64(&instance->guard->hit_names[i], 0);
     instance->is_stop_told = false; /* at the end of a turn: the caller may be at work on any queue of ops */
 }
 

@@ -192,16 +192,13 @@ CF_API enum cf_rc cf_drop(struct cf_session *session, struct cf_file **file);
  * must not be changed; in X it may, between cf_get and cf_put, and cf_dirty tells the engine.
  */
 struct cf_ref {
-    void *data; /* data_bytes of the file; NULL = empty reference */
-    uint32_t bytes;
-    uint8_t mode;  /* enum cf_mode */
-    uint8_t dirty; /* set by cf_dirty */
-    uint16_t reserved;
+    void *data;     /* data_bytes of the file; NULL = empty reference */
     cf_scn version; /* version of the data; 0 = never written */
     struct cf_file *file;
     uint64_t block;
-    uint32_t frame; /* private */
-    uint32_t private_;
+    uint32_t bytes;
+    uint32_t mode;     /* enum cf_mode */
+    uint64_t private_; /* the engine's */
 };
 
 enum cf_get_flags {
