@@ -335,7 +335,7 @@ check-static: ## cppcheck
 	    --suppress=missingIncludeSystem -D_GNU_SOURCE -D__x86_64__ -I. -Iinclude -j $(JOBS) $(filter %.c,$(c_files))
 
 check-shell: ## shellcheck, where it is installed
-	@if command -v shellcheck >/dev/null; then shellcheck $(shell grep -lE '^#!.*bash' scripts/* .ci/run 2>/dev/null) $(shell_src); \
+	@if command -v shellcheck >/dev/null; then shellcheck -x $(shell grep -slE '^#!.*(bash|sh$$)' scripts/* scripts/lab/* .ci/run) $(shell_src); \
 	    else echo "lint: shellcheck is not installed, shell scripts not checked"; fi
 
 lint: check-layers check-headers check-static check-shell check-format ## all checks that do not run the program (-k: past failures)
