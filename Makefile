@@ -86,7 +86,7 @@ test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tes
 
 bench_help_src := $(sort $(wildcard bench/harness*.c bench/facts*.c))
 bench_src := $(filter-out $(bench_help_src),$(sort $(wildcard bench/*.c)))
-bench_cc := $(sort $(wildcard bench/*.cc))
+bench_cc := $(sort $(wildcard bench/*.cc bench/peers/*.cc))
 
 public_headers := $(sort $(wildcard include/cachefusion/*.h include/cachefusion/*.def))
 

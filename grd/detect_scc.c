@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 
+#define NONE UINT32_MAX
 #define ROOT (UINT64_C(1) << 63) /* of a frame: nothing so far reaches below the vertex */
 
 struct search {
@@ -31,7 +32,7 @@ struct search {
     uint64_t work;
 };
 
-static void search_open(struct search *search, const struct grd_detect_graph *graph, uint32_t *members)
+static inline void search_open(struct search *search, const struct grd_detect_graph *graph, uint32_t *members)
 {
     *search = (struct search){.rows = graph->rows,
                               .frames = graph->stack,
@@ -43,7 +44,7 @@ static void search_open(struct search *search, const struct grd_detect_graph *gr
 }
 
 /* The component of `row`, whose root it is, is complete: the row and those waiting above it. */
-static void component_close(struct search *search, uint32_t row, uint32_t low)
+static inline void component_close(struct search *search, uint32_t row, uint32_t low)
 {
     uint32_t *rows = search->rows, *waiting = search->waiting, *begin = waiting;
     uint32_t count = search->members_count;
@@ -72,39 +73,60 @@ static inline void row_prefetch(const uint32_t *rows, uint32_t row)
         __builtin_prefetch(&rows[rows[row + GRD_DETECT_HEAD + 1] & ~GRD_DETECT_LAST]);
 }
 
-/* Everything that can be reached from a root that has not been visited and has targets. */
-static void visit(struct search *search, uint32_t root)
+/*
+ * Looks at the targets of a row from `*next` on, up to the first that has not been visited and has targets itself.
+ * Answers it, or NONE; *next is the target behind it, 0 when none is left. Lowers *low to the lowest number met.
+ */
+static inline uint32_t row_scan(struct search *search, uint32_t *next, uint32_t *low)
+{
+    uint32_t *const rows = search->rows;
+    uint32_t at = *next, lowest = *low, found = NONE, word;
+
+    do {
+        uint32_t target, state;
+
+        word = rows[at++];
+        target = word & ~GRD_DETECT_LAST;
+        state = rows[target];
+        if (state == 0) {
+            if (!(rows[target + 1] & GRD_DETECT_LEAF)) {
+                found = target;
+                break;
+            }
+            rows[target] = search->component++;
+            continue;
+        }
+        lowest = state < lowest ? state : lowest;
+    } while (!(word & GRD_DETECT_LAST));
+    search->work += at - *next;
+    *next = word & GRD_DETECT_LAST ? 0 : at;
+    *low = lowest;
+    return found;
+}
+
+/* Everything that can be reached from a root that has not been visited and has targets. Inlined: see the callers. */
+static inline __attribute__((always_inline)) void visit(struct search *search, uint32_t root)
 {
     uint32_t *const rows = search->rows;
     uint32_t row = root, next = root + GRD_DETECT_HEAD, low = search->number++;
-    uint64_t is_root = ROOT, depth = 0;
+    uint64_t is_root = ROOT, depth = 0, frame;
 
     rows[row] = low;
     row_prefetch(rows, row);
     for (;;) {
-        if (next != 0) {
-            uint32_t target = rows[next], state;
+        uint32_t found = NONE, before = low;
 
-            next = target & GRD_DETECT_LAST ? 0 : next + 1;
-            target &= ~GRD_DETECT_LAST;
-            search->work++;
-            state = rows[target];
-            if (state == 0) {
-                if (rows[target + 1] & GRD_DETECT_LEAF) {
-                    rows[target] = search->component++;
-                    continue;
-                }
-                rows[row] = low;
-                search->frames[depth++] = row | (uint64_t)next << 32 | is_root;
-                row = target;
-                next = row + GRD_DETECT_HEAD;
-                is_root = ROOT;
-                rows[row] = low = search->number++;
-                row_prefetch(rows, row);
-            } else if (state < low) {
-                low = state;
-                is_root = 0;
-            }
+        if (next != 0)
+            found = row_scan(search, &next, &low);
+        is_root = low == before ? is_root : 0;
+        if (found != NONE) {
+            rows[row] = low;
+            search->frames[depth++] = row | (uint64_t)next << 32 | is_root;
+            row = found;
+            next = row + GRD_DETECT_HEAD;
+            is_root = ROOT;
+            rows[row] = low = search->number++;
+            row_prefetch(rows, row);
             continue;
         }
         if (is_root) {
@@ -116,20 +138,20 @@ static void visit(struct search *search, uint32_t root)
         }
         if (depth == 0)
             return;
-        uint64_t frame = search->frames[--depth];
-        uint32_t below = low;
-
+        frame = search->frames[--depth];
+        before = low;
         row = (uint32_t)frame;
         next = (uint32_t)(frame >> 32) & ~GRD_DETECT_LAST;
         is_root = frame & ROOT;
         low = rows[row];
-        if (below < low) {
-            low = below;
+        if (before < low) {
+            low = before;
             is_root = 0;
         }
     }
 }
 
+/* The search stays a local of these two, so that the compiler keeps it in registers: rows are words like its own. */
 uint32_t grd_detect_scc_all(struct grd_detect_graph *graph)
 {
     struct search search;

@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "grd/detect_impl.h"
 
+#define AHEAD 16u       /* members whose row, then vertex, is asked for before it is used */
 #define GONE UINT32_MAX /* state of a vertex that has left; no component has this number */
 
 static struct vertex *vertex_of(const struct grd_detect *detect, uint32_t row)
@@ -46,6 +47,12 @@ uint32_t grd_detect_resolve(struct grd_detect *detect)
     return detect->graph.members_count;
 }
 
+static void prefetch_row(const struct grd_detect_graph *graph, uint32_t member)
+{
+    if (member < graph->members_count)
+        __builtin_prefetch(&graph->rows[graph->members[member] & ~GRD_DETECT_LAST], 1);
+}
+
 /* The last component of members becomes the part. */
 static void part_open(struct grd_detect *detect)
 {
@@ -56,8 +63,10 @@ static void part_open(struct grd_detect *detect)
     graph->members[begin] &= ~GRD_DETECT_LAST;
     while (begin > 0 && !(graph->members[begin - 1] & GRD_DETECT_LAST))
         begin--;
-    for (uint32_t i = begin; i < graph->members_count; i++)
+    for (uint32_t i = begin; i < graph->members_count; i++) {
+        prefetch_row(graph, i + AHEAD);
         graph->rows[graph->members[i]] = 1;
+    }
     detect->part_begin = begin;
     detect->stamp = 1;
     detect->is_part = true;
@@ -68,9 +77,11 @@ static void part_split(struct grd_detect *detect)
 {
     struct grd_detect_graph *graph = &detect->graph;
 
-    for (uint32_t i = detect->part_begin; i < graph->members_count; i++)
+    for (uint32_t i = detect->part_begin; i < graph->members_count; i++) {
+        prefetch_row(graph, i + AHEAD);
         if (graph->rows[graph->members[i]] < GRD_DETECT_DONE)
             graph->rows[graph->members[i]] = 0;
+    }
     grd_detect_scc_part(graph, detect->part_begin);
     detect->counts.work += graph->work;
     detect->part_work = 0;
@@ -87,6 +98,9 @@ static uint32_t part_lowest(struct grd_detect *detect)
         uint32_t row = graph->members[i];
         const struct vertex *vertex;
 
+        prefetch_row(graph, i + 2 * AHEAD);
+        if (i + AHEAD < graph->members_count)
+            __builtin_prefetch(vertex_of(detect, graph->members[i + AHEAD]));
         if (graph->rows[row] >= GRD_DETECT_DONE)
             continue;
         graph->members[kept++] = row;
