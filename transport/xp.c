@@ -36,7 +36,7 @@ static enum cf_rc options_check(const struct xp_options *options, struct cf_erro
 
 enum cf_rc xp_open(const struct xp_options *options, struct xp **xp_out, struct cf_error *error)
 {
-    const struct xp_ops *const providers[] = {&xp_shm_ops, &xp_sim_ops};
+    const struct xp_ops *const providers[] = {&xp_shm_ops, &xp_sim_ops, &xp_verbs_ops};
     const char *address = options->address != NULL ? options->address : "";
     const char *colon = strchr(address, ':');
     enum cf_rc rc = options_check(options, error);
@@ -171,4 +171,16 @@ enum cf_rc xp_cas(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expect
 enum cf_rc xp_add(struct xp *xp, uint16_t node, uint64_t offset, uint64_t value, uint64_t token)
 {
     return (xp->caps & XP_CAP_ATOMIC) != 0 ? xp->ops->add(xp, node, offset, value, token) : CF_UNSUPPORTED;
+}
+
+bool xp_frame_is_sending(const struct xp *xp, uint32_t frame)
+{
+    return xp->ops->is_sending != NULL && xp->ops->is_sending(xp, frame);
+}
+
+uint32_t xp_describe(const struct xp *xp, char *text, uint32_t bytes)
+{
+    if (bytes != 0)
+        text[0] = 0;
+    return xp->ops->describe != NULL ? xp->ops->describe(xp, text, bytes) : 0;
 }

@@ -44,6 +44,8 @@ enum xp_class { XP_CONTROL = 0, XP_DATA = 1, XP_LANES = 2 };
 #define XP_BODY_BYTES_MAX 448u
 /* Bytes the layer above may pass to every peer in the handshake. */
 #define XP_HELLO_BYTES 64u
+/* Counters that peers may change by xp_cas and xp_add, where there is XP_CAP_ATOMIC: bytes, 8 a counter, all 0 at first. */
+#define XP_COUNTER_BYTES 4096u
 /* Events taken by one xp_poll at most. */
 #define XP_EVENTS_MAX 64u
 
@@ -52,6 +54,7 @@ enum xp_caps {
     XP_CAP_ATOMIC = 1u << 1, /* xp_cas and xp_add work */
     XP_CAP_PULL = 1u << 2,   /* the receiver copies blocks out of the sender's frame (XP_EV_TORN can come) */
     XP_CAP_SLEEP = 1u << 3,  /* xp_fd, xp_arm work */
+    XP_CAP_PUSH = 1u << 4,   /* the device reads a posted block later: see xp_frame_is_sending */
 };
 
 /*
@@ -88,7 +91,9 @@ struct xp_options {
     uint8_t hello[XP_HELLO_BYTES]; /* given to peers, checked by the layer above in XP_EV_HELLO */
     const struct cf_allocator *allocator;
     struct cf_log *log;
-    void *network; /* sim: struct sim_net *; shm: NULL */
+    /* verbs: host or host:port of each node, [nodes]; NULL, or NULL for a node: it is on this host. */
+    const char *const *peers;
+    void *network; /* sim: struct sim_net *; verbs: a test's struct xp_verbs_calls *, else NULL */
 };
 
 enum xp_event_type {
@@ -121,6 +126,8 @@ struct xp_counters {
     uint64_t bad_header, bad_length, bad_tag, stale_epoch, stale_incarnation, stale_generation, bad_sequence,
         bad_frame;
     uint64_t torn, no_credit, wakeups_sent, resets, hello_refused;
+    /* verbs: sends given up after all retries, receivers found not ready, other failures of the device. */
+    uint64_t retries_exceeded, rnr, device_errors;
 };
 
 struct xp;
@@ -160,6 +167,11 @@ CF_HOT void xp_flush(struct xp *xp);
 
 /* Lends a free frame (of class `class_index`) for a block to land in. At most options' lane_slots a class are lent. */
 CF_HOT void xp_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame);
+/*
+ * XP_CAP_PUSH: true while the device may still read the bytes of a frame that was posted with a block. The layer
+ * above does not free or change such a frame; it becomes false within peer_timeout_ns. Others: always false.
+ */
+bool xp_frame_is_sending(const struct xp *xp, uint32_t frame);
 /* Takes what arrived: fills at most `max` (<= XP_EVENTS_MAX) events. `now_ns` is the caller's clock. */
 CF_HOT uint32_t xp_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max);
 
@@ -173,11 +185,21 @@ void xp_disarm(struct xp *xp);
 /* Makes xp_fd readable. Any thread. */
 void xp_wake(struct xp *xp);
 
-/* One-sided operations on a peer's frame space (read-only for peers); a completion comes as XP_EV_DONE. CF_UNSUPPORTED. */
+/*
+ * One-sided operations; a completion comes as XP_EV_DONE. CF_UNSUPPORTED, CF_PEER_LOST, CF_RANGE, CF_AGAIN.
+ *
+ * xp_read copies from a peer's frame space, which is read-only for peers, while its owner may be changing it: the
+ * reader proves what it has (architecture.md, section 7). xp_cas and xp_add change a counter, of a peer or of this
+ * instance itself; offset counts in its XP_COUNTER_BYTES. A counter is changed by the device only, also by its owner,
+ * and never by a processor's store: mixing the two loses updates.
+ */
 CF_CHECK enum cf_rc xp_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
                             uint64_t token);
 CF_CHECK enum cf_rc xp_cas(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired,
                            uint64_t token);
 CF_CHECK enum cf_rc xp_add(struct xp *xp, uint16_t node, uint64_t offset, uint64_t value, uint64_t token);
+
+/* What the provider runs on, as lines "name value" for an operator (verbs: device, port, MTU, GID, queue depths, errors). */
+uint32_t xp_describe(const struct xp *xp, char *text, uint32_t bytes);
 
 #endif

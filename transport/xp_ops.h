@@ -37,6 +37,8 @@ struct xp_ops {
     enum cf_rc (*cas)(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired,
                       uint64_t token);
     enum cf_rc (*add)(struct xp *xp, uint16_t node, uint64_t offset, uint64_t value, uint64_t token);
+    bool (*is_sending)(const struct xp *xp, uint32_t frame);               /* NULL: never */
+    uint32_t (*describe)(const struct xp *xp, char *text, uint32_t bytes); /* NULL: nothing to say */
 };
 
 /* Every provider's object begins with this. */
@@ -48,5 +50,6 @@ struct xp {
 
 extern const struct xp_ops xp_shm_ops;
 extern const struct xp_ops xp_sim_ops;
+extern const struct xp_ops xp_verbs_ops;
 
 #endif
