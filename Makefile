@@ -80,8 +80,10 @@ litmus_src := $(sort $(wildcard tests/litmus/*_litmus.c))
 stress_src := $(sort $(wildcard tests/stress/*_stress.c))
 shell_src := $(sort $(wildcard tests/shell/*.sh))
 fuzz_src := $(sort $(wildcard tests/fuzz/*_fuzz.c))
+# Need an RDMA device: run by scripts/test-rdma, in the soft-RoCE lab or on a host that has one.
+hw_src := $(sort $(wildcard tests/hw/*_hw.c))
 fuzz_help_src := $(filter-out $(fuzz_src),$(sort $(wildcard tests/fuzz/*.c)))
-test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src) $(fuzz_src)
+test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src) $(fuzz_src) $(hw_src)
 test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
 
 bench_help_src := $(sort $(wildcard bench/harness*.c bench/facts*.c))
@@ -103,6 +105,7 @@ layer_a := $(foreach l,$(LAYERS),$(OUT)/lib$(l).a)
 command := $(if $(main_src),$(OUT)/cachefusion)
 command_sim := $(if $(main_src),$(OUT)/cachefusion-sim)
 test_bin := $(patsubst %.c,$(OUT)/%,$(test_src))
+hw_bin := $(patsubst %.c,$(OUT)/%,$(hw_src))
 bench_bin := $(patsubst %.c,$(OUT)/%,$(bench_src))
 
 # --- what the test run picks: first parts of test names (see `scripts/test --list`) ------------------------
@@ -261,7 +264,7 @@ $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a
 
 # --- run and check -----------------------------------------------------------------------------------------
 
-.PHONY: all lib tests run test test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
+.PHONY: all lib tests hw run test test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
     format setup install uninstall clean help compile_commands.json
 
 setup: ## install missing packages (apt-get; says what it would need without root)
@@ -276,6 +279,8 @@ test_env = BUILD='$(BUILD)' MAKE='$(MAKE)' CC='$(CC)' JOBS='$(JOBS)' V='$(V)' FU
 
 test: setup ## build and run the tests of every submission (T="unit/base sim" only some, T=--list names)
 	@$(call test_env,$(FULL),$(if $(filter 1,$(FULL)),$(TEST_FULL_TIMEOUT_S),$(TEST_TIMEOUT_S)),$(if $(filter 1,$(FULL)),TEST_FULL_,TEST_)) scripts/test $(T)
+
+hw: $(hw_bin) $(command) ## build the tests that need an RDMA device
 
 test-full: setup ## the same with more seeds, longer stress and all configurations
 	@$(call test_env,1,$(TEST_FULL_TIMEOUT_S),TEST_FULL_) scripts/test $(T)

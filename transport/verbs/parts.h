@@ -132,8 +132,8 @@ void xp_verbs_attend(struct xp_verbs *vb, bool is_turn);
 /* cm.c: rdma_cm. */
 CF_CHECK enum cf_rc xp_verbs_cm_open(struct xp_verbs *vb, struct cf_error *error);
 void xp_verbs_cm_close(struct xp_verbs *vb);
-/* The port of node 0 when none is given: from the name and secret of the cluster. */
-uint16_t xp_verbs_cm_port(const struct xp_verbs *vb);
+/* The port of node 0 when none is given: from the name of the cluster. */
+uint16_t xp_verbs_cm_port(const char *cluster);
 void xp_verbs_cm_take(struct xp_verbs *vb);
 void xp_verbs_cm_connect(struct xp_verbs *vb, struct xp_verbs_peer *peer);
 void xp_verbs_cm_hang_up(struct xp_verbs *vb, struct xp_verbs_peer *peer);

@@ -118,7 +118,8 @@ static enum cf_rc address_set(struct xp_verbs *vb, uint32_t node, const char *te
 static enum cf_rc addresses_set(struct xp_verbs *vb, const struct xp_options *options,
                                 const struct xp_verbs_address *address, struct cf_error *error)
 {
-    uint32_t base = address->port_base != 0 ? address->port_base : xp_verbs_cm_port(vb), given = 0;
+    uint32_t base = address->port_base != 0 ? address->port_base : xp_verbs_cm_port(options->cluster),
+             given = 0;
     char list[sizeof(address->peers)], *save = NULL;
     enum cf_rc rc = CF_OK;
 

@@ -112,9 +112,7 @@ static void a_lane_has_a_window_of_credits_and_they_return(void **state)
         assert_true(xp_counters(pair.sides[0].xp)->no_credit > refused);
         xp_flush(pair.sides[0].xp);
         xp_pair_until(&pair, pair.sides[1].messages == XP_PAIR_SLOTS);
-        /* The receiver tells what it took when it finds nothing more. */
-        for (uint32_t i = 0; i < 4; i++)
-            xp_pair_turn(&pair);
+        xp_pair_settle(&pair); /* the receiver tells what it took when it finds nothing more */
     }
     /* The other lane never lacked any. */
     assert_true(send_number(&pair.sides[0], 1, XP_CONTROL, 8, 1));
@@ -171,6 +169,7 @@ static void a_block_lands_in_a_frame_that_was_lent(void **state)
         fill(xp_side_frame(&pair.sides[0], source), (uint8_t)i);
         fill(xp_side_frame(&pair.sides[1], target), 0x77);
         xp_frame_post(pair.sides[1].xp, BLOCK_CLASS, target);
+        xp_pair_settle(&pair);
         send_block(&pair.sides[0], 1, bodies[i], source);
         event = next_event(&pair, 1);
         assert_int_equal(event->type, XP_EV_BLOCK);
@@ -192,6 +191,7 @@ static void every_lent_frame_is_used_once(void **state)
     xp_pair_open(&pair, fixture_of(state), 2);
     for (uint32_t i = 0; i < 8; i++)
         xp_frame_post(pair.sides[1].xp, BLOCK_CLASS, XP_PAIR_FRAMES + i);
+    xp_pair_settle(&pair);
     for (uint32_t i = 0; i < 8; i++) {
         const struct xp_event *event;
 

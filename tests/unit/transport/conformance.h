@@ -13,10 +13,13 @@
 #define XP_PAIR_SLOTS 16u
 
 /* Two or more instances in one process, driven in turns by one thread. */
+struct xp_pair;
 struct xp_fixture {
     const char *address;
     /* Called before each round of polls: virtual time and delivery (sim), nothing (shm). Returns the time. */
     uint64_t (*advance)(struct xp_fixture *fixture);
+    /* True when each knows how many messages and blocks it may send the others; NULL: it does after a few turns. */
+    bool (*is_settled)(const struct xp_pair *pair);
     void *network;
     void *arg;
 };
@@ -57,6 +60,8 @@ void xp_pair_close(struct xp_pair *pair);
 void xp_pair_poll(struct xp_pair *pair, uint32_t side);
 /* Polls all sides once. */
 void xp_pair_turn(struct xp_pair *pair);
+/* Turns until what was taken and what was lent is known to all who may send. */
+void xp_pair_settle(struct xp_pair *pair);
 /* Turns until the condition holds; fails the test when it does not within a bound of time. */
 #define xp_pair_until(pair, condition)                             \
     do {                                                           \

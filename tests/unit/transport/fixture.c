@@ -131,6 +131,14 @@ void xp_pair_turn(struct xp_pair *pair)
             xp_pair_poll(pair, i);
 }
 
+void xp_pair_settle(struct xp_pair *pair)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        xp_pair_turn(pair);
+    if (pair->fixture->is_settled != NULL)
+        xp_pair_until(pair, pair->fixture->is_settled(pair));
+}
+
 static bool all_up(const struct xp_pair *pair)
 {
     for (uint32_t i = 0; i < pair->count; i++)
