@@ -9,9 +9,10 @@
  *   cycles     cycles of four
  *   bipartite  groups of 32, in which each of one half waits for each of the other and back
  *
- * Numbers of waiters are shuffled, edges come waiter by waiter. Components: ours and Boost's in turns, each with the
- * states of the last time cleared inside the clock, medians of CPU time. Then the whole detector: taking a round of reports in
- * which nothing has changed, rows and components (resolve), victims: all, or as many as --victims says.
+ * Numbers of waiters are shuffled, edges come waiter by waiter. Components: ours and Boost's in turns, each
+ * with the states of the last time cleared inside the clock, medians of CPU time. Then the whole detector:
+ * taking a round of reports in which nothing has changed, rows and components (resolve), victims: all, or as
+ * many as --victims says.
  *
  *   detector [--json FILE] [--shape NAME] [--waiters N] [--repeats N] [--victims N] [--huge] [--once]
  *
@@ -65,7 +66,9 @@ struct figures {
     bool has_more_victims;
 };
 
-/* --- graphs ---------------------------------------------------------------------------------------------- */
+/*
+ * --- graphs ----------------------------------------------------------------------------------------------
+ */
 
 static void edge(struct pairs *pairs, uint32_t from, uint32_t to)
 {
@@ -181,7 +184,9 @@ static void pairs_close(struct pairs *pairs, const struct shape *shape)
     give(pairs->shuffled, pairs->vertices * sizeof(uint32_t));
 }
 
-/* --- components, beside Boost's -------------------------------------------------------------------------- */
+/*
+ * --- components, beside Boost's --------------------------------------------------------------------------
+ */
 
 /* Of this thread: what runs beside it on the machine costs cache, but not its share of the core. */
 static uint64_t cpu_ns(void)
@@ -271,7 +276,9 @@ static void components_measure(const struct settings *settings, const struct pai
     give(memory, bytes);
 }
 
-/* --- the whole detector ---------------------------------------------------------------------------------- */
+/*
+ * --- the whole detector ----------------------------------------------------------------------------------
+ */
 
 static void round_run(struct grd_detect *detect, const struct pairs *pairs)
 {
@@ -349,7 +356,9 @@ static void detector_measure(const struct settings *settings, const struct pairs
     give(memory, bytes);
 }
 
-/* --- what is told ---------------------------------------------------------------------------------------- */
+/*
+ * --- what is told ----------------------------------------------------------------------------------------
+ */
 
 static void print(const struct shape *shape, const struct pairs *pairs, const struct figures *f)
 {

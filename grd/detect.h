@@ -3,8 +3,9 @@
 #define GRD_DETECT_H
 
 /*
- * The deadlock detector's core: reports of all instances in, victims out. Pure: it sends nothing, knows no clock and
- * no lock code, and works in the memory it is given. docs/locks-detector.md has the argument why it is right.
+ * The deadlock detector's core: reports of all instances in, victims out. Pure: it sends nothing, knows no
+ * clock and no lock code, and works in the memory it is given. docs/locks-detector.md has the argument why it
+ * is right.
  *
  *   round k:    round_begin, reports ..., round_end     edges are candidates
  *   round k+1:  round_begin, reports ..., round_end     edges reported in both rounds are confirmed
@@ -27,19 +28,21 @@
 struct grd_detect;
 
 /*
- * What stands before whom. `id`s are such that an edge that is gone never comes back under the same ids: a wait has
- * a new wait id each time, a grant a new grant id each time it is given or its mode changes.
+ * What stands before whom. `id`s are such that an edge that is gone never comes back under the same ids: a
+ * wait has a new wait id each time, a grant a new grant id each time it is given or its mode changes.
  *
- *   LOCAL   at `node`, `owner` waits (`wait`) for `holder`: an incompatible grant, or an incompatible earlier waiter;
- *           `grant` is the grant id or the earlier wait id
- *   ASKS    at `node`, `owner` waits (`wait`) for what the instance has asked of the master of `key` by ask `grant`
- *   BEHIND  at the master, ask `wait` of `node` for `mode` stands behind instance `peer`: side HOLDS, its grant `grant`;
- *           side WAITS, its earlier ask `grant`
- *   STAKE   at `node`, `owner` is why the instance holds (side HOLDS) its grant `wait` of `key`, or why it waits (side
- *           WAITS) with its ask `wait`: `mode` is the owner's, `grant` its grant id or wait id there
+ *   LOCAL   at `node`, `owner` waits (`wait`) for `holder`: an incompatible grant, or an incompatible earlier
+ *           waiter; `grant` is the grant id or the earlier wait id
+ *   ASKS    at `node`, `owner` waits (`wait`) for what the instance has asked of the master of `key` by ask
+ *           `grant`
+ *   BEHIND  at the master, ask `wait` of `node` for `mode` stands behind instance `peer`: side HOLDS, its
+ *           grant `grant`; side WAITS, its earlier ask `grant`
+ *   STAKE   at `node`, `owner` is why the instance holds (side HOLDS) its grant `wait` of `key`, or why it
+ *           waits (side WAITS) with its ask `wait`: `mode` is the owner's, `grant` its grant id or wait id
+ *           there
  *
- * BEHIND and STAKE meet where instance, key, side and the id of the instance's grant or ask are the same, and the
- * owner's mode conflicts with the mode asked.
+ * BEHIND and STAKE meet where instance, key, side and the id of the instance's grant or ask are the same, and
+ * the owner's mode conflicts with the mode asked.
  */
 enum grd_detect_kind {
     GRD_DETECT_LOCAL = 0,
@@ -84,7 +87,9 @@ struct grd_detect_counts {
 
 /* Bytes for these bounds, all included; 0 where a bound is 0 or beyond what the detector can count. */
 uint64_t grd_detect_bytes(uint32_t vertices_max, uint32_t edges_max);
-/* `arena` is aligned to a cache line and holds `arena_bytes`; it stays the caller's. CF_INVALID, CF_MEMORY. */
+/*
+ * `arena` is aligned to a cache line and holds `arena_bytes`; it stays the caller's. CF_INVALID, CF_MEMORY.
+ */
 CF_CHECK enum cf_rc grd_detect_open(const struct grd_detect_options *options, void *arena,
                                     uint64_t arena_bytes, struct grd_detect **detect_out);
 /* Forgets all edges: after a change of view nothing reported before it counts. Ends an open round. */
@@ -92,7 +97,10 @@ void grd_detect_clear(struct grd_detect *detect);
 
 /* A round begins after every report of the one before it has been made. */
 void grd_detect_round_begin(struct grd_detect *detect);
-/* Each edge may be told any number of times, in any order. Reports that are not well-formed are counted, no more. */
+/*
+ * Each edge may be told any number of times, in any order. Reports that are not well-formed are counted, no
+ * more.
+ */
 CF_HOT void grd_detect_round_report(struct grd_detect *detect, const struct grd_detect_report *reports,
                                     uint32_t reports_count);
 /* Answers how many edges are confirmed. A round that lacks reports confirms less, never something wrong. */
@@ -125,8 +133,9 @@ struct grd_detect_victim {
 /* Between rounds: finds the components of the confirmed edges. Answers how many vertices lie on cycles. */
 uint32_t grd_detect_resolve(struct grd_detect *detect);
 /*
- * The next victim: of the owners on a cycle of a component, the one with the lowest (cost, age, node, owner id). It is
- * taken out of the graph with all its waits. False: no cycle is left. One call costs at most O(edges of the component).
+ * The next victim: of the owners on a cycle of a component, the one with the lowest (cost, age, node, owner
+ * id). It is taken out of the graph with all its waits. False: no cycle is left. One call costs at most
+ * O(edges of the component).
  */
 CF_CHECK bool grd_detect_victim_next(struct grd_detect *detect, struct grd_detect_victim *victim_out,
                                      struct grd_detect_step *steps, uint32_t steps_max);

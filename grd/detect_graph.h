@@ -3,11 +3,13 @@
 #define GRD_DETECT_GRAPH_H
 
 /*
- * A graph as compressed rows that carry their vertex: what a search needs when it comes to a vertex lies in one line.
+ * A graph as compressed rows that carry their vertex: what a search needs when it comes to a vertex lies in
+ * one line.
  *
  *   rows:  | state | vertex | target target ... target | state | vertex | ...
  *            ^                                  ^
- *            a target is the place of a row     the last one is flagged; a row without targets is flagged in `vertex`
+ *            a target is the place of a row     the last one is flagged; a row without targets is flagged in
+ *            `vertex`
  *
  * state: 0 not yet visited; below GRD_DETECT_DONE the search's number; from it on finished, in a component.
  * Not here: who the vertices are (detect_impl.h).
@@ -83,14 +85,14 @@ static inline uint32_t grd_detect_graph_next(const struct grd_detect_graph *grap
 }
 
 /*
- * Strongly connected components in O(V+E), without recursion. Every state is GRD_DETECT_DONE + number of its component,
- * numbers in the order in which the components were finished: a component comes after all it can reach. `members` gets
- * the vertices that lie on cycles. Answers the number of components.
+ * Strongly connected components in O(V+E), without recursion. Every state is GRD_DETECT_DONE + number of its
+ * component, numbers in the order in which the components were finished: a component comes after all it can
+ * reach. `members` gets the vertices that lie on cycles. Answers the number of components.
  */
 CF_HOT uint32_t grd_detect_scc_all(struct grd_detect_graph *graph);
 /*
- * The same for the part of the graph whose states are 0: all of them are among `members` from `begin` on, which what
- * is still on cycles replaces. Other states are GRD_DETECT_DONE or more.
+ * The same for the part of the graph whose states are 0: all of them are among `members` from `begin` on,
+ * which what is still on cycles replaces. Other states are GRD_DETECT_DONE or more.
  */
 CF_HOT void grd_detect_scc_part(struct grd_detect_graph *graph, uint32_t begin);
 

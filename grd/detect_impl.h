@@ -13,7 +13,8 @@
  * Edges as stored:
  *   LOCAL   OWNER -> OWNER      (wait id, grant id)
  *   ASKS    OWNER -> ASK        (wait id, id of the ask)
- *   BEHIND  ASK -> GROUP        (mode asked, 0); EDGE_JOIN. In the graph: ASK -> STANDS for each mode that conflicts
+ *   BEHIND  ASK -> GROUP        (mode asked, 0); EDGE_JOIN. In the graph: ASK -> STANDS for each mode that
+ *           conflicts
  *   STAKE   STANDS -> OWNER     (0, grant id or wait id there)
  */
 #include "grd/detect.h"
@@ -50,7 +51,10 @@ _Static_assert(sizeof(struct edge) == 24, "grd_detect_bytes promises 64 bytes an
 #define EDGE_JOIN (1u << 31)
 #define EDGE_VERTEX (EDGE_OLD - 1)
 
-/* Open addressing: record number + 1 in the low bits, a tag of the hash above; 0 is free. 5 slots for 4 records. */
+/*
+ * Open addressing: record number + 1 in the low bits, a tag of the hash above; 0 is free. 5 slots for 4
+ * records.
+ */
 struct table {
     uint32_t *slots;
     uint32_t slots_count;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From confirmed edges to rows. Here an ask of one instance meets the owners behind another one's grant or earlier ask:
- * those alone whose mode conflicts with the mode asked.
+ * From confirmed edges to rows. Here an ask of one instance meets the owners behind another one's grant or
+ * earlier ask: those alone whose mode conflicts with the mode asked.
  */
 #include "base/assert.h"
 #include "grd/detect_impl.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rounds: reports become edges, and an edge reported in two rounds in turn is confirmed. The second round begins after
- * the first has ended, so each confirmed edge was there at the end of the first: all of them at the same moment.
+ * Rounds: reports become edges, and an edge reported in two rounds in turn is confirmed. The second round
+ * begins after the first has ended, so each confirmed edge was there at the end of the first: all of them at
+ * the same moment.
  */
 #include <string.h>
 
@@ -107,7 +108,10 @@ static void entry_make(struct entry *entry, const struct grd_detect_report *repo
     }
 }
 
-/* The dearest wait of the owner, and the oldest: those that can be confirmed by this round come before new ones. */
+/*
+ * The dearest wait of the owner, and the oldest: those that can be confirmed by this round come before new
+ * ones.
+ */
 static void owner_note(struct grd_detect *detect, uint32_t owner, uint32_t edge,
                        const struct grd_detect_report *report)
 {

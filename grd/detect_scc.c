@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tarjan's algorithm in the form of Pearce ("A Space-Efficient Algorithm for Finding Strongly Connected Components",
- * 2016): one word a vertex is its number, its low link, and afterwards its component.
+ * Tarjan's algorithm in the form of Pearce ("A Space-Efficient Algorithm for Finding Strongly Connected
+ * Components", 2016): one word a vertex is its number, its low link, and afterwards its component.
  *
  *   stack:  frame frame frame ->          <- waiting waiting
  *           the path from the root        finished vertices whose component has not been finished
  *
- * A vertex is in one of the two at most, so one array serves both. Nearly all the time goes into waiting for memory:
- * a row begins with the state, so the line that tells whether a target is new is also the one with its targets, and
- * the second target is asked for while the first is looked at.
+ * A vertex is in one of the two at most, so one array serves both. Nearly all the time goes into waiting for
+ * memory: a row begins with the state, so the line that tells whether a target is new is also the one with
+ * its targets, and the second target is asked for while the first is looked at.
  */
 #include "grd/detect_graph.h"
 
@@ -74,8 +74,9 @@ static inline void row_prefetch(const uint32_t *rows, uint32_t row)
 }
 
 /*
- * Looks at the targets of a row from `*next` on, up to the first that has not been visited and has targets itself.
- * Answers it, or NONE; *next is the target behind it, 0 when none is left. Lowers *low to the lowest number met.
+ * Looks at the targets of a row from `*next` on, up to the first that has not been visited and has targets
+ * itself. Answers it, or NONE; *next is the target behind it, 0 when none is left. Lowers *low to the lowest
+ * number met.
  */
 static inline uint32_t row_scan(struct search *search, uint32_t *next, uint32_t *low)
 {
@@ -104,7 +105,10 @@ static inline uint32_t row_scan(struct search *search, uint32_t *next, uint32_t 
     return found;
 }
 
-/* Everything that can be reached from a root that has not been visited and has targets. Inlined: see the callers. */
+/*
+ * Everything that can be reached from a root that has not been visited and has targets. Inlined: see the
+ * callers.
+ */
 static inline __attribute__((always_inline)) void visit(struct search *search, uint32_t root)
 {
     uint32_t *const rows = search->rows;
@@ -151,7 +155,10 @@ static inline __attribute__((always_inline)) void visit(struct search *search, u
     }
 }
 
-/* The search stays a local of these two, so that the compiler keeps it in registers: rows are words like its own. */
+/*
+ * The search stays a local of these two, so that the compiler keeps it in registers: rows are words like its
+ * own.
+ */
 uint32_t grd_detect_scc_all(struct grd_detect_graph *graph)
 {
     struct search search;

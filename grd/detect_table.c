@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Vertices and edges by name. Records are numbered as they come, so all that follows is the same for the same reports. */
+/*
+ * Vertices and edges by name. Records are numbered as they come, so all that follows is the same for the same
+ * reports.
+ */
 #include <string.h>
 
 #include "base/assert.h"

@@ -5,13 +5,15 @@
  *   members:  component component ... component
  *                                     ^ part_begin: this one is being worked on
  *
- * Of the part's owners the lowest by (cost, age, node, id) is looked at; a shortest cycle through it is searched
- * breadth first. Found: it is a victim and leaves the part. Not found, which can be only after a victim has left:
- * it lies on no cycle any more, and never will again, since vertices only leave. The components of the part are
- * computed anew when the searches since the last time have cost as much as that did, and when a search has found
- * nothing: small cycles are cheap to search, so a dense component is not gone through for each of its victims.
+ * Of the part's owners the lowest by (cost, age, node, id) is looked at; a shortest cycle through it is
+ * searched breadth first. Found: it is a victim and leaves the part. Not found, which can be only after a
+ * victim has left: it lies on no cycle any more, and never will again, since vertices only leave. The
+ * components of the part are computed anew when the searches since the last time have cost as much as that
+ * did, and when a search has found nothing: small cycles are cheap to search, so a dense component is not
+ * gone through for each of its victims.
  *
- * States in the part: below GRD_DETECT_DONE, the number of the last search that came by. All others: from it on.
+ * States in the part: below GRD_DETECT_DONE, the number of the last search that came by. All others: from it
+ * on.
  */
 #include "base/assert.h"
 #include "grd/detect_impl.h"
@@ -114,8 +116,8 @@ static uint32_t part_lowest(struct grd_detect *detect)
 }
 
 /*
- * Breadth first from `root` back to it. The stack is the queue: a row, and the place in the queue it was found from.
- * Answers that place of the cycle's last vertex; NONE: there is no cycle.
+ * Breadth first from `root` back to it. The stack is the queue: a row, and the place in the queue it was
+ * found from. Answers that place of the cycle's last vertex; NONE: there is no cycle.
  */
 static uint32_t cycle_find(struct grd_detect *detect, uint32_t root)
 {

@@ -10,8 +10,9 @@
 
 // 32-bit numbers of vertices and edges, as ours: the form in which Boost is fastest.
 struct boost_scc {
-    using graph_type = boost::compressed_sparse_row_graph<boost::directedS, boost::no_property, boost::no_property,
-                                                          boost::no_property, uint32_t, uint32_t>;
+    using graph_type =
+        boost::compressed_sparse_row_graph<boost::directedS, boost::no_property, boost::no_property,
+                                           boost::no_property, uint32_t, uint32_t>;
     graph_type graph;
     std::vector<uint32_t> component, root, number;
     std::vector<boost::default_color_type> color;
@@ -30,7 +31,8 @@ extern "C" struct boost_scc *boost_scc_open(uint32_t vertices, uint32_t edges, c
 
     for (uint32_t i = 0; i < edges; i++)
         pairs[i] = {from[i], to[i]};
-    peer->graph = boost_scc::graph_type(boost::edges_are_unsorted_multi_pass, pairs.begin(), pairs.end(), vertices);
+    peer->graph = boost_scc::graph_type(boost::edges_are_unsorted_multi_pass, pairs.begin(), pairs.end(),
+                                        vertices);
     peer->component.resize(vertices);
     peer->root.resize(vertices);
     peer->number.resize(vertices);
@@ -41,7 +43,9 @@ extern "C" struct boost_scc *boost_scc_open(uint32_t vertices, uint32_t edges, c
 extern "C" uint32_t boost_scc_run(struct boost_scc *peer)
 {
     const auto index = boost::get(boost::vertex_index, peer->graph);
-    const auto map = [&index](auto &values) { return boost::make_iterator_property_map(values.begin(), index); };
+    const auto map = [&index](auto &values) {
+        return boost::make_iterator_property_map(values.begin(), index);
+    };
 
     return boost::strong_components(
         peer->graph, map(peer->component),

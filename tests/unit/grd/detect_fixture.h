@@ -2,7 +2,10 @@
 #ifndef TESTS_UNIT_GRD_DETECT_FIXTURE_H
 #define TESTS_UNIT_GRD_DETECT_FIXTURE_H
 
-/* A detector in memory of exactly the size it asks for, and graphs small enough to be searched by brute force. */
+/*
+ * A detector in memory of exactly the size it asks for, and graphs small enough to be searched by brute
+ * force.
+ */
 #include "grd/detect.h"
 
 struct detect_fixture {

@@ -160,8 +160,9 @@ static void an_owner_whose_mode_goes_with_the_one_asked_is_not_waited_for(void *
 }
 
 /*
- * Owner 1 of A waits behind what B holds through owner 2, who waits for nobody. Owner 3 of B waits for the same
- * resource behind A's ask. Were those who wait at B taken for those who hold it, 1 and 3 would be a cycle.
+ * Owner 1 of A waits behind what B holds through owner 2, who waits for nobody. Owner 3 of B waits for the
+ * same resource behind A's ask. Were those who wait at B taken for those who hold it, 1 and 3 would be a
+ * cycle.
  */
 static void who_waits_at_an_instance_is_not_who_makes_it_hold(void **state)
 {
@@ -180,7 +181,10 @@ static void who_waits_at_an_instance_is_not_who_makes_it_hold(void **state)
     assert_int_equal(victims(reports, CF_COUNTOF(reports), &victim, NULL, 0), 0);
 }
 
-/* A's ask stands behind B's earlier one, for owner 2, who waits for C, whose owner waits for what owner 1 holds. */
+/*
+ * A's ask stands behind B's earlier one, for owner 2, who waits for C, whose owner waits for what owner 1
+ * holds.
+ */
 static void an_earlier_ask_is_waited_for(void **state)
 {
     struct grd_detect_report reports[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Covers: victims of random graphs of owners against brute force (I-14, I-15), their order, their cycles. Not here: how
- * reports of several instances meet (detect_join_test.c), rounds (detect_round_test.c).
+ * Covers: victims of random graphs of owners against brute force (I-14, I-15), their order, their cycles. Not
+ * here: how reports of several instances meet (detect_join_test.c), rounds (detect_round_test.c).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,6 +82,22 @@ static void victim_is_right(const struct graph *graph, uint32_t victim)
             assert_true(is_below(graph, victim, v));
 }
 
+/* Bit of each owner that is the lowest of some cycle. */
+static uint32_t lowest_of_cycles(const struct graph *graph)
+{
+    uint32_t lowest = 0;
+
+    for (uint32_t v = 0; v < graph->brute.vertices; v++) {
+        struct brute higher = graph->brute;
+
+        for (uint32_t other = 0; other < higher.vertices; other++)
+            if (other != v && is_below(graph, other, v))
+                brute_remove(&higher, other);
+        lowest |= (uint32_t)(brute_cycle_length(&higher, v) > 0) << v;
+    }
+    return lowest;
+}
+
 static void cycle_is_right(const struct graph *graph, const struct grd_detect_victim *victim,
                            const struct grd_detect_step *steps)
 {
@@ -115,8 +131,10 @@ static void victims_are_needed_and_enough(void **state)
         struct grd_detect_step steps[VERTICES_MAX];
         struct grd_detect_victim victim;
         struct graph graph;
+        uint32_t expected, taken = 0;
 
         draw(&rng, &graph);
+        expected = lowest_of_cycles(&graph);
         grd_detect_clear(fixture.detect);
         detect_fixture_confirm(&fixture, graph.reports, graph.edges);
         grd_detect_resolve(fixture.detect);
@@ -132,8 +150,10 @@ static void victims_are_needed_and_enough(void **state)
             cycle_is_right(&graph, &victim, steps);
             brute_remove(&graph.brute, v);
             brute_close(&graph.brute);
+            taken |= 1u << v;
             victims++;
         }
+        assert_int_equal(taken, expected);
         for (uint32_t v = 0; v < graph.brute.vertices; v++)
             assert_false(brute_reaches(&graph.brute, v, v)); /* I-15 */
     }
@@ -223,7 +243,10 @@ static void a_long_cycle_is_told_from_the_victim_on(void **state)
     detect_fixture_close(&fixture);
 }
 
-/* Everyone waits for everyone: all but one are victims. Work is far below a search of the whole for each of them. */
+/*
+ * Everyone waits for everyone: all but one are victims. Work is far below a search of the whole for each of
+ * them.
+ */
 static void a_dense_component_is_not_gone_through_for_each_victim(void **state)
 {
     enum { OWNERS = 300 };
