@@ -134,6 +134,9 @@ finish_guests() {
         one=0
         wait -n -p ended "$timer" "${!machines[@]}" || one=$?
         if [ "$ended" = "$timer" ]; then
+            for guest in "${machines[@]}"; do
+                show_console_of "$guest"
+            done
             echo "softroce-lab: no end after $timeout_s s" >&2
             exit 124
         fi
@@ -151,10 +154,14 @@ finish_guests() {
     done
 }
 
+show_console_of() { # guest
+    [ "$show_console" -eq 0 ] || sed "s/^/console $1: /" "$run_dir/guest$1/console" >&2
+}
+
 # Returns the status of the guest's command, or 125 with what the guest's kernel said last.
 guest_status() { # guest, status of its QEMU
     local dir=$run_dir/guest$1
-    [ "$show_console" -eq 0 ] || sed "s/^/console $1: /" "$dir/console" >&2
+    show_console_of "$1"
     if [ -s "$dir/status" ]; then
         return "$(cat "$dir/status")"
     fi
