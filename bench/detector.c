@@ -428,7 +428,7 @@ static void settings_parse(struct settings *settings, int argc, char **argv)
     bool is_good = true;
     int name;
 
-    *settings = (struct settings){.repeats = 9, .victims = 1000};
+    *settings = (struct settings){.repeats = 9, .victims = 20};
     while (is_good && (name = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (name == 'j')
             settings->json_path = optarg;
