@@ -225,9 +225,7 @@ bool grd_detect_victim_next(struct grd_detect *detect, struct grd_detect_victim 
         row = part_lowest(detect);
         last = row == NONE ? NONE : cycle_find(detect, row);
         if (last == NONE) {
-            if (row != NONE)
-                graph->rows[row] = GONE;
-            part_split(detect);
+            part_split(detect); /* leaves out an owner that lies on no cycle, and all others that do not */
             continue;
         }
         victim_take(detect, row, last, victim_out, steps, steps_max);

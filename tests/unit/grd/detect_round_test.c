@@ -145,6 +145,54 @@ static void the_wait_named_is_a_confirmed_one(void **state)
     detect_fixture_close(&fixture);
 }
 
+/* Edges that went make the others move in memory; what an owner waits for is still told right. */
+static void the_wait_named_is_right_after_others_have_gone(void **state)
+{
+    struct grd_detect_report reports[] = {wait_for(7, 8), wait_for(8, 9), wait_for(1, 2), wait_for(2, 1)};
+    struct grd_detect_victim victim;
+    struct grd_detect_step steps[2];
+    struct detect_fixture fixture;
+
+    (void)state;
+    detect_fixture_open(&fixture, 8, 8, 0);
+    round_of(&fixture, reports, 4);
+    assert_int_equal(round_of(&fixture, &reports[2], 2), 2);
+    grd_detect_resolve(fixture.detect);
+    assert_true(grd_detect_victim_next(fixture.detect, &victim, steps, 2));
+    assert_int_equal(victim.owner, 1);
+    assert_int_equal(victim.wait, 11);
+    assert_int_equal(steps[1].wait, 12);
+    detect_fixture_close(&fixture);
+}
+
+/* So many that their tags in the tables collide: names are compared in full. */
+static void edges_that_differ_in_one_number_are_kept_apart(void **state)
+{
+    enum { EDGES = 200000 };
+    struct detect_fixture fixture;
+
+    (void)state;
+    detect_fixture_open(&fixture, 2 * EDGES, EDGES, 0);
+    for (uint32_t what = 0; what < 5; what++) {
+        grd_detect_clear(fixture.detect);
+        for (uint32_t round = 0; round < 2; round++) {
+            grd_detect_round_begin(fixture.detect);
+            for (uint32_t i = 0; i < EDGES; i++) {
+                struct grd_detect_report report = wait_for(1, 2);
+
+                report.wait = what == 0 ? i : 0;
+                report.grant = what == 1 || what == 4 ? i : 0;
+                report.owner = what == 2 ? i : 1;
+                report.key = what == 3 ? i : 0;
+                report.kind = what >= 3 ? GRD_DETECT_ASKS : GRD_DETECT_LOCAL;
+                grd_detect_round_report(fixture.detect, &report, 1);
+            }
+            assert_int_equal(grd_detect_round_end(fixture.detect), round * EDGES);
+        }
+    }
+    detect_fixture_close(&fixture);
+}
+
 static void clear_forgets_what_was_reported(void **state)
 {
     struct grd_detect_report cycle[] = {wait_for(1, 2), wait_for(2, 1)};
@@ -290,6 +338,8 @@ int main(void)
         cmocka_unit_test(rounds_must_be_neighbours),
         cmocka_unit_test(age_and_cost_are_those_of_the_last_round),
         cmocka_unit_test(the_wait_named_is_a_confirmed_one),
+        cmocka_unit_test(the_wait_named_is_right_after_others_have_gone),
+        cmocka_unit_test(edges_that_differ_in_one_number_are_kept_apart),
         cmocka_unit_test(clear_forgets_what_was_reported),
         cmocka_unit_test(random_rounds_agree_with_a_set),
         cmocka_unit_test(memory_is_at_most_64_bytes_an_edge),
