@@ -156,7 +156,7 @@ static void the_wait_named_is_right_after_others_have_gone(void **state)
     (void)state;
     detect_fixture_open(&fixture, 8, 8, 0);
     round_of(&fixture, reports, 4);
-    assert_int_equal(round_of(&fixture, &reports[2], 2), 2);
+    assert_int_equal(round_of(&fixture, &reports[1], 3), 3);
     grd_detect_resolve(fixture.detect);
     assert_true(grd_detect_victim_next(fixture.detect, &victim, steps, 2));
     assert_int_equal(victim.owner, 1);
