@@ -95,9 +95,11 @@ static void tables_cut(struct xp_verbs *vb, struct cutter *cutter)
 
         pool->count = pool_slots(vb, i);
         pool->wait = cut(cutter, pool->count * sizeof(uint32_t));
-        pool->free = cut(cutter, i == 0 ? 0 : pool->count * sizeof(uint32_t));
-        pool->frames = cut(cutter, i == 0 ? 0 : pool->count * sizeof(uint32_t));
-        pool->posted = cut(cutter, i == 0 ? 0 : pool->count * sizeof(uint64_t));
+        if (i == 0)
+            continue;
+        pool->free = cut(cutter, pool->count * sizeof(uint32_t));
+        pool->frames = cut(cutter, pool->count * sizeof(uint32_t));
+        pool->posted = cut(cutter, pool->count * sizeof(uint64_t));
     }
     for (uint32_t i = 0; i < vb->nodes; i++) {
         struct xp_verbs_peer *peer = &vb->peers[i];

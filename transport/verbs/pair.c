@@ -88,6 +88,7 @@ int xp_verbs_pair_make(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t
         return errno_now != 0 ? errno_now : ENOMEM;
     pair->posted = pair->completed = pair->signalled = 0;
     pair->chain_count = 0;
+    pair->is_raised = false;
     pair->first = randombytes_random() & PACKET_NUMBER_MASK;
     numbers_fill(vb);
     return 0;
@@ -118,6 +119,7 @@ static int pair_raise(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t 
     struct ibv_qp_attr to[3];
     int failed = 0;
 
+    pair->is_raised = true;
     memcpy(to, peer->attr, sizeof(to));
     to[0].qp_access_flags = (unsigned)access_of(index);
     if (theirs != NULL) {
@@ -160,6 +162,7 @@ static int to_init(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t ind
 {
     struct ibv_qp_attr attr = peer->attr[0];
 
+    peer->pairs[index].is_raised = true;
     attr.qp_access_flags = (unsigned)access_of(index);
     return modify(vb, peer->pairs[index].qp, &attr, peer->attr_mask[0]);
 }
@@ -248,7 +251,7 @@ void xp_verbs_pairs_stop(struct xp_verbs *vb, struct xp_verbs_peer *peer)
 
             xp_verbs_unpost(vb, peer, p, kept);
         }
-        if (modify(vb, pair->qp, &attr, IBV_QP_STATE) != 0)
+        if (pair->is_raised && modify(vb, pair->qp, &attr, IBV_QP_STATE) != 0)
             cf_log_warn(vb->log, "transport", "a queue pair to node %u cannot be stopped", peer->node);
     }
     vb->unflushed &= ~xp_verbs_bit(peer);

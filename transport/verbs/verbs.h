@@ -105,6 +105,7 @@ struct xp_verbs_pair {
     uint32_t completed; /* of these, given back */
     uint32_t signalled; /* position behind the last that asked for a completion */
     uint32_t *slots;    /* [depth] slot of the request at a position; XP_VERBS_NONE: a one-sided operation */
+    bool is_raised;     /* out of the state it was made in: it can be stopped, and has to be */
     uint32_t chain_count;
     struct ibv_send_wr chain[XP_VERBS_CHAIN_MAX];
     struct ibv_sge pieces[XP_VERBS_CHAIN_MAX][3];
