@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of a link alone: round trip, window, and what a receiver does with packets no honest peer sends. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "transport/link/link.h"
+
+#define US UINT64_C(1000)
+
+struct pair {
+    struct xp_link one, two;
+    void *one_memory, *two_memory;
+    struct xp_link_frames frames;
+    uint8_t frame[CF_BLOCK_BYTES_MAX];
+    uint32_t taken, given;
+};
+
+static uint32_t take(void *arg, uint8_t class_index)
+{
+    struct pair *pair = arg;
+
+    (void)class_index;
+    return pair->taken++ == 0 ? 5 : XP_LINK_FRAME_NONE;
+}
+
+static uint8_t *bytes_of(void *arg, uint8_t class_index, uint32_t frame)
+{
+    (void)class_index;
+    assert_int_equal(frame, 5);
+    return ((struct pair *)arg)->frame;
+}
+
+static void give(void *arg, uint8_t class_index, uint32_t frame)
+{
+    (void)class_index;
+    assert_int_equal(frame, 5);
+    ((struct pair *)arg)->given++;
+}
+
+static void *side_open(struct xp_link *link, uint16_t node, uint32_t packet_bytes)
+{
+    struct xp_link_options options = {.lane_slots = 16,
+                                      .packet_bytes = packet_bytes,
+                                      .node = node,
+                                      .peer = (uint16_t)(1 - node),
+                                      .rto_ns_min = 500 * US,
+                                      .rto_ns_max = 20000 * US,
+                                      .ack_delay_ns = 20 * US,
+                                      .keepalive_ns = 50000 * US,
+                                      .target_ns = 100 * US,
+                                      .window_min = XP_SWIFT_ONE / 8};
+    void *memory = calloc(1, xp_link_bytes(options.lane_slots));
+
+    assert_non_null(memory);
+    xp_link_open(link, &options, memory, 1000 * US);
+    return memory;
+}
+
+static void pair_open(struct pair *pair, uint32_t packet_bytes)
+{
+    memset(pair, 0, sizeof(*pair));
+    pair->one_memory = side_open(&pair->one, 0, packet_bytes);
+    pair->two_memory = side_open(&pair->two, 1, packet_bytes);
+    pair->frames = (struct xp_link_frames){.take = take, .bytes = bytes_of, .give = give, .arg = pair};
+}
+
+static void pair_close(struct pair *pair)
+{
+    assert_null(xp_link_check(&pair->one));
+    assert_null(xp_link_check(&pair->two));
+    xp_link_close(&pair->one, &pair->frames);
+    xp_link_close(&pair->two, &pair->frames);
+    free(pair->one_memory);
+    free(pair->two_memory);
+}
+
+static void post(struct xp_link *link, uint32_t body_bytes, const struct xp_link_block *block)
+{
+    struct xp_link_slot *slot = xp_link_begin(link, XP_DATA, body_bytes);
+
+    assert_non_null(slot);
+    memset(&slot->header, 0, sizeof(slot->header));
+    memset(slot->body, 0x5a, body_bytes);
+    xp_link_post(link, XP_DATA, block);
+}
+
+static void the_time_out_follows_rfc_6298_between_its_bounds(void **state)
+{
+    struct xp_link_rtt rtt;
+
+    (void)state;
+    xp_link_rtt_open(&rtt, 200 * US, 10000 * US);
+    xp_link_rtt_sample(&rtt, 1000 * US);
+    assert_in_range(rtt.srtt_ns, 1000 * US, 1000 * US + 1);
+    assert_in_range(rtt.rto_ns, 3000 * US, 3000 * US + 4); /* srtt + 4 * (r / 2) */
+    for (uint32_t i = 0; i < 100; i++)
+        xp_link_rtt_sample(&rtt, 10 * US);
+    assert_int_equal(rtt.rto_ns, 200 * US);
+    assert_int_equal(xp_link_rtt_wait_ns(&rtt, 3), 1600 * US);
+    assert_int_equal(xp_link_rtt_wait_ns(&rtt, 40), 10000 * US);
+    xp_link_rtt_sample(&rtt, XP_LINK_RTT_NS_MAX + 1);
+    assert_int_equal(rtt.rto_ns, 200 * US);
+}
+
+static void the_window_grows_below_the_target_and_falls_above_it(void **state)
+{
+    struct xp_swift swift;
+    uint32_t before;
+
+    (void)state;
+    xp_swift_open(&swift, 100 * US, 32, 64 * XP_SWIFT_ONE);
+    before = swift.window;
+    xp_swift_on_ack(&swift, 1000 * US, 50 * US, 50 * US, 16);
+    assert_int_equal(swift.window, before + XP_SWIFT_ONE); /* one segment a round trip */
+    xp_swift_on_ack(&swift, 2000 * US, 200 * US, 50 * US, 1);
+    assert_in_range(swift.window, before * 6 / 10, before * 7 / 10); /* 1 - 0.8 * half */
+    before = swift.window;
+    xp_swift_on_ack(&swift, 2010 * US, 200 * US, 50 * US, 1);
+    assert_int_equal(swift.window, before); /* once a round trip */
+    xp_swift_on_loss(&swift, 3000 * US, 50 * US);
+    assert_int_equal(swift.window, before / 2);
+    for (uint32_t i = 0; i < XP_SWIFT_TIMEOUTS_MAX; i++)
+        xp_swift_on_timeout(&swift, 3000 * US, 50 * US);
+    assert_int_equal(swift.window, 32);
+    assert_int_equal(xp_swift_segments(&swift), 1);
+    assert_int_equal(xp_swift_gap_ns(&swift, 50 * US), 400 * US);
+}
+
+static void small_messages_share_a_packet(void **state)
+{
+    static uint8_t bytes[16384];
+    struct xp_link_packet packet;
+    struct xp_link_delivery d;
+    struct pair pair;
+    uint32_t count;
+
+    (void)state;
+    pair_open(&pair, 1472);
+    for (uint32_t i = 0; i < 8; i++)
+        post(&pair.one, 64, NULL);
+    assert_true(xp_link_build(&pair.one, 1000 * US, &packet));
+    assert_int_equal(packet.pieces_count, 8);
+    count = xp_link_encode(&packet, bytes);
+    assert_false(xp_link_build(&pair.one, 1000 * US, &packet));
+    xp_link_receive(&pair.two, 1001 * US, bytes, count, &pair.frames);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_true(xp_link_take(&pair.two, XP_DATA, &d));
+    assert_false(xp_link_take(&pair.two, XP_DATA, &d));
+    pair_close(&pair);
+}
+
+static void a_window_of_messages_is_all_there_is(void **state)
+{
+    struct pair pair;
+
+    (void)state;
+    pair_open(&pair, 1472);
+    for (uint32_t i = 0; i < 16; i++)
+        post(&pair.one, 8, NULL);
+    assert_null(xp_link_begin(&pair.one, XP_DATA, 8));
+    assert_non_null(xp_link_begin(&pair.one, XP_CONTROL, 8));
+    pair_close(&pair);
+}
+
+static void a_block_that_is_not_whole_gives_its_frame_back(void **state)
+{
+    static uint8_t bytes[16384], block_bytes[8192];
+    struct xp_link_block block = {.bytes = block_bytes, .class_index = 2};
+    struct xp_link_packet packet;
+    struct pair pair;
+    uint32_t count;
+
+    (void)state;
+    pair_open(&pair, 1472);
+    post(&pair.one, 8, &block);
+    assert_true(xp_link_build(&pair.one, 1000 * US, &packet));
+    count = xp_link_encode(&packet, bytes);
+    xp_link_receive(&pair.two, 1001 * US, bytes, count, &pair.frames);
+    assert_int_equal(pair.taken, 1);
+    assert_int_equal(pair.given, 0);
+    pair_close(&pair);
+    assert_int_equal(pair.given, 1);
+}
+
+/* Encodes one message of 64 bytes, changes the packet, and gives it to the other side. */
+static void receive_changed(struct pair *pair,
+                            void (*change)(struct xp_link_head *, struct xp_link_segment *))
+{
+    static uint8_t bytes[16384];
+    struct xp_link_packet packet;
+    struct xp_link_segment segment;
+    struct xp_link_head head;
+    uint32_t count;
+
+    pair_open(pair, 1472);
+    post(&pair->one, 64, NULL);
+    assert_true(xp_link_build(&pair->one, 1000 * US, &packet));
+    count = xp_link_encode(&packet, bytes);
+    memcpy(&head, bytes, sizeof(head));
+    memcpy(&segment, bytes + sizeof(head), sizeof(segment));
+    change(&head, &segment);
+    memcpy(bytes, &head, sizeof(head));
+    memcpy(bytes + sizeof(head), &segment, sizeof(segment));
+    xp_link_receive(&pair->two, 1001 * US, bytes, count, &pair->frames);
+}
+
+static void body_too_long(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)head;
+    segment->body = XP_BODY_BYTES_MAX + 1;
+}
+
+static void no_such_class(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)head;
+    segment->class_index = CF_BLOCK_SIZES;
+}
+
+static void chunk_beyond(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)head;
+    segment->index = 1;
+}
+
+static void more_than_there_is(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)head;
+    segment->bytes = 60000;
+}
+
+static void beyond_credit(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)head;
+    segment->message = 17;
+}
+
+static void message_zero(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)head;
+    segment->message = 0;
+}
+
+static void malformed_segments_are_dropped_and_counted(void **state)
+{
+    static void (*const changes[])(struct xp_link_head *, struct xp_link_segment *) = {
+        body_too_long, no_such_class, chunk_beyond, more_than_there_is, beyond_credit, message_zero};
+    struct xp_link_delivery d;
+    struct pair pair;
+
+    (void)state;
+    for (uint32_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        receive_changed(&pair, changes[i]);
+        assert_int_equal(pair.two.counters.malformed, 1);
+        assert_false(xp_link_take(&pair.two, XP_DATA, &d));
+        assert_false(pair.two.is_violated);
+        pair_close(&pair);
+    }
+}
+
+static void far_ahead(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)head;
+    segment->sequence += XP_LINK_SEGMENTS;
+}
+
+static void a_segment_beyond_the_window_is_dropped(void **state)
+{
+    struct pair pair;
+
+    (void)state;
+    receive_changed(&pair, far_ahead);
+    assert_int_equal(pair.two.counters.beyond_window, 1);
+    pair_close(&pair);
+}
+
+static void acknowledges_too_much(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)segment;
+    head->lanes[0].next++;
+}
+
+static void took_too_much(struct xp_link_head *head, struct xp_link_segment *segment)
+{
+    (void)segment;
+    head->lanes[1].taken++;
+}
+
+static void a_peer_that_acknowledges_what_was_never_sent_is_a_liar(void **state)
+{
+    struct pair pair;
+
+    (void)state;
+    receive_changed(&pair, acknowledges_too_much);
+    assert_true(pair.two.is_violated);
+    pair_close(&pair);
+    receive_changed(&pair, took_too_much);
+    assert_true(pair.two.is_violated);
+    pair_close(&pair);
+}
+
+static void a_quiet_link_asks_for_a_word(void **state)
+{
+    struct xp_link_packet packet;
+    struct pair pair;
+
+    (void)state;
+    pair_open(&pair, 1472);
+    xp_link_tick(&pair.one, 2000 * US);
+    assert_false(xp_link_build(&pair.one, 2000 * US, &packet));
+    assert_int_equal(xp_link_due_ns(&pair.one), 51000 * US);
+    xp_link_tick(&pair.one, 51000 * US);
+    assert_true(xp_link_build(&pair.one, 51000 * US, &packet));
+    assert_int_equal(packet.head.kind, XP_LINK_PROBE);
+    assert_int_equal(packet.pieces_count, 0);
+    pair_close(&pair);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_time_out_follows_rfc_6298_between_its_bounds),
+        cmocka_unit_test(the_window_grows_below_the_target_and_falls_above_it),
+        cmocka_unit_test(small_messages_share_a_packet),
+        cmocka_unit_test(a_window_of_messages_is_all_there_is),
+        cmocka_unit_test(a_block_that_is_not_whole_gives_its_frame_back),
+        cmocka_unit_test(malformed_segments_are_dropped_and_counted),
+        cmocka_unit_test(a_segment_beyond_the_window_is_dropped),
+        cmocka_unit_test(a_peer_that_acknowledges_what_was_never_sent_is_a_liar),
+        cmocka_unit_test(a_quiet_link_asks_for_a_word),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

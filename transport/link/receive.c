@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Receiving: segments go where their message is put together, header and body into its slot, the block straight into
+ * a lent frame. Everything of the peer is checked before it is used; what is wrong is counted and dropped.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "transport/link/link.h"
+#include "transport/link/mutant.h"
+
+/* How far `sequence` is beyond `next`; negative: it is old. */
+static int64_t distance(uint32_t sequence, uint32_t next)
+{
+    if (xp_link_mutant(XP_LINK_MUT_WRAP))
+        return (int64_t)sequence - (int64_t)next;
+    return (int32_t)(sequence - next);
+}
+
+static bool is_sound(const struct xp_link *link, const struct xp_link_segment *head)
+{
+    uint32_t total, front = XP_HEADER_BYTES + head->body, chunk, last;
+    bool is_torn = (head->flags & XP_LINK_TORN) != 0;
+
+    if ((head->flags & ~XP_LINK_FLAGS) != 0 || head->body > XP_BODY_BYTES_MAX ||
+        (head->class_index != XP_LINK_NO_BLOCK && head->class_index >= CF_BLOCK_SIZES))
+        return false;
+    total = front + xp_link_block_bytes(head->class_index);
+    last = (total - 1) / link->chunk_bytes;
+    if (head->index > last || ((head->flags & XP_LINK_LAST) != 0) != (head->index == last))
+        return false;
+    if (is_torn)
+        return head->class_index != XP_LINK_NO_BLOCK && head->bytes == (head->index == 0 ? front : 0);
+    chunk = xp_link_chunk_of(total, link->chunk_bytes, head->index);
+    return head->bytes == chunk;
+}
+
+static void frame_drop(struct xp_link_slot *slot, const struct xp_link_frames *frames)
+{
+    if (slot->frame != XP_LINK_FRAME_NONE)
+        frames->give(frames->arg, slot->block.class_index, slot->frame);
+    slot->frame = XP_LINK_FRAME_NONE;
+    slot->is_torn = true;
+}
+
+/* The slot of the segment's message, made ready by the first of its segments; NULL: no honest peer sends that. */
+static struct xp_link_slot *slot_of(struct xp_link_rx *rx, const struct xp_link_segment *head,
+                                    const struct xp_link_frames *frames)
+{
+    int32_t ahead = (int32_t)(head->message - (uint32_t)rx->complete);
+    uint64_t message = rx->complete + (uint64_t)(int64_t)ahead;
+    struct xp_link_slot *slot;
+
+    if (ahead <= 0 || message - rx->taker.taken > rx->window)
+        return NULL;
+    slot = &rx->slots[message & rx->mask];
+    if (slot->message == message)
+        return slot->block.class_index == head->class_index && slot->body_bytes == head->body ? slot : NULL;
+    slot->message = message;
+    slot->body_bytes = head->body;
+    slot->block.class_index = head->class_index;
+    slot->frame = XP_LINK_FRAME_NONE;
+    slot->is_torn = false;
+    if (head->class_index != XP_LINK_NO_BLOCK) {
+        slot->frame = frames->take(frames->arg, head->class_index);
+        slot->is_torn = slot->frame == XP_LINK_FRAME_NONE;
+    }
+    return slot;
+}
+
+static void segment_store(const struct xp_link *link, struct xp_link_slot *slot,
+                          const struct xp_link_segment *head, const uint8_t *bytes,
+                          const struct xp_link_frames *frames)
+{
+    uint32_t front = XP_HEADER_BYTES + head->body;
+    uint32_t from = head->index == 0 ? 0 : head->index * link->chunk_bytes - front;
+    uint32_t left = head->bytes;
+
+    if (head->index == 0) {
+        memcpy(&slot->header, bytes, XP_HEADER_BYTES);
+        memcpy(slot->body, bytes + XP_HEADER_BYTES, head->body);
+        bytes += front;
+        left -= front;
+    }
+    if ((head->flags & XP_LINK_TORN) != 0)
+        frame_drop(slot, frames);
+    else if (left != 0 && slot->frame != XP_LINK_FRAME_NONE)
+        memcpy(frames->bytes(frames->arg, head->class_index, slot->frame) + from, bytes, left);
+}
+
+/* The segments from `next` on that have arrived are over; whole messages among them may be taken. */
+static void advance(struct xp_link_rx *rx)
+{
+    while ((rx->got & 1) != 0) {
+        rx->complete += rx->last & 1;
+        rx->got >>= 1;
+        rx->last >>= 1;
+        rx->next++;
+    }
+}
+
+static void segment_receive(struct xp_link *link, const struct xp_link_segment *head, const uint8_t *bytes,
+                            const struct xp_link_frames *frames)
+{
+    struct xp_link_rx *rx = &link->rx[(head->flags & XP_LINK_LANE) != 0 ? XP_DATA : XP_CONTROL];
+    int64_t at = distance(head->sequence, rx->next);
+    struct xp_link_slot *slot;
+
+    if (at < 0 || (at < XP_LINK_SEGMENTS && (rx->got >> at & 1) != 0)) {
+        link->counters.duplicates++;
+        link->must_ack = true;
+        if (xp_link_mutant(XP_LINK_MUT_DUPLICATE))
+            rx->complete += (head->flags & XP_LINK_LAST) != 0 && rx->complete - rx->taker.taken < rx->window;
+        return;
+    }
+    if (at >= XP_LINK_SEGMENTS) {
+        link->counters.beyond_window++;
+        return;
+    }
+    slot = slot_of(rx, head, frames);
+    if (slot == NULL) {
+        link->counters.malformed++;
+        return;
+    }
+    segment_store(link, slot, head, bytes, frames);
+    link->counters.segments_received++;
+    if (at != 0) {
+        link->counters.reordered++;
+        link->must_ack = true;
+    }
+    if (xp_link_mutant(XP_LINK_MUT_HOLE) && at == 2) {
+        rx->got |= 3;
+        rx->last |= rx->got & 3;
+    }
+    if (xp_link_mutant(XP_LINK_MUT_REASSEMBLE) && (head->flags & XP_LINK_LAST) != 0 && head->index != 0)
+        rx->got |= (UINT64_C(1) << at) - 1;
+    rx->got |= UINT64_C(1) << at;
+    if ((head->flags & XP_LINK_LAST) != 0)
+        rx->last |= UINT64_C(1) << at;
+    advance(rx);
+}
+
+static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32_t bytes,
+                             const struct xp_link_frames *frames)
+{
+    uint32_t at = XP_LINK_HEAD_BYTES;
+
+    while (bytes - at >= XP_LINK_SEGMENT_BYTES) {
+        struct xp_link_segment head;
+
+        memcpy(&head, packet + at, sizeof(head));
+        at += XP_LINK_SEGMENT_BYTES;
+        if (head.bytes > bytes - at || xp_link_align(head.bytes) > bytes - at || !is_sound(link, &head)) {
+            link->counters.malformed++;
+            return;
+        }
+        segment_receive(link, &head, packet + at, frames);
+        at += xp_link_align(head.bytes);
+        link->ack_count++;
+    }
+    if (at != bytes)
+        link->counters.malformed++;
+}
+
+void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packet, uint32_t bytes,
+                     const struct xp_link_frames *frames)
+{
+    uint32_t ack_before = link->ack_count;
+    struct xp_link_head head;
+
+    if (bytes < XP_LINK_HEAD_BYTES || link->is_violated)
+        return;
+    memcpy(&head, packet, sizeof(head));
+    link->counters.packets_received++;
+    link->has_heard = true;
+    link->peer_stamp = head.stamp;
+    link->heard_ns = now_ns;
+    if (head.kind == XP_LINK_PROBE)
+        link->must_ack = true;
+    xp_link_ack(link, now_ns, &head);
+    if (!link->is_violated)
+        segments_receive(link, packet, bytes, frames);
+    if (ack_before == 0 && link->ack_count != 0)
+        link->ack_since_ns = now_ns;
+}
+
+bool xp_link_take(struct xp_link *link, enum xp_class lane, struct xp_link_delivery *delivery_out)
+{
+    struct xp_link_rx *rx = &link->rx[lane];
+    struct xp_link_slot *slot;
+
+    if (rx->delivered == rx->complete)
+        return false;
+    slot = &rx->slots[++rx->delivered & rx->mask];
+    *delivery_out = (struct xp_link_delivery){.header = &slot->header,
+                                              .body = slot->body,
+                                              .body_bytes = slot->body_bytes,
+                                              .frame = slot->frame,
+                                              .is_torn = slot->is_torn,
+                                              .class_index = slot->block.class_index};
+    return true;
+}
+
+void xp_link_give(struct xp_link *link)
+{
+    for (uint32_t i = 0; i < XP_LANES; i++) {
+        struct xp_link_rx *rx = &link->rx[i];
+        uint64_t more = rx->delivered - rx->taker.taken;
+
+        if (more == 0)
+            continue;
+        if (xp_link_mutant(XP_LINK_MUT_CREDIT))
+            more *= 2;
+        rx->taker.taken += more;
+        if (link->ack_count == 0) {
+            link->ack_count = 1;
+            link->ack_since_ns = link->heard_ns;
+        }
+    }
+}

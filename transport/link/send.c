@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sending: messages wait in their slots, packets are made of what is lost first, then of what is new, control before
+ * data. A packet is as full as the window of congestion control and of the lane allows.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "transport/link/link.h"
+#include "transport/link/mutant.h"
+
+static uint32_t stamp_of(uint64_t now_ns)
+{
+    return (uint32_t)(now_ns >> XP_LINK_STAMP_SHIFT);
+}
+
+struct xp_link_slot *xp_link_begin(struct xp_link *link, enum xp_class lane, uint32_t body_bytes)
+{
+    struct xp_link_tx *tx = &link->tx[lane];
+    struct xp_link_slot *slot;
+
+    if (xp_credit_available(&tx->credit) == 0)
+        return NULL;
+    slot = &tx->slots[(tx->credit.sent + 1) & tx->mask];
+    tx->body_bytes = body_bytes;
+    tx->is_begun = true;
+    return slot;
+}
+
+static uint32_t total_of(const struct xp_link_slot *slot)
+{
+    return XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->block.class_index);
+}
+
+void xp_link_post(struct xp_link *link, enum xp_class lane, const struct xp_link_block *block)
+{
+    struct xp_link_tx *tx = &link->tx[lane];
+    struct xp_link_slot *slot = &tx->slots[(tx->credit.sent + 1) & tx->mask];
+
+    cf_assert(tx->is_begun);
+    tx->is_begun = false;
+    slot->message = ++tx->credit.sent;
+    slot->body_bytes = (uint16_t)tx->body_bytes;
+    slot->is_torn = false;
+    if (block != NULL)
+        slot->block = *block;
+    else
+        slot->block.class_index = XP_LINK_NO_BLOCK;
+    slot->segments = block == NULL ? 1
+                                   : (uint16_t)((total_of(slot) + link->chunk_bytes - 1) / link->chunk_bytes);
+    cf_assert_id(tx->credit.sent - tx->credit.returned <= tx->credit.window, "L-2");
+}
+
+/* What goes into chunk `index` of the slot's message. */
+static void piece_fill(const struct xp_link *link, struct xp_link_piece *piece, uint32_t index)
+{
+    const struct xp_link_slot *slot = piece->slot;
+    uint32_t front = XP_HEADER_BYTES + slot->body_bytes;
+    uint32_t bytes = xp_link_chunk_of(total_of(slot), link->chunk_bytes, index);
+
+    piece->front_bytes = index == 0 ? front : 0;
+    piece->block_bytes = bytes - piece->front_bytes;
+    piece->block_from = index == 0 ? 0 : index * link->chunk_bytes - front;
+    piece->head.flags &= (uint8_t)~XP_LINK_TORN;
+    if (slot->is_torn) {
+        piece->block_bytes = 0;
+        piece->head.flags |= XP_LINK_TORN;
+    }
+    piece->head.bytes = (uint16_t)(piece->front_bytes + piece->block_bytes);
+}
+
+static uint32_t piece_bytes(const struct xp_link_piece *piece)
+{
+    return XP_LINK_SEGMENT_BYTES + xp_link_align(piece->head.bytes);
+}
+
+/* Adds one transmission of a segment when it fits; its flight is filled in. */
+static bool piece_add(struct xp_link *link, struct xp_link_packet *packet, uint32_t lane, uint32_t sequence,
+                      const struct xp_link_flight *flight)
+{
+    struct xp_link_tx *tx = &link->tx[lane];
+    struct xp_link_piece *piece = &packet->pieces[packet->pieces_count];
+
+    piece->slot = &tx->slots[flight->message & tx->mask];
+    cf_assert(piece->slot->message == flight->message);
+    piece->head = (struct xp_link_segment){
+        .sequence = sequence,
+        .message = (uint32_t)flight->message,
+        .index = flight->index,
+        .body = piece->slot->body_bytes,
+        .flags = (uint8_t)((lane == XP_DATA ? XP_LINK_LANE : 0) |
+                           (flight->index + 1 == piece->slot->segments ? XP_LINK_LAST : 0)),
+        .class_index = piece->slot->block.class_index};
+    piece_fill(link, piece, flight->index);
+    if (packet->bytes + piece_bytes(piece) > link->options.packet_bytes)
+        return false;
+    packet->bytes += piece_bytes(piece);
+    packet->pieces_count++;
+    tx->flights[sequence % XP_LINK_SEGMENTS] = (struct xp_link_flight){
+        .message = flight->message, .order = link->order + 1, .index = flight->index};
+    link->inflight++;
+    link->counters.segments_sent++;
+    return true;
+}
+
+static bool has_room(const struct xp_link *link, const struct xp_link_packet *packet)
+{
+    return packet->pieces_count < XP_LINK_PIECES_MAX && link->inflight < xp_swift_segments(&link->swift);
+}
+
+static void add_lost(struct xp_link *link, struct xp_link_packet *packet, uint32_t lane)
+{
+    struct xp_link_tx *tx = &link->tx[lane];
+
+    for (uint64_t left = tx->lost; left != 0 && has_room(link, packet); left &= left - 1) {
+        uint32_t at = (uint32_t)__builtin_ctzll(left), sequence = tx->una + at;
+        struct xp_link_flight flight = tx->flights[sequence % XP_LINK_SEGMENTS];
+
+        if (xp_link_mutant(XP_LINK_MUT_RETRANSMIT) && (tx->sent_again >> at & 1) != 0)
+            continue;
+        if (!piece_add(link, packet, lane, sequence, &flight))
+            return;
+        tx->lost &= ~(UINT64_C(1) << at);
+        tx->sent_again |= UINT64_C(1) << at;
+        link->counters.segments_again++;
+    }
+}
+
+static bool has_new(const struct xp_link_tx *tx)
+{
+    return tx->message <= tx->credit.sent && tx->next - tx->una < XP_LINK_SEGMENTS;
+}
+
+static void add_new(struct xp_link *link, struct xp_link_packet *packet, uint32_t lane)
+{
+    struct xp_link_tx *tx = &link->tx[lane];
+
+    while (has_new(tx) && has_room(link, packet)) {
+        struct xp_link_flight flight = {.message = tx->message, .index = (uint16_t)tx->index};
+
+        if (!piece_add(link, packet, lane, tx->next, &flight))
+            return;
+        tx->next++;
+        if (++tx->index == tx->slots[tx->message & tx->mask].segments) {
+            tx->message++;
+            tx->index = 0;
+        }
+    }
+}
+
+static bool wants_ack(const struct xp_link *link, uint64_t now_ns)
+{
+    if (link->must_ack || link->ack_count >= XP_LINK_ACK_SEGMENTS)
+        return true;
+    if (link->ack_count != 0 && now_ns - link->ack_since_ns >= link->options.ack_delay_ns)
+        return true;
+    return xp_credit_taker_is_due(&link->rx[0].taker) || xp_credit_taker_is_due(&link->rx[1].taker);
+}
+
+static bool may_send_segments(const struct xp_link *link, uint64_t now_ns)
+{
+    if (link->inflight >= xp_swift_segments(&link->swift) || now_ns < link->pace_ns)
+        return false;
+    return (link->tx[0].lost | link->tx[1].lost) != 0 || has_new(&link->tx[0]) || has_new(&link->tx[1]);
+}
+
+bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns)
+{
+    return !link->is_violated &&
+           (may_send_segments(link, now_ns) || link->must_probe || wants_ack(link, now_ns));
+}
+
+static void head_fill(struct xp_link *link, uint64_t now_ns, struct xp_link_packet *packet)
+{
+    const struct xp_link_options *options = &link->options;
+    struct xp_link_head *head = &packet->head;
+
+    *head = (struct xp_link_head){.tag = options->tag,
+                                  .bytes = (uint16_t)packet->bytes,
+                                  .version = XP_LINK_VERSION,
+                                  .kind = link->must_probe ? XP_LINK_PROBE : XP_LINK_DATA,
+                                  .from = options->node,
+                                  .to = options->peer,
+                                  .session = options->session,
+                                  .stamp = stamp_of(now_ns),
+                                  .echo = link->peer_stamp,
+                                  .held = link->has_heard ? stamp_of(now_ns) - stamp_of(link->heard_ns)
+                                                          : XP_LINK_HELD_NONE};
+    for (uint32_t i = 0; i < XP_LANES; i++) {
+        struct xp_link_rx *rx = &link->rx[i];
+
+        rx->taker.told = rx->taker.taken;
+        head->lanes[i] = (struct xp_link_lane_head){
+            .next = rx->next, .taken = (uint32_t)rx->taker.taken, .got = rx->got};
+    }
+    link->must_ack = link->must_probe = false;
+    link->ack_count = 0;
+}
+
+bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet *packet_out)
+{
+    uint64_t gap_ns;
+
+    packet_out->pieces_count = 0;
+    packet_out->bytes = XP_LINK_HEAD_BYTES;
+    if (link->is_violated)
+        return false;
+    if (may_send_segments(link, now_ns)) {
+        for (uint32_t lane = 0; lane < XP_LANES; lane++)
+            add_lost(link, packet_out, lane);
+        for (uint32_t lane = 0; lane < XP_LANES; lane++)
+            add_new(link, packet_out, lane);
+    }
+    if (packet_out->pieces_count == 0) {
+        if (!link->must_probe && !wants_ack(link, now_ns))
+            return false;
+        link->counters.acks_alone++;
+    } else {
+        link->order++;
+        if (link->timer_ns == 0)
+            link->timer_ns = now_ns + xp_link_rtt_wait_ns(&link->rtt, link->backoff);
+        gap_ns = xp_swift_gap_ns(&link->swift, link->rtt.srtt_ns);
+        if (gap_ns != 0)
+            link->pace_ns = now_ns + gap_ns;
+    }
+    head_fill(link, now_ns, packet_out);
+    link->sent_ns = now_ns;
+    link->counters.packets_sent++;
+    return true;
+}
+
+static bool is_stable(const struct xp_link_block *block)
+{
+    if (block->word == NULL)
+        return true;
+    /* The holder moves the word before it changes the bytes: what was read before this look belongs to the word. */
+    atomic_thread_fence(memory_order_acquire);
+    return (cf_peek_u64(block->word) & block->word_mask) == block->word_value;
+}
+
+/* Copies one piece; when its block has moved, what was copied of it is taken back. */
+static uint32_t piece_encode(struct xp_link_piece *piece, uint8_t *out)
+{
+    struct xp_link_slot *slot = piece->slot;
+    uint8_t *at = out + XP_LINK_SEGMENT_BYTES;
+    uint32_t bytes;
+
+    memcpy(at, &slot->header, piece->front_bytes < XP_HEADER_BYTES ? piece->front_bytes : XP_HEADER_BYTES);
+    if (piece->front_bytes > XP_HEADER_BYTES)
+        memcpy(at + XP_HEADER_BYTES, slot->body, piece->front_bytes - XP_HEADER_BYTES);
+    if (piece->block_bytes != 0) {
+        memcpy(at + piece->front_bytes, slot->block.bytes + piece->block_from, piece->block_bytes);
+        if (!is_stable(&slot->block)) {
+            slot->is_torn = true;
+            piece->block_bytes = 0;
+            piece->head.flags |= XP_LINK_TORN;
+            piece->head.bytes = (uint16_t)piece->front_bytes;
+        }
+    }
+    memcpy(out, &piece->head, XP_LINK_SEGMENT_BYTES);
+    bytes = piece_bytes(piece);
+    memset(at + piece->head.bytes, 0, bytes - XP_LINK_SEGMENT_BYTES - piece->head.bytes);
+    return bytes;
+}
+
+uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out)
+{
+    uint32_t bytes = XP_LINK_HEAD_BYTES;
+
+    for (uint32_t i = 0; i < packet->pieces_count; i++)
+        bytes += piece_encode(&packet->pieces[i], out + bytes);
+    packet->bytes = bytes;
+    packet->head.bytes = (uint16_t)bytes;
+    packet->head.crc = 0;
+    memcpy(out, &packet->head, XP_LINK_HEAD_BYTES);
+    packet->head.crc = xp_link_crc(out, bytes);
+    memcpy(out + offsetof(struct xp_link_head, crc), &packet->head.crc, sizeof(packet->head.crc));
+    return bytes;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TRANSPORT_LINK_WIRE_H
+#define TRANSPORT_LINK_WIRE_H
+
+/*
+ * A packet of a link: one head, then segments, each with a head of its own. Little endian, natural alignment.
+ *
+ *   head     64 bytes  who, which session, times for the measured round trip, and for both lanes what has arrived
+ *   segment  16 bytes  which part of which message, then its bytes; every segment head begins on 8 bytes
+ *
+ * A message is header (48), body, block bytes, one behind the other, cut into chunks of the session's size; a
+ * segment carries one chunk. Small messages share a packet. A segment is what is numbered, acknowledged and sent
+ * again, so a packet is never repeated as a whole.
+ *
+ * The checksum (CRC-32C over everything behind it) is that of the images too: the sender computes it over the
+ * bytes it sends and then looks whether the frame was still stable.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transport/wire.h"
+#include "transport/xp.h"
+
+#define XP_LINK_VERSION 1u
+#define XP_LINK_HEAD_BYTES 64u
+#define XP_LINK_SEGMENT_BYTES 16u
+#define XP_LINK_ALIGN 8u
+/* Where the bytes under the checksum begin. */
+#define XP_LINK_CRC_FROM 8u
+/* Header and largest body always fit into the first chunk. */
+#define XP_LINK_CHUNK_BYTES_MIN (XP_HEADER_BYTES + XP_BODY_BYTES_MAX)
+#define XP_LINK_PACKET_BYTES_MIN (XP_LINK_HEAD_BYTES + XP_LINK_SEGMENT_BYTES + XP_LINK_CHUNK_BYTES_MIN)
+
+enum xp_link_kind {
+    XP_LINK_DATA = 1,  /* segments, acknowledgement */
+    XP_LINK_PROBE = 2, /* the same, and an answer is asked for */
+    XP_LINK_SHAKE = 3, /* a handshake message behind the head; not the business of the link */
+};
+
+/* held: how long the packet of `echo` waited here, in stamp units; this: nothing has arrived yet. */
+#define XP_LINK_HELD_NONE UINT32_MAX
+/* A stamp counts 32 ns; it wraps after 137 s. */
+#define XP_LINK_STAMP_SHIFT 5
+
+struct xp_link_lane_head {
+    uint32_t next;  /* the first segment that has not arrived */
+    uint32_t taken; /* messages taken, low bits: credits */
+    uint64_t got;   /* bit i: segment next + i has arrived */
+};
+
+struct xp_link_head {
+    uint32_t tag; /* of the cluster's name: the cheap filter */
+    uint32_t crc;
+    uint16_t bytes; /* of the packet from the tag on */
+    uint8_t version;
+    uint8_t kind;
+    uint16_t from;
+    uint16_t to;
+    uint32_t session; /* of this pair of lives and this connection of theirs */
+    uint32_t stamp;   /* the sender's clock */
+    uint32_t echo;    /* stamp of the newest packet that arrived here */
+    uint32_t held;
+    struct xp_link_lane_head lanes[XP_LANES];
+};
+_Static_assert(sizeof(struct xp_link_head) == XP_LINK_HEAD_BYTES, "packet head");
+
+#define XP_LINK_LAST 1u /* of its message */
+#define XP_LINK_TORN 2u /* the block is not to be had any more; no byte of it follows */
+#define XP_LINK_LANE 4u /* set: the data lane */
+#define XP_LINK_FLAGS (XP_LINK_LAST | XP_LINK_TORN | XP_LINK_LANE)
+#define XP_LINK_NO_BLOCK 0xffu
+
+struct xp_link_segment {
+    uint32_t sequence; /* of the lane, rises by one a segment, wraps */
+    uint32_t message;  /* number of the message in its lane, low bits */
+    uint16_t index;    /* of the chunk in its message */
+    uint16_t body;     /* bytes of the message's body */
+    uint8_t flags;
+    uint8_t class_index; /* of the block, XP_LINK_NO_BLOCK: none */
+    uint16_t bytes;      /* that follow */
+};
+_Static_assert(sizeof(struct xp_link_segment) == XP_LINK_SEGMENT_BYTES, "segment head");
+
+static inline uint32_t xp_link_align(uint32_t bytes)
+{
+    return (bytes + XP_LINK_ALIGN - 1) & ~(XP_LINK_ALIGN - 1);
+}
+
+static inline uint32_t xp_link_block_bytes(uint8_t class_index)
+{
+    return class_index == XP_LINK_NO_BLOCK ? 0 : CF_BLOCK_BYTES_MIN << class_index;
+}
+
+/* Bytes of chunk `index` of a message. */
+static inline uint32_t xp_link_chunk_of(uint32_t total, uint32_t chunk_bytes, uint32_t index)
+{
+    uint32_t from = index * chunk_bytes;
+
+    return from >= total ? 0 : total - from < chunk_bytes ? total - from : chunk_bytes;
+}
+
+uint32_t xp_link_crc(const uint8_t *packet, uint32_t bytes);
+
+#endif
