@@ -237,6 +237,12 @@ void eng_frame_give_back(struct cf_instance *instance, uint32_t frame)
 {
     uint32_t class_index = eng_frames_at(instance->frames, frame)->class_index;
 
+    if (CF_UNLIKELY(xp_frame_is_sending(instance->xp, frame))) {
+        /* A device still reads it: an S copy may be evicted while a ship of it is under way. */
+        cf_assert(instance->sending_count < eng_frames_count(instance->frames));
+        instance->sending_list[instance->sending_count++] = frame;
+        return;
+    }
     /* Free bumps the generation, so that a peer which still copies out of it finds out; take makes it writable. */
     eng_frame_free_owner(instance->frames, frame);
     if (instance->lent[class_index] < instance->lent_target[class_index]) {
@@ -245,6 +251,22 @@ void eng_frame_give_back(struct cf_instance *instance, uint32_t frame)
         cf_assert(lent != ENG_FRAME_NONE);
         instance->lent[class_index]++;
         xp_frame_post(instance->xp, class_index, lent);
+    }
+}
+
+void eng_frames_sent(struct cf_instance *instance)
+{
+    uint32_t i = 0;
+
+    while (i < instance->sending_count) {
+        uint32_t frame = instance->sending_list[i];
+
+        if (xp_frame_is_sending(instance->xp, frame)) {
+            i++;
+            continue;
+        }
+        instance->sending_list[i] = instance->sending_list[--instance->sending_count];
+        eng_frame_give_back(instance, frame);
     }
 }
 

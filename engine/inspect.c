@@ -136,6 +136,7 @@ uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
     }
     for (c = 0; c < CF_BLOCK_SIZES; c++)
         frames += eng_frames_free_count(instance->frames, c) + instance->lent[c];
+    frames += instance->sending_count;
     used = eng_frames_count(instance->frames);
     if (frames != used) {
         snprintf(text, text_bytes, "frames: %" PRIu64 " of %" PRIu64 " are accounted for", frames, used);

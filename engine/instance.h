@@ -296,6 +296,8 @@ struct cf_instance {
     bool dirty_met;                /* [own] the sweep under way has met one */
     uint32_t peers_up;
     uint32_t lent[CF_BLOCK_SIZES], lent_target[CF_BLOCK_SIZES]; /* [own] frames lent to the transport */
+    uint32_t *sending_list; /* [own] frames to be given back when the transport has sent the last of them */
+    uint32_t sending_count;
 
     struct cf_wheel op_wheel;                   /* [own] deadlines */
     struct cf_op *starved_first, *starved_last; /* [own] ops that wait for a frame or a conversation */
@@ -389,6 +391,8 @@ void eng_backlog_drain(struct cf_instance *instance, uint16_t node);
 /* Ships that waited for the redo. */
 void eng_ships_drain(struct cf_instance *instance);
 void eng_frame_give_back(struct cf_instance *instance, uint32_t frame);
+/* Those that had to wait for the transport. */
+void eng_frames_sent(struct cf_instance *instance);
 /* A free frame of the class: from the free list or by eviction; NONE when there is none now. */
 uint32_t eng_frame_make_room(struct cf_instance *instance, uint32_t class_index, uint64_t now_ns);
 /* Looks at closing frames and waiters again. */

@@ -242,6 +242,7 @@ static enum cf_rc open_pools(struct cf_instance *instance, struct cf_error *erro
     TAKE(backlog_next, ENG_BACKLOG_SLOTS, "messages that wait for credit");
     TAKE(peers, instance->nodes, "peers");
     TAKE(attention_list, instance->local->blocks_count, "the list of blocks to look at");
+    TAKE(sending_list, eng_frames_count(instance->frames), "frames that are being sent");
     TAKE(read_wait, instance->options.outstanding, "reads that wait");
     TAKE(slots, depth, "disk transfers");
     TAKE(hists, ENG_HISTS, "latencies");
@@ -377,6 +378,9 @@ static void close_all(struct cf_instance *instance)
     if (instance->local)
         cf_free(a, instance->attention_list,
                 instance->local->blocks_count * sizeof *instance->attention_list);
+    if (instance->frames)
+        cf_free(a, instance->sending_list,
+                eng_frames_count(instance->frames) * sizeof *instance->sending_list);
     cf_free(a, instance->read_wait, instance->options.outstanding * sizeof *instance->read_wait);
     cf_free(a, instance->slots, depth * sizeof *instance->slots);
     cf_free(a, instance->slot_buffers, (uint64_t)depth * CF_BLOCK_BYTES_MAX);

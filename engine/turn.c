@@ -409,6 +409,8 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
         backlogs_drain(instance);
     else
         stop_tell(instance);
+    if (instance->sending_count)
+        eng_frames_sent(instance);
     xp_flush(instance->xp);
     instance->counters.turns++;
     return did;
