@@ -55,7 +55,7 @@ static uint32_t lane_ack(struct xp_link *link, struct xp_link_tx *tx, const stru
     uint64_t mask, fresh;
 
     /* An old head tells of less than is known already; one that tells of what was never sent is a lie. */
-    if ((int32_t)through < 0)
+    if ((int32_t)through < 0 || (xp_link_mutant(XP_LINK_MUT_WRAP) && head->next < tx->una))
         return 0;
     if (through > outstanding) {
         link->is_violated = true;

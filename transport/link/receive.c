@@ -9,14 +9,6 @@
 #include "transport/link/link.h"
 #include "transport/link/mutant.h"
 
-/* How far `sequence` is beyond `next`; negative: it is old. */
-static int64_t distance(uint32_t sequence, uint32_t next)
-{
-    if (xp_link_mutant(XP_LINK_MUT_WRAP))
-        return (int64_t)sequence - (int64_t)next;
-    return (int32_t)(sequence - next);
-}
-
 static bool is_sound(const struct xp_link *link, const struct xp_link_segment *head)
 {
     uint32_t total, front = XP_HEADER_BYTES + head->body, chunk, last;
@@ -103,17 +95,17 @@ static void segment_receive(struct xp_link *link, const struct xp_link_segment *
                             const struct xp_link_frames *frames)
 {
     struct xp_link_rx *rx = &link->rx[(head->flags & XP_LINK_LANE) != 0 ? XP_DATA : XP_CONTROL];
-    int64_t at = distance(head->sequence, rx->next);
+    int32_t at = (int32_t)(head->sequence - rx->next); /* sequences wrap */
     struct xp_link_slot *slot;
 
-    if (at < 0 || (at < XP_LINK_SEGMENTS && (rx->got >> at & 1) != 0)) {
+    if (at < 0 || (at < (int32_t)XP_LINK_SEGMENTS && (rx->got >> at & 1) != 0)) {
         link->counters.duplicates++;
         link->must_ack = true;
         if (xp_link_mutant(XP_LINK_MUT_DUPLICATE))
             rx->complete += (head->flags & XP_LINK_LAST) != 0 && rx->complete - rx->taker.taken < rx->window;
         return;
     }
-    if (at >= XP_LINK_SEGMENTS) {
+    if (at >= (int32_t)XP_LINK_SEGMENTS) {
         link->counters.beyond_window++;
         return;
     }
