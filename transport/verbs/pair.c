@@ -251,8 +251,12 @@ void xp_verbs_pairs_stop(struct xp_verbs *vb, struct xp_verbs_peer *peer)
 
             xp_verbs_unpost(vb, peer, p, kept);
         }
-        if (pair->is_raised && modify(vb, pair->qp, &attr, IBV_QP_STATE) != 0)
+        if (!pair->is_raised)
+            continue;
+        if (modify(vb, pair->qp, &attr, IBV_QP_STATE) != 0)
             cf_log_warn(vb->log, "transport", "a queue pair to node %u cannot be stopped", peer->node);
+        else if (pair->completed != pair->posted)
+            xp_verbs_mark_end(vb, peer, p);
     }
     vb->unflushed &= ~xp_verbs_bit(peer);
 }

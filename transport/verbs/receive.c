@@ -188,8 +188,8 @@ static void receive_take(struct xp_verbs *vb, const struct ibv_wc *wc)
         return;
     }
     xp_verbs_pool_again(&vb->pools[pool], slot);
-    if (wc->status != IBV_WC_SUCCESS && wc->status != IBV_WC_WR_FLUSH_ERR && peer != NULL) {
-        vb->base.counters.device_errors++;
+    if (wc->status != IBV_WC_SUCCESS && peer != NULL) {
+        vb->base.counters.device_errors += wc->status != IBV_WC_WR_FLUSH_ERR;
         xp_verbs_lost(vb, peer, ibv_wc_status_str(wc->status));
     }
 }
@@ -204,13 +204,14 @@ static void send_take(struct xp_verbs *vb, const struct ibv_wc *wc)
         return; /* of a connection whose requests have all been taken back */
     xp_verbs_completed(vb, peer, index, (uint32_t)wc->wr_id,
                        wc->status == IBV_WC_SUCCESS ? CF_OK : CF_PEER_LOST);
-    if (CF_LIKELY(wc->status == IBV_WC_SUCCESS) || wc->status == IBV_WC_WR_FLUSH_ERR)
+    if (CF_LIKELY(wc->status == IBV_WC_SUCCESS) || peer->state == XP_VERBS_TEARING)
         return;
+    /* Flushed requests of a pair that nobody here has stopped are all that is heard of some failures. */
     if (wc->status == IBV_WC_RETRY_EXC_ERR)
         vb->base.counters.retries_exceeded++;
     else if (wc->status == IBV_WC_RNR_RETRY_EXC_ERR)
         vb->base.counters.rnr++;
-    else
+    else if (wc->status != IBV_WC_WR_FLUSH_ERR)
         vb->base.counters.device_errors++;
     xp_verbs_lost(vb, peer, ibv_wc_status_str(wc->status));
 }

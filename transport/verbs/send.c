@@ -33,6 +33,8 @@ static inline void slot_free(struct xp_verbs *vb, struct xp_verbs_peer *peer, ui
 static inline void position_free(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t slot,
                                  enum cf_rc rc)
 {
+    if (slot == XP_VERBS_NONE)
+        return; /* the mark of xp_verbs_mark_end */
     if (slot & XP_VERBS_READ_BIT)
         xp_verbs_read_ended(vb, slot & ~XP_VERBS_READ_BIT, rc);
     else
@@ -127,8 +129,22 @@ struct ibv_send_wr *xp_verbs_chain(struct xp_verbs *vb, struct xp_verbs_peer *pe
     return wr;
 }
 
+/*
+ * Requests that asked for no completion are known to be done when a later one is: this one is the last. A pair in the
+ * error state gives it back after all others.
+ */
+void xp_verbs_mark_end(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t index)
+{
+    struct ibv_send_wr *wr = xp_verbs_chain(vb, peer, index, XP_VERBS_NONE);
+
+    wr->num_sge = 0;
+    wr->send_flags = IBV_SEND_SIGNALED;
+    peer->pairs[index].signalled = peer->pairs[index].posted;
+    pair_flush(vb, peer, index);
+}
+
 /* A message without block. */
-static void message_chain(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t slot)
+static struct ibv_send_wr *message_chain(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t slot)
 {
     const struct xp_verbs_message *message = slot_of(peer, slot);
     uint32_t bytes = XP_VERBS_HEAD_BYTES + message->header.bytes;
@@ -139,6 +155,7 @@ static void message_chain(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint3
     if (bytes <= vb->device.inline_bytes)
         wr->send_flags |= IBV_SEND_INLINE;
     peer->sent_ns = vb->now_ns;
+    return wr;
 }
 
 static void block_chain(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t slot, uint32_t size,
@@ -221,7 +238,7 @@ void xp_verbs_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t ty
     uint32_t slot;
 
     (void)stamp(vb, peer, &peer->tx[lane], type, scn, &slot);
-    message_chain(vb, peer, slot);
+    (void)message_chain(vb, peer, slot);
 }
 
 static inline uint32_t size_of(const struct xp_frame_space *space, uint32_t frame)
@@ -250,7 +267,7 @@ void xp_verbs_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint1
     if (peer->pairs[1 + size].qp == NULL || (int32_t)(grants->got - grants->sent - grants->handed) <= 0) {
         message->ext.flags |= XP_VERBS_MISSING;
         vb->missing++;
-        message_chain(vb, peer, slot);
+        (void)message_chain(vb, peer, slot);
         return;
     }
     message->ext.flags |= XP_VERBS_BLOCK;
@@ -264,6 +281,7 @@ bool xp_verbs_say(struct xp_verbs *vb, struct xp_verbs_peer *peer, enum xp_verbs
                   uint32_t bytes)
 {
     struct xp_verbs_message *message;
+    struct ibv_send_wr *wr;
     uint32_t slot;
 
     if (peer->pairs[0].qp == NULL || peer->free_count == 0)
@@ -282,7 +300,12 @@ bool xp_verbs_say(struct xp_verbs *vb, struct xp_verbs_peer *peer, enum xp_verbs
     xp_verbs_counts_stamp(peer, &message->ext);
     if (bytes != 0)
         memcpy(message->body, body, bytes);
-    message_chain(vb, peer, slot);
+    wr = message_chain(vb, peer, slot);
+    if (kind == XP_VERBS_REFUSE ||
+        kind == XP_VERBS_BYE) { /* the end of the connection waits for its last word */
+        wr->send_flags |= IBV_SEND_SIGNALED;
+        peer->pairs[0].signalled = peer->pairs[0].posted;
+    }
     return true;
 }
 
