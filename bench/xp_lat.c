@@ -7,7 +7,9 @@
  * timed as a whole, the median of repetitions is reported. With --ucx, ucx_perftest (ucp_am_lat, UCX_TLS=posix)
  * runs in turns with ours, pinned to the same cores; the ratio is ours / UCX, so below 1 is faster than UCX.
  * Before each repetition the round trip of one cache line is probed: virtual cores move over real ones, and
- * figures of different placements are not comparable.
+ * figures of different placements are not comparable. With few frames and no --touch the blocks stay in the receiver's
+ * cache; a block that was changed, and that is installed in a frame long unused, is what a cache receives: --frames 4096
+ * --touch.
  */
 #include <getopt.h>
 #include <sched.h>
@@ -26,7 +28,10 @@
 #include "transport/xp.h"
 
 #define REPEATS_MAX 64u
-#define FRAMES 64u
+#define FRAMES_DEFAULT 64u
+#define LENT 32u
+/* Half of a class is sent round robin, the other half received into. */
+#define FRAMES_MAX 4096u
 #define WARM_UP 2000u
 #define LINE_PINGS 20000u
 #define TYPE 1u
@@ -54,6 +59,9 @@ struct side {
     struct xp *xp;
     struct xp_frame_space space;
     uint32_t sends[CF_BLOCK_SIZES]; /* next frame to send, round robin over the first half of a class */
+    uint32_t posts[CF_BLOCK_SIZES]; /* next frame to lend, round robin over the other half */
+    uint32_t half;                  /* frames of a class, halved */
+    bool is_touched;                /* the sender changes a block's first line before it sends it */
 };
 
 struct settings {
@@ -61,6 +69,8 @@ struct settings {
     uint32_t rounds;
     uint32_t repeats;
     bool with_ucx;
+    uint32_t frames; /* of a class */
+    bool is_touched;
     const char *json_path;
     const char *address;
 };
@@ -83,6 +93,14 @@ static void fail(const char *what, const struct cf_error *error)
     exit(1);
 }
 
+/* Lends the next frame of the rotation: by the time it comes round again its lines have left the caches, or not. */
+static void lend_one(struct side *side, uint32_t class_index)
+{
+    xp_frame_post(side->xp, class_index,
+                  side->space.classes[class_index].first + side->half + side->posts[class_index]);
+    side->posts[class_index] = (side->posts[class_index] + 1) % side->half;
+}
+
 static void side_open(struct side *side, const struct settings *settings, uint16_t node)
 {
     struct xp_options options = {.address = settings->address,
@@ -101,11 +119,13 @@ static void side_open(struct side *side, const struct settings *settings, uint16
 
     memset(side, 0, sizeof(*side));
     side->space.words_stable_mask = UINT64_MAX;
+    side->half = settings->frames / 2;
+    side->is_touched = settings->is_touched;
     for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++) {
         uint32_t bytes = CF_BLOCK_BYTES_MIN << i;
-        side->space.classes[i] = (struct xp_frame_class){side->space.count, FRAMES, bytes, offset};
-        side->space.count += FRAMES;
-        offset += (uint64_t)FRAMES * bytes;
+        side->space.classes[i] = (struct xp_frame_class){side->space.count, settings->frames, bytes, offset};
+        side->space.count += settings->frames;
+        offset += (uint64_t)settings->frames * bytes;
     }
     if (xp_open(&options, &side->xp, &error) != CF_OK)
         fail("open", &error);
@@ -117,8 +137,8 @@ static void side_open(struct side *side, const struct settings *settings, uint16
     if (xp_start(side->xp, &side->space, &error) != CF_OK)
         fail("start", &error);
     for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++)
-        for (uint32_t f = FRAMES / 2; f < FRAMES; f++)
-            xp_frame_post(side->xp, i, side->space.classes[i].first + f);
+        for (uint32_t f = 0; f < LENT && f < side->half; f++)
+            lend_one(side, i);
     while (!xp_is_up(side->xp, (uint16_t)(1 - node))) {
         struct xp_event event; /* one at a time: a message right behind XP_EV_UP is for the ping-pong */
 
@@ -145,8 +165,13 @@ static void send_one(struct side *side, uint16_t to, const struct subject *subje
         xp_post(side->xp, to, XP_DATA, TYPE, number);
     } else {
         uint32_t c = subject->class_index;
-        xp_post_block(side->xp, to, XP_DATA, TYPE, number, side->space.classes[c].first + side->sends[c]);
-        side->sends[c] = (side->sends[c] + 1) % (FRAMES / 2);
+        const struct xp_frame_class *frames = &side->space.classes[c];
+
+        if (side->is_touched)
+            memset(side->space.base + frames->offset + (uint64_t)side->sends[c] * frames->bytes, (int)number,
+                   64);
+        xp_post_block(side->xp, to, XP_DATA, TYPE, number, frames->first + side->sends[c]);
+        side->sends[c] = (side->sends[c] + 1) % side->half;
     }
     xp_flush(side->xp);
 }
@@ -159,7 +184,7 @@ static void receive_one(struct side *side, const struct subject *subject, uint64
     while (xp_poll(side->xp, *now, &event, 1) == 0)
         *now += 20;
     if (event.type == XP_EV_BLOCK)
-        xp_frame_post(side->xp, subject->class_index, event.frame);
+        lend_one(side, subject->class_index);
     else if (event.type != XP_EV_MESSAGE) {
         fprintf(stderr, "xp_lat: unexpected event %u\n", event.type);
         exit(1);
@@ -385,10 +410,12 @@ static void settings_parse(struct settings *settings, int argc, char **argv)
         {"json", required_argument, NULL, 'j'},   {"ucx", no_argument, NULL, 'u'},
         {"rounds", required_argument, NULL, 'n'}, {"repeats", required_argument, NULL, 'r'},
         {"cpus", required_argument, NULL, 'c'},   {"address", required_argument, NULL, 'a'},
+        {"frames", required_argument, NULL, 'f'}, {"touch", no_argument, NULL, 't'},
         {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     int name;
 
-    *settings = (struct settings){.cpus = {0, 1}, .rounds = 100000, .repeats = 9, .address = "shm:"};
+    *settings = (struct settings){
+        .cpus = {0, 1}, .rounds = 100000, .repeats = 9, .frames = FRAMES_DEFAULT, .address = "shm:"};
     while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
         int matched = 2;
         if (name == 'j')
@@ -399,15 +426,26 @@ static void settings_parse(struct settings *settings, int argc, char **argv)
             settings->rounds = (uint32_t)strtoul(optarg, NULL, 10);
         else if (name == 'r')
             settings->repeats = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (name == 'f')
+            settings->frames = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (name == 't')
+            settings->is_touched = true;
         else if (name == 'a')
             settings->address = optarg;
         else if (name == 'c')
             matched = sscanf(optarg, "%d,%d", &settings->cpus[0], &settings->cpus[1]);
         if (name == 'h' || name == '?' || matched != 2) {
-            printf("usage: xp_lat [--json FILE] [--ucx] [--rounds N] [--repeats N] [--cpus A,B] [--address "
-                   "shm:]\n");
+            printf(
+                "usage: xp_lat [--json FILE] [--ucx] [--rounds N] [--repeats N] [--cpus A,B] [--address "
+                "shm:] [--frames N] [--touch]\n"
+                "  --frames N  frames of each size: half are sent in turn, half received into (2 to 4096)\n"
+                "  --touch     the sender changes the first line of a block before it sends it\n");
             exit(name == 'h' ? 0 : 2);
         }
+    }
+    if (settings->frames < 2 || settings->frames > FRAMES_MAX || settings->frames % 2 != 0) {
+        fprintf(stderr, "xp_lat: --frames is even, from 2 to %u\n", FRAMES_MAX);
+        exit(2);
     }
     if (settings->rounds == 0 || settings->repeats == 0 || settings->repeats > REPEATS_MAX) {
         fprintf(stderr, "xp_lat: --rounds from 1, --repeats from 1 to %u\n", REPEATS_MAX);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/crc32c.h"
 #include "engine/format.h"
 #include "engine/instance.h"
@@ -344,7 +345,6 @@ static void do_begin(struct cf_instance *instance, const struct grd_action *acti
 {
     struct grd_block *block = action->block;
     struct eng_frame *descriptor = eng_frames_at(instance->frames, block->frame);
-    uint64_t waited_ns = now_ns - action->msg.request;
     struct cf_hist *hist = NULL;
 
     if (action->msg.how == GRD_HOW_UPGRADE) {
@@ -371,8 +371,8 @@ static void do_begin(struct cf_instance *instance, const struct grd_action *acti
             instance->counters.news++;
         }
     }
-    if (hist)
-        cf_hist_add(hist, waited_ns);
+    if (hist) /* a turn's time may be some turns old, which is half of what a remote block takes */
+        cf_hist_add(hist, (instance->is_manual ? now_ns : cf_now_ns()) - action->msg.request);
     eng_block_serve(instance, block, now_ns);
 }
 

@@ -59,24 +59,37 @@ static void op_prepare(struct cf_session *session, struct cf_op *op, bool is_syn
     cf_timer_init(&inner->timer, 0);
 }
 
-/* Hands the op to the owner of progress; the caller becomes it if nobody is. */
-static bool op_hand_over(struct cf_instance *instance, struct cf_op *op)
+static bool may_own(const struct cf_instance *instance)
+{
+    return instance->is_compact || !instance->has_poller;
+}
+
+/* With progress held: what the caller wants done, and what follows from it in this instance, and out with it. */
+static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+{
+    eng_op_submit_owner(instance, op, now_ns);
+    eng_actions_run(instance, now_ns);
+    eng_self_drain(instance, now_ns);
+    xp_flush(instance->xp);
+}
+
+static bool op_push(struct cf_instance *instance, struct cf_op *op)
 {
     struct eng_inbox_record record = {ENG_IN_OP, op};
 
-    if ((instance->is_compact || !instance->has_poller) && eng_progress_try(instance)) {
-        uint64_t now_ns = instance->is_manual ? instance->trace.now_ns : cf_now_ns();
-
-        eng_op_submit_owner(instance, op, now_ns);
-        eng_actions_run(instance, now_ns);
-        eng_self_drain(instance, now_ns);
-        xp_flush(instance->xp);
-        eng_progress_leave(instance);
-        return true;
-    }
     if (!cf_mpsc_push(&instance->inbox, &record))
         return false;
     eng_kick(instance);
+    return true;
+}
+
+/* Hands the op to the owner of progress; the caller becomes it if nobody is. */
+static bool op_hand_over(struct cf_instance *instance, struct cf_op *op)
+{
+    if (!may_own(instance) || !eng_progress_try(instance))
+        return op_push(instance, op);
+    submit_owner(instance, op, eng_op_of(op)->started_ns);
+    eng_progress_leave(instance);
     return true;
 }
 
@@ -94,9 +107,15 @@ enum cf_rc eng_op_run(struct cf_session *session, struct cf_op *op)
     if (instance->is_manual)
         return CF_UNSUPPORTED;
     op_prepare(session, op, true);
-    while (!op_hand_over(instance, op))
-        eng_kick(instance);
     /* The op's own deadline ends it; it must be over before its memory may go. */
+    if (may_own(instance) && eng_progress_try(instance)) {
+        submit_owner(instance, op, inner->started_ns);
+        if (!eng_wait_driving(instance, &wait, inner->started_ns))
+            cf_unreachable();
+        return op->rc;
+    }
+    while (!op_push(instance, op))
+        eng_kick(instance);
     if (!eng_wait_for(instance, &wait))
         cf_unreachable();
     return op->rc;

@@ -467,6 +467,8 @@ struct eng_wait {
 };
 /* Drives, spins or sleeps as the option `waiting` says, until is_done or until_ns. True: done. */
 bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait);
+/* The same by who holds progress already; lets go of it. */
+bool eng_wait_driving(struct cf_instance *instance, struct eng_wait *wait, uint64_t now_ns);
 void eng_poller_wake(struct cf_instance *instance);
 enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *error);
 void eng_threads_stop(struct cf_instance *instance);

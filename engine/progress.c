@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -31,7 +32,9 @@
 /* Turns that a leaving client takes for arrivals before it leaves them to the poller. */
 #define ENG_LEAVE_TURNS_MAX 4u
 /* Adaptive waiting never spins shorter than this. */
-#define ENG_SPIN_NS_MIN 2000ull
+#define ENG_SPIN_NS_MIN 500ull
+/* Then it offers its core to others for so long before it sleeps. Measured: bench/model.md, Waiting. */
+#define ENG_YIELD_NS 10000ull
 
 /* The same for adaptive waiting: the longest that a peer waits for an instance whose clients have just stopped calling. */
 #define ENG_ADAPTIVE_NAP_NS 200000ull
@@ -101,6 +104,23 @@ static void spin_learn(const struct cf_instance *instance, _Atomic uint64_t *ada
     if (now < ENG_SPIN_NS_MIN)
         now = ENG_SPIN_NS_MIN;
     atomic_store_explicit(adaptive_ns, now < max ? now : max, memory_order_relaxed);
+}
+
+/*
+ * One step of waiting for what comes from outside; false: enough. Adaptive waiting spins while that pays off, then gives the
+ * core to whoever wants it, and sleeps at last: on a machine with more threads than cores the answer comes from a thread
+ * that waits for this core, and to be woken costs more than to be scheduled.
+ */
+static bool idle_step(const struct cf_instance *instance, uint64_t idle_ns, uint64_t spin_ns)
+{
+    if (idle_ns < spin_ns) {
+        cf_pause();
+        return true;
+    }
+    if (instance->options.waiting != WAIT_ADAPTIVE || idle_ns - spin_ns >= ENG_YIELD_NS)
+        return false;
+    sched_yield();
+    return true;
 }
 
 void eng_progress_leave(struct cf_instance *instance)
@@ -179,21 +199,19 @@ void eng_kick(struct cf_instance *instance)
 /* The clock is read once in so many turns that find nothing: it costs as much as half a turn. */
 #define ENG_CLOCK_TURNS 8u
 
-static void drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t spin_ns)
+static void drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t now, uint64_t spin_ns)
 {
-    uint64_t now = cf_now_ns(), idle_since = now;
+    uint64_t idle_since = now;
     uint32_t idle_turns = 0;
 
     while (!wait->is_done(wait->arg)) {
-        if (idle_turns++ % ENG_CLOCK_TURNS == 0)
+        if (++idle_turns % ENG_CLOCK_TURNS == 0)
             now = cf_now_ns();
         if (eng_turn_owner(instance, now)) {
             idle_turns = 0;
             idle_since = now;
-        } else if (now - idle_since >= spin_ns || now >= wait->until_ns) {
+        } else if (now >= wait->until_ns || !idle_step(instance, now - idle_since, spin_ns)) {
             return;
-        } else {
-            cf_pause();
         }
     }
 }
@@ -213,8 +231,9 @@ static void spin(const struct cf_instance *instance, struct eng_wait *wait, uint
     for (i = 0; !wait->is_done(wait->arg); i++) {
         if (can_drive && atomic_load_explicit(&instance->progress, memory_order_relaxed) == 0)
             return;
-        cf_pause();
-        if ((i & 63) == 63 && cf_now_ns() - began >= spin_ns)
+        if ((i & 63) != 63)
+            cf_pause();
+        else if (!idle_step(instance, cf_now_ns() - began, spin_ns))
             return;
     }
 }
@@ -243,32 +262,48 @@ static void client_sleep(struct cf_instance *instance, struct eng_wait *wait)
     atomic_fetch_add_explicit(&instance->clients_waiting, 1, memory_order_seq_cst);
 }
 
-bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait)
+static bool wait_on(struct cf_instance *instance, struct eng_wait *wait, uint64_t began, bool holds_progress)
 {
-    uint64_t spin_ns = spin_budget(instance, &instance->client_spin_ns), began = cf_now_ns();
+    uint64_t spin_ns = spin_budget(instance, &instance->client_spin_ns), now = began;
     bool is_done = false;
 
     atomic_fetch_add_explicit(&instance->clients_waiting, 1, memory_order_seq_cst);
     while (!(is_done = wait->is_done(wait->arg))) {
-        if (may_drive(instance) && eng_progress_try(instance)) {
-            drive(instance, wait, spin_ns);
+        if (holds_progress || (may_drive(instance) && eng_progress_try(instance))) {
+            drive(instance, wait, now, spin_ns);
             client_drove(instance);
             eng_progress_leave(instance);
+            holds_progress = false;
         } else {
             eng_poller_wake(instance);
             spin(instance, wait, instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : spin_ns);
             if (may_drive(instance) && atomic_load_explicit(&instance->progress, memory_order_relaxed) == 0 &&
-                cf_now_ns() < wait->until_ns)
+                (now = cf_now_ns()) < wait->until_ns)
                 continue;
         }
-        if ((is_done = wait->is_done(wait->arg)) || cf_now_ns() >= wait->until_ns)
+        if ((is_done = wait->is_done(wait->arg)) || (now = cf_now_ns()) >= wait->until_ns)
             break;
-        if (instance->options.waiting != WAIT_BUSY && instance->has_poller)
+        if (instance->options.waiting != WAIT_BUSY && instance->has_poller) {
             client_sleep(instance, wait);
+            now = cf_now_ns();
+        }
     }
+    if (holds_progress)
+        eng_progress_leave(instance);
     atomic_fetch_sub_explicit(&instance->clients_waiting, 1, memory_order_relaxed);
-    spin_learn(instance, &instance->client_spin_ns, cf_now_ns() - began);
+    if (instance->options.waiting == WAIT_ADAPTIVE)
+        spin_learn(instance, &instance->client_spin_ns, cf_now_ns() - began);
     return is_done;
+}
+
+bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait)
+{
+    return wait_on(instance, wait, cf_now_ns(), false);
+}
+
+bool eng_wait_driving(struct cf_instance *instance, struct eng_wait *wait, uint64_t now_ns)
+{
+    return wait_on(instance, wait, now_ns, true);
 }
 
 /* ------------------------------------------------------------------ the poller */
@@ -312,12 +347,10 @@ static void poller_drive(struct cf_instance *instance, uint64_t *worked_ns, bool
             idle_turns = 0;
             spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
             *worked_ns = idle_since = now;
-        } else if (now - idle_since >= spin_ns) {
+        } else if (clients_drove || !idle_step(instance, now - idle_since, spin_ns)) {
             if (now - *worked_ns > instance->options.spin) /* nothing came for longer than spinning is for */
                 spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
             return;
-        } else {
-            cf_pause();
         }
         if (instance->is_compact && atomic_load_explicit(&instance->clients_waiting, memory_order_relaxed))
             return;
