@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ struct settings {
     const char *waiting;
     const char *mode;
     const char *file;
+    uint16_t nodes; /* 3: the third is open and does nothing; what it takes of a processor is printed */
     bool json;
 };
 
@@ -82,7 +84,7 @@ static void side_open(struct side *side, const struct settings *settings, uint16
     snprintf(text, sizeof text, "shm:%s", directory);
     check(cf_options_set(&options, "transport", text, &error), "transport", &error);
     options.node = node;
-    options.nodes = 2;
+    options.nodes = settings->nodes;
     options.cache_bytes = (settings->blocks + 1024) * 8192;
     options.dirty_age = 3600000000000;
     check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
@@ -130,7 +132,33 @@ static void holder(const struct settings *settings, const char *directory, int i
     side_close(&side);
 }
 
-static void requester(const struct settings *settings, const char *directory, int in, int out)
+static double cpu_s(void)
+{
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_SELF, &usage) != 0)
+        exit(3);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void idler(const struct settings *settings, const char *directory, int in)
+{
+    struct side side;
+    double open_s, used_s;
+    uint64_t began_ns;
+
+    side_open(&side, settings, 2, directory);
+    used_s = cpu_s();
+    began_ns = cf_now_ns();
+    await(in);
+    open_s = (double)(cf_now_ns() - began_ns) / CF_NS_PER_S;
+    used_s = cpu_s() - used_s;
+    fprintf(stderr, "the idle instance: %.2f %% of a processor over %.1f s\n", 100 * used_s / open_s, open_s);
+    side_close(&side);
+}
+
+static void requester(const struct settings *settings, const char *directory, int in, int out, int to_idler)
 {
     struct cf_hist *hist = malloc(sizeof *hist);
     struct cf_stats stats = {.size = sizeof stats};
@@ -156,6 +184,8 @@ static void requester(const struct settings *settings, const char *directory, in
         }
         pass(out);
     }
+    if (to_idler >= 0)
+        pass(to_idler);
     check(cf_stats_read(side.instance, &stats), "stats", NULL);
     if (getenv("SHIP_STATS"))
         fprintf(stderr,
@@ -169,20 +199,23 @@ static void requester(const struct settings *settings, const char *directory, in
                             " ns, p99.9 %" PRIu64 " ns; %" PRIu64 " in two hops, %" PRIu64 " in three\n",
            settings->mode, settings->waiting, cf_hist_count(hist), cf_hist_percentile(hist, 0.5),
            cf_hist_percentile(hist, 0.99), cf_hist_percentile(hist, 0.999), stats.hops2, stats.hops3);
+    fprintf(stderr, "of those in two hops: p50 %" PRIu64 " ns, p99 %" PRIu64 " ns\n", stats.remote2.p50,
+            stats.remote2.p99);
     side_close(&side);
     free(hist);
 }
 
 int main(int argc, char **argv)
 {
-    struct settings settings = {.blocks = 2000, .rounds = 6, .cpus = {0, 1}, .waiting = "busy", .mode = "s"};
+    struct settings settings = {
+        .blocks = 2000, .rounds = 6, .cpus = {0, 1}, .waiting = "busy", .mode = "s", .nodes = 2};
     char directory[] = "/dev/shm/cf-ship-XXXXXX", file[64];
     struct eng_mkfs mkfs = {.block_bytes = 8192, .file_id = 1};
-    int to_holder[2], to_requester[2], option, status = 1;
+    int to_holder[2], to_requester[2], to_idler[2], option, status = 1;
     struct cf_error error;
-    pid_t child;
+    pid_t child, idle = -1;
 
-    while ((option = getopt(argc, argv, "b:r:w:m:jp")) != -1) {
+    while ((option = getopt(argc, argv, "b:r:w:m:jpi")) != -1) {
         if (option == 'b')
             settings.blocks = strtoull(optarg, NULL, 10);
         else if (option == 'r')
@@ -193,12 +226,14 @@ int main(int argc, char **argv)
             settings.mode = optarg;
         else if (option == 'j')
             settings.json = true;
+        else if (option == 'i')
+            settings.nodes = 3;
         else if (option == 'p')
             settings.cpus[0] = settings.cpus[1] = -1;
         else
             return 2;
     }
-    if (mkdtemp(directory) == NULL || pipe(to_holder) != 0 || pipe(to_requester) != 0)
+    if (mkdtemp(directory) == NULL || pipe(to_holder) != 0 || pipe(to_requester) != 0 || pipe(to_idler) != 0)
         return 3;
     snprintf(file, sizeof file, "%s/data", directory);
     settings.file = file;
@@ -210,8 +245,14 @@ int main(int argc, char **argv)
         holder(&settings, directory, to_holder[0], to_requester[1]);
         exit(0);
     }
-    requester(&settings, directory, to_requester[0], to_holder[1]);
+    if (settings.nodes == 3 && (idle = fork()) == 0) {
+        idler(&settings, directory, to_idler[0]);
+        exit(0);
+    }
+    requester(&settings, directory, to_requester[0], to_holder[1], idle < 0 ? -1 : to_idler[1]);
     waitpid(child, &status, 0);
+    if (idle >= 0 && status == 0)
+        waitpid(idle, &status, 0);
     snprintf(file, sizeof file, "rm -rf '%s'", directory);
     return system(file) != 0 || status != 0;
 }
