@@ -326,8 +326,11 @@ enum cf_rc eng_plan_bind_memory(const struct eng_plan *plan, void *address, uint
         return CF_OK;
     cf_assert(plan->node < NODE_NUMBERS_MAX);
     mask[(unsigned long)plan->node / word_bits] = 1ul << ((unsigned long)plan->node % word_bits);
-    /* Preferred, not bound: a full node must not end the process. The kernel reads a bit less than told. */
-    if (syscall(SYS_mbind, address, bytes, MPOL_PREFERRED, mask, NODE_NUMBERS_MAX + 1, 0) == 0)
+    /*
+     * Preferred, not bound: a full node must not end the process. The pages were touched when they were taken: those on
+     * another node move. The kernel reads a bit less of the mask than told.
+     */
+    if (syscall(SYS_mbind, address, bytes, MPOL_PREFERRED, mask, NODE_NUMBERS_MAX + 1, MPOL_MF_MOVE) == 0)
         return CF_OK;
     return errno == ENOSYS || errno == EPERM ? CF_OK : CF_SYSTEM;
 }
