@@ -10,8 +10,9 @@
 /* Chosen: as shm. */
 #define TURN_NS (1 * CF_NS_PER_MS)
 #define TURN_CONNECTING_NS (200 * CF_NS_PER_US)
-/* A closing instance waits so long for its peers' devices to have its last word, and for its own to let go. */
-#define LEAVE_NS (500 * CF_NS_PER_MS)
+/* A closing instance waits so long for its peers' devices to have its last word, over a network that loses much; a
+ * device that is not there ends the wait sooner, when the retries are used up. */
+#define LEAVE_NS (3 * CF_NS_PER_S)
 
 static bool in_handshake(const struct xp_verbs_peer *peer)
 {

@@ -15,12 +15,15 @@
 #include "transport/verbs/parts.h"
 
 #define PEER_TIMEOUT_NS (1 * CF_NS_PER_S)
-/* A queue pair gives up after RETRIES + 1 times its timeout of 4.096 us x 2^n: within six tenths of the time a peer
- * may be silent, so that what remains is enough to connect again. */
+/*
+ * A queue pair gives up after RETRIES + 1 times its timeout of 4.096 us x 2^n: within six tenths of the time a peer may
+ * be silent, so that what remains is enough to connect again, and of a second at most: a longer time is for cables,
+ * which a new connection finds mended, while each packet lost costs a timeout.
+ */
 #define TIMEOUT_UNIT_NS 4096u
 #define TIMEOUT_TRIES 8u
 #define TIMEOUT_MIN 8u
-#define TIMEOUT_MAX 20u
+#define TIMEOUT_MAX 14u
 
 static uint8_t timeout_of(uint64_t peer_timeout_ns)
 {
