@@ -114,17 +114,15 @@ static CF_COLD enum cf_rc get_sampled(struct cf_session *session, struct cf_file
                                       struct cf_ref *ref_out)
 {
     uint64_t began = cf_now_ns();
-    enum cf_rc rc = CF_OK;
 
-    if (flags == 0 &&
-        (mode == CF_MODE_S ? hit(session, file, block, CF_MODE_S, ref_out)
-                           : mode == CF_MODE_X && hit(session, file, block, CF_MODE_X, ref_out)))
-        cf_hist_add(session->hit_hist, cf_now_ns() - began);
-    else
-        rc = get_slow(session, file, block, mode, flags, deadline_ns, ref_out);
+    if (flags != 0 ||
+        !(mode == CF_MODE_S ? hit(session, file, block, CF_MODE_S, ref_out)
+                            : mode == CF_MODE_X && hit(session, file, block, CF_MODE_X, ref_out)))
+        return get_slow(session, file, block, mode, flags, deadline_ns, ref_out);
+    cf_hist_add(session->hit_hist, cf_now_ns() - began);
     if (session->instance->is_compact)
         eng_kick(session->instance);
-    return rc;
+    return CF_OK;
 }
 
 uint32_t eng_refs_held(const struct cf_session *session)
