@@ -19,6 +19,8 @@
 #include "engine/pool.h"
 
 /* Conversations and waiters listed at most; the counts tell how many there are. */
+/* What a transport may say of itself. */
+#define PROVIDER_TEXT_BYTES 4096u
 #define STATUS_LIST_MAX 256u
 /* A reader that has not taken the whole text by then gets no more: others wait, and so does the end. */
 #define STATUS_SEND_NS 2000000000ull
@@ -223,6 +225,25 @@ static json_t *json_waiters(const struct snapshot *shot)
     return list;
 }
 
+/* Name and value of each line the transport says of itself. */
+static json_t *json_provider(const struct cf_instance *instance)
+{
+    char text[PROVIDER_TEXT_BYTES], *line, *rest = text;
+    json_t *object = json_object();
+
+    (void)xp_describe(instance->xp, text, sizeof text);
+    text[sizeof text - 1] = 0;
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        char *value = strchr(line, ' ');
+
+        if (value == NULL)
+            continue;
+        *value++ = 0;
+        json_object_set_new(object, line, json_string(value));
+    }
+    return object;
+}
+
 static json_t *json_state(const struct cf_instance *instance, const struct snapshot *shot,
                           const struct cf_stats *stats)
 {
@@ -235,6 +256,7 @@ static json_t *json_state(const struct cf_instance *instance, const struct snaps
     json_object_set_new(root, "uptime_ns", json_integer((json_int_t)(shot->now_ns - instance->opened_ns)));
     json_object_set_new(root, "placement", json_string(instance->plan.text));
     json_object_set_new(root, "transport", json_string(instance->options.transport));
+    json_object_set_new(root, "provider", json_provider(instance));
     json_object_set_new(root, "members", json_members(instance, shot));
     json_object_set_new(root, "counters", json_counters(stats));
     json_object_set_new(root, "latency", json_latencies(stats));

@@ -54,6 +54,7 @@ uint64_t status_counter(const json_t *status, const char *name)
 static void put_head(struct page *page, const json_t *status)
 {
     const json_t *members = json_object_get(status, "members");
+    json_t *provider = json_object_get(status, "provider");
     char text[LINE_BYTES] = "", uptime[32];
     size_t length = 0, index;
 
@@ -70,6 +71,8 @@ static void put_head(struct page *page, const json_t *status)
         latency_text(status_u64(status, "uptime_ns"), uptime, sizeof(uptime)));
     put(page, "members:%s", text);
     put(page, "transport %s", status_str(status, "transport"));
+    for (void *at = json_object_iter(provider); at != NULL; at = json_object_iter_next(provider, at))
+        put(page, "  %-26s %s", json_object_iter_key(at), json_string_value(json_object_iter_value(at)));
     put(page, "%s", status_str(status, "placement"));
 }
 
