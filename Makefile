@@ -63,7 +63,9 @@ COMMAND_LIBS := $(if $(filter release debug,$(CONFIG)),-Wl$(comma)--no-as-needed
 
 LAYERS := base transport grd engine
 base_src := $(sort $(wildcard base/*.c))
-transport_src := $(sort $(wildcard transport/*.c transport/*/*.c))
+# transport/dpdk is a module of its own, where libdpdk is installed: the library does not depend on it.
+dpdk_src := $(sort $(wildcard transport/dpdk/*.c))
+transport_src := $(filter-out $(dpdk_src),$(sort $(wildcard transport/*.c transport/*/*.c)))
 grd_src := $(sort $(wildcard grd/*.c))
 engine_src := $(sort $(wildcard engine/*.c))
 lib_src := $(foreach l,$(LAYERS),$($(l)_src))
@@ -101,6 +103,11 @@ tools_a := $(OUT)/libtools.a
 tests_a := $(OUT)/libtests.a
 bench_a := $(OUT)/libbench.a
 lib_pc := $(OUT)/cachefusion.pc
+has_dpdk := $(shell pkg-config --exists libdpdk 2>/dev/null && echo 1)
+dpdk_so := $(if $(has_dpdk),$(OUT)/libcachefusion-dpdk.so)
+DPDK_CFLAGS := $(if $(has_dpdk),$(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk)) -DALLOW_EXPERIMENTAL_API)
+DPDK_LIBS := -lrte_eal -lrte_ethdev -lrte_mempool -lrte_mbuf -lrte_ring -lrte_bus_vdev -lrte_net_ring -Wl,--no-as-needed \
+    -lrte_bus_pci -lrte_mempool_ring -lrte_net_memif -lrte_net_af_packet -Wl,--as-needed
 layer_a := $(foreach l,$(LAYERS),$(OUT)/lib$(l).a)
 command := $(if $(main_src),$(OUT)/cachefusion)
 command_sim := $(if $(main_src),$(OUT)/cachefusion-sim)
@@ -139,7 +146,7 @@ endif
 .SECONDARY:
 .PHONY: FORCE
 
-all: lib $(command) $(command_sim) ## build library and command (CONFIG=release|debug|asan|tsan, V=1, WERROR=1)
+all: lib $(command) $(command_sim) $(dpdk_so) ## build library and command (CONFIG=release|debug|asan|tsan, V=1, WERROR=1)
 	@echo "built in $(OUT); next: 'make run' shows it at work, 'make test' checks it, 'make help' lists the rest"
 
 lib: $(lib_a) $(lib_so) $(lib_pc) ## build the static and shared library only
@@ -204,6 +211,12 @@ $(lib_so): $(call obj,$(lib_src)) $(OUT)/libcachefusion.map $(OUT)/sources.stamp
 	@ln -sf $(@F) $(OUT)/libcachefusion.so.$(ABI)
 	@ln -sf $(@F) $(OUT)/libcachefusion.so
 
+# The module carries its own copies of the few parts it needs: it is loaded by libraries that export none of them.
+$(call obj,$(dpdk_src)): private C_FLAGS += $(DPDK_CFLAGS)
+$(OUT)/libcachefusion-dpdk.so: $(call obj,$(dpdk_src)) $(OUT)/libtransport.a $(OUT)/libbase.a
+	$(say) LD $@
+	$(Q)$(CC) -shared $(if $(CONFIG_LINK),,-Wl$(comma)-z$(comma)defs) $(LINK_FLAGS) $^ $(DPDK_LIBS) -lsodium -lisal -lpthread -lrt -lm -o $@
+
 $(OUT)/prefix.stamp: FORCE
 	$(call fingerprint,$(PREFIX) $(LIBDIR) $(VERSION))
 $(lib_pc): $(OUT)/prefix.stamp
@@ -241,6 +254,8 @@ define link_test
 	$(Q)$(CC) $(LINK_FLAGS) $^ $(LIBS) $(TOOL_LIBS) -lcmocka -o $@
 endef
 $(foreach l,$(sort $(patsubst tests/unit/%/,%,$(dir $(unit_src)))),$(eval $(call unit_layer_rule,$(l))))
+# Loaded when they run.
+$(patsubst %.c,$(OUT)/%,$(filter tests/unit/transport/dpdk_%,$(unit_src))): | $(dpdk_so)
 
 # Fuzz targets: their own main without libFuzzer, libFuzzer's with it.
 fuzz_bin := $(patsubst %.c,$(OUT)/%,$(fuzz_src))
@@ -259,7 +274,7 @@ $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(LINK_FLAGS) $^ $(if $(bench_cc),-lbenchmark) $(LIBS) $(TOOL_LIBS) -o $@
 
--include $(patsubst %.o,%.d,$(call obj,$(lib_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) \
+-include $(patsubst %.o,%.d,$(call obj,$(lib_src) $(dpdk_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) \
     $(fuzz_help_src) $(bench_src) $(bench_help_src) $(bench_cc)) $(call mut,$(lib_src) $(main_src) $(tools_src) $(tools_mutant_src)))
 
 # --- run and check -----------------------------------------------------------------------------------------
@@ -353,7 +368,7 @@ compile_commands.json: ## for clangd and other tools
 	$(file >$@.tmp,[$(foreach f,$(lib_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) $(bench_src),$(call commands_entry,$f)))
 	@sed -e '$$d' $@.tmp | sed -e '$$s/},$$/}]/' > $@ && rm -f $@.tmp
 
-install: lib $(command) ## install under DESTDIR/PREFIX
+install: lib $(command) $(dpdk_so) ## install under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/cachefusion $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(lib_a) $(DESTDIR)$(LIBDIR)/
 	install -m 755 $(lib_so) $(DESTDIR)$(LIBDIR)/
@@ -362,12 +377,14 @@ install: lib $(command) ## install under DESTDIR/PREFIX
 	install -m 644 $(lib_pc) $(DESTDIR)$(LIBDIR)/pkgconfig/
 	$(if $(public_headers),install -m 644 $(public_headers) $(DESTDIR)$(PREFIX)/include/cachefusion/)
 	$(if $(command),install -m 755 $(command) $(DESTDIR)$(PREFIX)/bin/)
+	$(if $(dpdk_so),install -d $(DESTDIR)$(LIBDIR)/cachefusion && install -m 755 $(dpdk_so) $(DESTDIR)$(LIBDIR)/cachefusion/)
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(LIBDIR)/libcachefusion.a $(DESTDIR)$(LIBDIR)/libcachefusion.so $(DESTDIR)$(LIBDIR)/libcachefusion.so.$(ABI) \
 	    $(DESTDIR)$(LIBDIR)/libcachefusion.so.$(VERSION) $(DESTDIR)$(LIBDIR)/pkgconfig/cachefusion.pc $(DESTDIR)$(PREFIX)/bin/cachefusion
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/include/cachefusion/,$(notdir $(public_headers)))
-	-rmdir $(DESTDIR)$(PREFIX)/include/cachefusion 2>/dev/null
+	rm -f $(DESTDIR)$(LIBDIR)/cachefusion/libcachefusion-dpdk.so
+	-rmdir $(DESTDIR)$(PREFIX)/include/cachefusion $(DESTDIR)$(LIBDIR)/cachefusion 2>/dev/null
 
 clean: ## remove the build directory
 	rm -rf $(BUILD) compile_commands.json

@@ -51,5 +51,6 @@ struct xp {
 extern const struct xp_ops xp_shm_ops;
 extern const struct xp_ops xp_sim_ops;
 extern const struct xp_ops xp_verbs_ops;
+extern const struct xp_ops xp_dpdk_ops;
 
 #endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transport/dpdk/bus.h"
+
+#include <pthread.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "transport/dpdk/device.h"
+
+#define POOL_FRAMES 1023u
+#define POOL_FRAMES_RING 8191u
+#define CACHE_FRAMES 64u
+
+static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *what, const char *remedy)
+{
+    if (error != NULL) {
+        *error = (struct cf_error){.rc = rc, .system = rte_errno, .node = CF_NODE_NONE};
+        snprintf(error->text, sizeof(error->text), "dpdk: %s; %s", what, remedy);
+    }
+    return rc;
+}
+
+/* Frames of a ring lie in it when their sender closes: its pool belongs to the process. */
+static enum cf_rc pool_open(struct xp_dpdk_bus *bus, struct cf_error *error)
+{
+    bool is_ring = bus->address.kind == XP_DPDK_RING;
+    uint16_t room = (uint16_t)(RTE_PKTMBUF_HEADROOM + bus->frame_bytes + 64);
+    char name[RTE_MEMPOOL_NAMESIZE];
+
+    if (is_ring)
+        snprintf(name, sizeof(name), "cf-ring-%u", room);
+    else
+        snprintf(name, sizeof(name), "cf-pool-%x", xp_device_unique());
+    bus->is_shared_pool = is_ring;
+    bus->pool = is_ring ? rte_mempool_lookup(name) : NULL;
+    if (bus->pool == NULL)
+        bus->pool = rte_pktmbuf_pool_create_by_ops(name, is_ring ? POOL_FRAMES_RING : POOL_FRAMES, 0, 0, room,
+                                                   SOCKET_ID_ANY, is_ring ? "ring_mp_mc" : "ring_sp_sc");
+    if (bus->pool != NULL && !is_ring)
+        bus->cache = rte_mempool_cache_create(CACHE_FRAMES, SOCKET_ID_ANY);
+    if (bus->pool == NULL || (bus->cache == NULL && !is_ring))
+        return fail(error, CF_MEMORY, "no memory for a pool of packets",
+                    "fewer instances in one process, or a smaller mtu");
+    return CF_OK;
+}
+
+enum cf_rc xp_dpdk_bus_open(struct xp_dpdk_bus *bus, const struct xp_dpdk_bus_options *options,
+                            struct cf_error *error)
+{
+    enum cf_rc rc;
+
+    memset(bus, 0, sizeof(*bus));
+    bus->address = *options->address;
+    bus->node = options->node;
+    bus->frame_bytes = bus->address.mtu + XP_ETHER_BYTES;
+    bus->ports_count = xp_dpdk_is_local(bus->address.kind) ? options->nodes - 1 : 1;
+    if (bus->ports_count > XP_DPDK_PORTS_MAX)
+        return fail(error, CF_OPTION, "one port a peer, and DPDK has 32 ports a process",
+                    "at most 32 instances over ring and memif");
+    xp_dpdk_fault_open(&bus->fault, &bus->address.faults, options->node);
+    rc = pool_open(bus, error);
+    for (uint32_t i = 0; rc == CF_OK && i < bus->ports_count; i++) {
+        struct xp_dpdk_port *port = &bus->ports[i];
+
+        port->node = bus->ports_count == 1 && !xp_dpdk_is_local(bus->address.kind) ? bus->node
+                     : i < bus->node                                               ? (uint16_t)i
+                                                                                   : (uint16_t)(i + 1);
+        rc = xp_device_open(bus, port, options, error);
+    }
+    if (rc != CF_OK)
+        xp_dpdk_bus_close(bus);
+    return rc;
+}
+
+void xp_dpdk_bus_close(struct xp_dpdk_bus *bus)
+{
+    for (uint32_t i = 0; i < bus->ports_count && i < XP_DPDK_PORTS_MAX; i++) {
+        struct xp_dpdk_port *port = &bus->ports[i];
+
+        rte_pktmbuf_free_bulk(port->queue, port->queued);
+        rte_pktmbuf_free(port->spare);
+        port->queued = 0;
+        port->spare = NULL;
+        if (port->is_there)
+            xp_device_close(bus, port);
+    }
+    xp_dpdk_fault_close(&bus->fault);
+    if (bus->cache != NULL) {
+        rte_mempool_cache_flush(bus->cache, bus->pool);
+        rte_mempool_cache_free(bus->cache);
+    }
+    if (!bus->is_shared_pool)
+        rte_mempool_free(bus->pool);
+    bus->pool = NULL;
+    bus->cache = NULL;
+}
+
+bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg)
+{
+    bool has_any = false;
+
+    for (uint32_t p = 0; p < bus->ports_count; p++) {
+        struct rte_mbuf *frames[2 * XP_DPDK_BURST];
+        uint16_t count;
+
+        if (!bus->ports[p].is_started)
+            continue;
+        count = rte_eth_rx_burst(bus->ports[p].id, 0, frames, XP_DPDK_BURST);
+        if (CF_UNLIKELY(bus->fault.is_on))
+            count = xp_dpdk_fault_apply(&bus->fault, bus->pool, frames, count, 2 * XP_DPDK_BURST);
+        if (count == 0)
+            continue;
+        has_any = true;
+        bus->frames_received += count;
+        for (uint16_t i = 0; i < count; i++) {
+            if (i + 1 < count)
+                rte_prefetch0(rte_pktmbuf_mtod(frames[i + 1], void *));
+            /* A frame in several pieces is larger than any of ours. */
+            if (CF_LIKELY(frames[i]->nb_segs == 1))
+                fn(arg, p, rte_pktmbuf_mtod(frames[i], uint8_t *), frames[i]->data_len);
+        }
+        rte_pktmbuf_free_bulk(frames, count);
+    }
+    return has_any;
+}
+
+static void port_flush(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
+{
+    uint16_t sent = port->is_started ? rte_eth_tx_burst(port->id, 0, port->queue, port->queued) : 0;
+
+    bus->frames_sent += sent;
+    if (CF_UNLIKELY(sent < port->queued)) {
+        bus->frames_refused += port->queued - sent;
+        rte_pktmbuf_free_bulk(port->queue + sent, port->queued - sent);
+    }
+    port->queued = 0;
+}
+
+uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port)
+{
+    struct xp_dpdk_port *p = &bus->ports[port];
+
+    if (p->queued == XP_DPDK_BURST)
+        port_flush(bus, p);
+    if (p->spare == NULL) {
+        if (rte_mempool_generic_get(bus->pool, (void **)&p->spare, 1, bus->cache) != 0) {
+            p->spare = NULL;
+            bus->no_memory++;
+            return NULL;
+        }
+        rte_pktmbuf_reset(p->spare);
+    }
+    return rte_pktmbuf_mtod(p->spare, uint8_t *);
+}
+
+void xp_dpdk_bus_end(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes)
+{
+    struct xp_dpdk_port *p = &bus->ports[port];
+    struct rte_mbuf *frame = p->spare;
+
+    cf_assert(bytes <= bus->frame_bytes);
+    frame->pkt_len = bytes;
+    frame->data_len = (uint16_t)bytes;
+    p->spare = NULL;
+    p->queue[p->queued++] = frame;
+}
+
+void xp_dpdk_bus_flush(struct xp_dpdk_bus *bus)
+{
+    for (uint32_t i = 0; i < bus->ports_count; i++)
+        if (bus->ports[i].queued != 0)
+            port_flush(bus, &bus->ports[i]);
+}
+
+bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus)
+{
+    bool is_missing = false;
+
+    for (uint32_t i = 0; i < bus->ports_count; i++)
+        is_missing |= !xp_device_connect(bus, &bus->ports[i]);
+    return is_missing;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TRANSPORT_DPDK_BUS_H
+#define TRANSPORT_DPDK_BUS_H
+
+/*
+ * The ports of an instance. Software devices of one host (ring, memif) join two instances, so there is one port a peer;
+ * an interface or a card is one port for all. Frames come and go in bursts; the caller sees bytes, not mbufs.
+ *
+ * All calls but open and close belong to the thread that owns progress, inside the gate (eal.h).
+ */
+#include "transport/dpdk/address.h"
+#include "transport/dpdk/eal.h"
+#include "transport/link/ether.h"
+
+#define XP_DPDK_PORTS_MAX 31u
+#define XP_DPDK_BURST 32u
+
+struct xp_dpdk_bus_options {
+    const struct xp_dpdk_address *address;
+    const char *directory; /* memif: where its sockets are */
+    const char *cluster;
+    uint16_t node;
+    uint32_t nodes;
+};
+
+struct xp_dpdk_port {
+    uint16_t id;
+    uint16_t node; /* the peer behind it; of a shared port: ours */
+    bool is_there;
+    bool is_started;
+    bool is_linked;
+    uint32_t turns; /* since it was started without finding the other end */
+    uint16_t queued;
+    struct rte_mbuf *spare; /* begun and not ended */
+    struct rte_mbuf *queue[XP_DPDK_BURST];
+    char name[48];
+};
+
+struct xp_dpdk_bus {
+    struct xp_dpdk_address address;
+    struct xp_dpdk_port ports[XP_DPDK_PORTS_MAX];
+    uint32_t ports_count;
+    uint16_t node;
+    bool is_shared_pool; /* of the process: it stays */
+    uint32_t frame_bytes;
+    struct rte_mempool *pool;
+    struct rte_mempool_cache *cache;
+    struct xp_dpdk_fault fault;
+    struct xp_ether_end end;
+    uint64_t frames_received, frames_sent, frames_refused, no_memory;
+};
+
+/* What a received frame is given to. It may change the frame, and return it by xp_dpdk_bus_answer. */
+typedef void (*xp_dpdk_frame_fn)(void *arg, uint32_t port, uint8_t *frame, uint32_t bytes);
+
+CF_CHECK enum cf_rc xp_dpdk_bus_open(struct xp_dpdk_bus *bus, const struct xp_dpdk_bus_options *options,
+                                     struct cf_error *error);
+void xp_dpdk_bus_close(struct xp_dpdk_bus *bus);
+/* Takes one burst of each port; true when any frame came. */
+CF_HOT bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg);
+/* Room for a frame of bus->frame_bytes at most, NULL without memory; then its real length puts it into the queue. */
+CF_HOT uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port);
+CF_HOT void xp_dpdk_bus_end(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes);
+/* Gives what is queued to the devices; what they do not take is lost. */
+CF_HOT void xp_dpdk_bus_flush(struct xp_dpdk_bus *bus);
+/* Makes and repairs connections of ports. True while one is missing: to be called again soon. */
+CF_CHECK bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus);
+/* The port that leads to a node. */
+static inline uint32_t xp_dpdk_bus_port_of(const struct xp_dpdk_bus *bus, uint16_t node)
+{
+    if (!xp_dpdk_is_local(bus->address.kind))
+        return 0;
+    return node < bus->node ? node : node - 1u;
+}
+
+#endif

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The data path: no system call but what a driver makes, no allocation. Frames come in bursts, go through the filter
+ * (link/ether.h) to the link of their sender; what the links have to send goes out in bursts.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "transport/dpdk/dpdk.h"
+
+/* Messages taken of one lane before the next one has its turn; packets sent to one peer in one go. */
+#define LANE_BUDGET 16u
+#define SEND_BUDGET 64u
+
+static uint32_t frame_take(void *arg, uint8_t class_index)
+{
+    struct xp_dpdk_posted *posted = &((struct xp_dpdk *)arg)->posted[class_index];
+
+    return posted->count != 0 ? posted->frames[--posted->count] : XP_LINK_FRAME_NONE;
+}
+
+static uint8_t *frame_bytes(void *arg, uint8_t class_index, uint32_t frame)
+{
+    const struct xp_dpdk *dpdk = arg;
+    const struct xp_frame_class *frames = &dpdk->space.classes[class_index];
+
+    cf_assert(frame - frames->first < frames->count);
+    return dpdk->space.base + frames->offset + (uint64_t)(frame - frames->first) * frames->bytes;
+}
+
+static void frame_give(void *arg, uint8_t class_index, uint32_t frame)
+{
+    struct xp_dpdk *dpdk = arg;
+    struct xp_dpdk_posted *posted = &dpdk->posted[class_index];
+
+    cf_assert_id(posted->count < dpdk->lane_slots, "T-4");
+    posted->frames[posted->count++] = frame;
+}
+
+void xp_dpdk_frames_init(struct xp_dpdk *dpdk)
+{
+    dpdk->frames = (struct xp_link_frames){
+        .take = frame_take, .bytes = frame_bytes, .give = frame_give, .arg = dpdk};
+}
+
+void xp_dpdk_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
+{
+    frame_give(xp_dpdk_of(xp), (uint8_t)class_index, frame);
+}
+
+void *xp_dpdk_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes)
+{
+    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
+    struct xp_dpdk_peer *peer;
+    struct xp_link_slot *slot;
+
+    cf_assert(node < dpdk->nodes);
+    cf_assert(bytes <= XP_BODY_BYTES_MAX);
+    peer = &dpdk->peers[node];
+    if (CF_UNLIKELY(peer->state != XP_DPDK_UP))
+        return NULL;
+    slot = xp_link_begin(&peer->link, lane, bytes);
+    if (CF_UNLIKELY(slot == NULL)) {
+        peer->is_starved = true;
+        dpdk->base.counters.no_credit++;
+        return NULL;
+    }
+    return slot->body;
+}
+
+static void post(struct xp_dpdk *dpdk, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                 const struct xp_link_block *block)
+{
+    struct xp_dpdk_peer *peer = &dpdk->peers[node];
+    struct xp_link_tx *tx = &peer->link.tx[lane];
+    struct xp_link_slot *slot = &tx->slots[(tx->credit.sent + 1) & tx->mask];
+
+    xp_lane_stamp(&peer->out[lane], &slot->header, type, tx->body_bytes, scn);
+    slot->header.sequence = tx->credit.sent + 1;
+    xp_link_post(&peer->link, lane, block);
+    peer->has_posted = true;
+    dpdk->base.counters.sent++;
+    dpdk->base.counters.bytes_sent += tx->body_bytes;
+}
+
+void xp_dpdk_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn)
+{
+    post(xp_dpdk_of(xp), node, lane, type, scn, NULL);
+}
+
+void xp_dpdk_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                        uint32_t frame)
+{
+    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
+    const struct xp_frame_class *classes = dpdk->space.classes;
+    uint8_t i = 0;
+
+    while (i < CF_BLOCK_SIZES && frame - classes[i].first >= classes[i].count)
+        i++;
+    cf_assert(i < CF_BLOCK_SIZES);
+    struct xp_link_block block = {.bytes = frame_bytes(dpdk, i, frame),
+                                  .word = &dpdk->space.words[frame],
+                                  .word_mask = dpdk->space.words_stable_mask,
+                                  .class_index = i};
+
+    block.word_value = cf_peek_u64(block.word) & block.word_mask;
+    dpdk->base.counters.blocks_sent++;
+    dpdk->base.counters.bytes_sent += classes[i].bytes;
+    post(dpdk, node, lane, type, scn, &block);
+}
+
+static bool send_one(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint64_t *kinds)
+{
+    struct xp_link_packet packet;
+    uint32_t bytes;
+    uint8_t *frame;
+
+    /* The room first: a packet that is built counts as sent. */
+    frame = xp_dpdk_bus_begin(&dpdk->bus, peer->port);
+    if (frame == NULL || !xp_link_build(&peer->link, dpdk->now_ns, &packet))
+        return false;
+    memcpy(frame, peer->front, XP_ETHER_FRONT_BYTES);
+    bytes = xp_link_encode(&packet, frame + XP_ETHER_FRONT_BYTES);
+    xp_ether_finish(frame, bytes);
+    xp_dpdk_bus_end(&dpdk->bus, peer->port, XP_ETHER_FRONT_BYTES + bytes);
+    /* A sleeper is woken for messages; for an acknowledgement only one that waits for credit. */
+    *kinds |= packet.pieces_count != 0 ? XP_DPDK_ASLEEP : XP_DPDK_STARVED;
+    return true;
+}
+
+void xp_dpdk_send(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
+{
+    uint64_t kinds = 0;
+
+    for (uint32_t i = 0; i < SEND_BUDGET && xp_link_has_work(&peer->link, dpdk->now_ns); i++)
+        if (!send_one(dpdk, peer, &kinds))
+            break;
+    if (kinds == 0)
+        return;
+    xp_dpdk_bus_flush(&dpdk->bus);
+    if (peer->bed.word == NULL)
+        return;
+    cf_fence_full(); /* partner: the fence of xp_dpdk_arm */
+    if (xp_dpdk_bed_rouse(&peer->bed, &dpdk->nap, peer->node, kinds))
+        dpdk->base.counters.wakeups_sent++;
+}
+
+void xp_dpdk_flush(struct xp *xp)
+{
+    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
+
+    if (!dpdk->is_started || !xp_dpdk_gate_enter(dpdk->gate))
+        return; /* the next poll sends it */
+    for (uint32_t i = 0; i < dpdk->nodes; i++) {
+        struct xp_dpdk_peer *peer = &dpdk->peers[i];
+
+        if (!peer->has_posted)
+            continue;
+        peer->has_posted = false;
+        if (peer->is_open)
+            xp_dpdk_send(dpdk, peer);
+    }
+    xp_dpdk_gate_leave(dpdk->gate);
+}
+
+static void on_packet(struct xp_dpdk *dpdk, const uint8_t *packet, uint32_t bytes)
+{
+    struct xp_dpdk_peer *peer;
+    struct xp_link_head head;
+
+    memcpy(&head, packet, sizeof(head));
+    peer = head.from < dpdk->nodes ? &dpdk->peers[head.from] : NULL;
+    if (CF_UNLIKELY(peer == NULL || !peer->is_open || head.session != peer->session)) {
+        dpdk->unknown_session++;
+        dpdk->base.counters.stale_generation++;
+        return;
+    }
+    if (CF_UNLIKELY(peer->state == XP_DPDK_GRANTED))
+        xp_dpdk_conn_up(dpdk, peer); /* nobody else knows the session: the peer has accepted */
+    xp_link_receive(&peer->link, dpdk->now_ns, packet, bytes, &dpdk->frames);
+}
+
+static void on_frame(void *arg, uint32_t port, uint8_t *frame, uint32_t bytes)
+{
+    struct xp_dpdk *dpdk = arg;
+    const uint8_t *packet;
+    uint32_t packet_bytes;
+
+    switch (xp_ether_open(&dpdk->filter, frame, bytes, &packet, &packet_bytes)) {
+    case XP_ETHER_OURS:
+        if (CF_LIKELY(packet[offsetof(struct xp_link_head, kind)] != XP_LINK_SHAKE))
+            on_packet(dpdk, packet, packet_bytes);
+        else
+            xp_dpdk_on_shake(dpdk, port, frame, packet, packet_bytes);
+        break;
+    case XP_ETHER_FOREIGN:
+        dpdk->foreign++;
+        break;
+    case XP_ETHER_ARP:
+        dpdk->arps++;
+        if (xp_ether_arp_answer(frame, bytes, &dpdk->bus.end)) {
+            uint8_t *answer = xp_dpdk_bus_begin(&dpdk->bus, port);
+
+            if (answer != NULL) {
+                memcpy(answer, frame, XP_ETHER_ARP_BYTES);
+                xp_dpdk_bus_end(&dpdk->bus, port, XP_ETHER_ARP_BYTES);
+                xp_dpdk_bus_flush(&dpdk->bus);
+            }
+        }
+        break;
+    case XP_ETHER_MALFORMED:
+        dpdk->malformed++;
+        dpdk->base.counters.bad_header++;
+        break;
+    case XP_ETHER_DAMAGED:
+        dpdk->damaged++;
+        break;
+    }
+}
+
+bool xp_dpdk_receive(struct xp_dpdk *dpdk)
+{
+    return xp_dpdk_bus_receive(&dpdk->bus, on_frame, dpdk);
+}
+
+static void violate(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const char *what)
+{
+    cf_log_warn(dpdk->log, "transport", "peer broke the rules node %u %s", peer->node, what);
+    xp_dpdk_conn_drain(dpdk, peer, CF_INVALID, 0);
+}
+
+/* Fills in the event of a message; false: it is not delivered. */
+static bool judge(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t lane,
+                  const struct xp_link_delivery *d)
+{
+    struct xp_counters *counters = &dpdk->base.counters;
+    enum xp_lane_verdict verdict = XP_LANE_PASS;
+
+    if (CF_UNLIKELY(!xp_lane_is_sound(&peer->in[lane], d->header)))
+        verdict = xp_lane_judge(&peer->in[lane], d->header, counters);
+    if (verdict == XP_LANE_PASS && CF_UNLIKELY(d->header->sequence != peer->link.rx[lane].delivered ||
+                                               d->header->bytes != d->body_bytes)) {
+        counters->bad_sequence++;
+        verdict = XP_LANE_FAULT;
+    }
+    if (CF_LIKELY(verdict == XP_LANE_PASS))
+        return true;
+    if (d->frame != XP_LINK_FRAME_NONE)
+        frame_give(dpdk, d->class_index, d->frame);
+    if (verdict == XP_LANE_FAULT)
+        violate(dpdk, peer, "a message header is wrong");
+    return false;
+}
+
+static void deliver(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t lane,
+                    const struct xp_link_delivery *d, struct xp_event *event)
+{
+    struct xp_counters *counters = &dpdk->base.counters;
+
+    *event = (struct xp_event){.type = XP_EV_MESSAGE,
+                               .lane_class = (uint8_t)lane,
+                               .node = peer->node,
+                               .bytes = d->body_bytes,
+                               .header = d->header,
+                               .message = d->body};
+    counters->received++;
+    counters->bytes_received += d->body_bytes;
+    if (d->frame != XP_LINK_FRAME_NONE) {
+        event->type = XP_EV_BLOCK;
+        event->frame = d->frame;
+        counters->blocks_received++;
+        counters->bytes_received += dpdk->space.classes[d->class_index].bytes;
+    } else if (d->class_index != XP_LINK_NO_BLOCK) {
+        event->type = XP_EV_TORN;
+        counters->torn++;
+    }
+}
+
+static void lane_take(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t lane,
+                      struct xp_dpdk_batch *batch)
+{
+    struct xp_link_delivery d;
+
+    for (uint32_t i = 0; i < LANE_BUDGET && batch->count < batch->max && peer->is_open; i++) {
+        if (!xp_link_take(&peer->link, (enum xp_class)lane, &d))
+            return;
+        if (judge(dpdk, peer, lane, &d))
+            deliver(dpdk, peer, lane, &d, &batch->events[batch->count++]);
+    }
+}
+
+static void peer_take(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, struct xp_dpdk_batch *batch)
+{
+    if (CF_UNLIKELY(peer->must_say_hello || peer->must_say_up || peer->must_say_down))
+        xp_dpdk_conn_events(dpdk, peer, batch);
+    if (peer->state != XP_DPDK_UP && peer->state != XP_DPDK_DRAINING)
+        return;
+    if (peer->is_open && !peer->must_say_up) {
+        lane_take(dpdk, peer, XP_CONTROL, batch);
+        lane_take(dpdk, peer, XP_DATA, batch);
+    }
+    if (CF_UNLIKELY(peer->state == XP_DPDK_DRAINING) && batch->count < batch->max)
+        xp_dpdk_conn_drained(dpdk, peer, batch);
+}
+
+static void peers_send(struct xp_dpdk *dpdk)
+{
+    for (uint32_t i = 0; i < dpdk->nodes; i++) {
+        struct xp_dpdk_peer *peer = &dpdk->peers[i];
+
+        if (!peer->is_open || peer->state != XP_DPDK_UP)
+            continue;
+        xp_link_tick(&peer->link, dpdk->now_ns);
+        peer->has_posted = false;
+        if (xp_link_has_work(&peer->link, dpdk->now_ns))
+            xp_dpdk_send(dpdk, peer);
+        if (CF_UNLIKELY(peer->link.is_violated)) {
+            dpdk->base.counters.bad_sequence++;
+            violate(dpdk, peer, "it acknowledges what was never sent");
+        }
+    }
+}
+
+uint32_t xp_dpdk_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max)
+{
+    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
+    struct xp_dpdk_batch batch = {.events = events, .max = max <= XP_EVENTS_MAX ? max : XP_EVENTS_MAX};
+    bool is_due = now_ns >= dpdk->control_next_ns || dpdk->is_control_due;
+
+    dpdk->now_ns = now_ns;
+    for (uint32_t i = 0; i < dpdk->nodes; i++)
+        if (dpdk->peers[i].is_open)
+            xp_link_give(&dpdk->peers[i].link);
+    if (CF_LIKELY(xp_dpdk_gate_enter(dpdk->gate))) {
+        if (xp_dpdk_receive(dpdk))
+            dpdk->nap_ns = XP_DPDK_NAP_NS_MIN;
+        peers_send(dpdk);
+        if (CF_UNLIKELY(is_due))
+            xp_dpdk_conn_turn(dpdk);
+        xp_dpdk_gate_leave(dpdk->gate);
+    }
+    for (uint32_t i = 0; i < dpdk->nodes && batch.count < batch.max; i++) {
+        uint32_t at = dpdk->turn + i;
+
+        peer_take(dpdk, &dpdk->peers[at < dpdk->nodes ? at : at - dpdk->nodes], &batch);
+    }
+    dpdk->turn = dpdk->turn + 1 < dpdk->nodes ? dpdk->turn + 1 : 0;
+    return batch.count;
+}

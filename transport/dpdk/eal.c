@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one thing of this provider that a process has once: EAL, and the thread of it that is kept parked. */
+#include "transport/dpdk/eal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_interrupts.h>
+#include <rte_log.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+
+#define GATE_USERS_MAX 64u
+/* Memory of EAL without hugepages; touched only as far as pools use it. */
+#define MEMORY_MIB "768"
+#define HUGE_PAGES_MIN 64u
+#define LOG_BYTES 256u
+
+/*
+ * Process-wide because EAL is. `closed` [atomic]: the interrupt thread is under way; it writes the word, everybody reads
+ * it. A gate that nobody has stays open for ever: its `inside` is 0.
+ */
+static struct {
+    pthread_mutex_t lock;
+    bool is_started;
+    bool has_failed;
+    bool has_pci;
+    char why[LOG_BYTES];
+    char last_log[LOG_BYTES];
+    _Atomic uint32_t closed;
+    struct xp_dpdk_gate gates[GATE_USERS_MAX];
+    sem_t asked;
+    int ready_fd;
+} eal = {.lock = PTHREAD_MUTEX_INITIALIZER, .ready_fd = -1};
+
+static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *what, const char *remedy)
+{
+    if (error != NULL) {
+        *error = (struct cf_error){.rc = rc, .node = CF_NODE_NONE};
+        snprintf(error->text, sizeof(error->text), "dpdk: %s; %s", what, remedy);
+    }
+    return rc;
+}
+
+/* EAL's own words go nowhere but into an error message: the last line is the cause. */
+static ssize_t log_write(void *cookie, const char *text, size_t bytes)
+{
+    size_t take = bytes < LOG_BYTES - 1 ? bytes : LOG_BYTES - 1;
+
+    (void)cookie;
+    if (!eal.is_started && bytes > 1) {
+        memcpy(eal.last_log, text, take);
+        eal.last_log[take] = 0;
+        eal.last_log[strcspn(eal.last_log, "\n")] = 0;
+    }
+    return (ssize_t)bytes;
+}
+
+static bool has_hugepages(void)
+{
+    char line[128];
+    unsigned free_count = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+
+    if (file == NULL)
+        return false;
+    while (fgets(line, sizeof(line), file) != NULL)
+        if (sscanf(line, "HugePages_Free: %u", &free_count) == 1)
+            break;
+    fclose(file);
+    return free_count >= HUGE_PAGES_MIN;
+}
+
+/* "0@(2-5,7)": one logical core, on the processors this thread may use. */
+static void cores_text(char *text, size_t bytes)
+{
+    cpu_set_t set;
+    size_t at = (size_t)snprintf(text, bytes, "0@(");
+    bool is_first = true;
+
+    if (pthread_getaffinity_np(pthread_self(), sizeof(set), &set) != 0)
+        CPU_ZERO(&set);
+    for (int cpu = 0; cpu < CPU_SETSIZE && at + 8 < bytes; cpu++)
+        if (CPU_ISSET(cpu, &set)) {
+            at += (size_t)snprintf(text + at, bytes - at, "%s%d", is_first ? "" : ",", cpu);
+            is_first = false;
+        }
+    snprintf(text + at, bytes - at, "%s)", is_first ? "0" : "");
+}
+
+/* In the interrupt thread, each time it comes round: opens the gate, waits to be asked, closes the gate. */
+static void park(void *arg)
+{
+    (void)arg;
+    atomic_store_explicit(&eal.closed, 0, memory_order_release);
+    while (sem_wait(&eal.asked) != 0)
+        cf_assert(errno == EINTR);
+    while (sem_trywait(&eal.asked) == 0)
+        continue; /* several have asked: one round serves them all */
+    atomic_store_explicit(&eal.closed, 1, memory_order_seq_cst); /* partner: xp_dpdk_gate_enter */
+    cf_fence_full();
+    for (uint32_t i = 0; i < GATE_USERS_MAX; i++)
+        while (atomic_load_explicit(&eal.gates[i].inside, memory_order_acquire) != 0)
+            sched_yield();
+}
+
+static const char *park_begin(void)
+{
+    struct rte_intr_handle *handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
+    uint64_t one = 1;
+
+    if (handle == NULL || sem_init(&eal.asked, 0, 0) != 0)
+        return "no memory for an interrupt handle";
+    /* Readable for ever: every round of the interrupt thread comes by. */
+    eal.ready_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (eal.ready_fd < 0 || write(eal.ready_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+        return "no event descriptor";
+    if (rte_intr_fd_set(handle, eal.ready_fd) != 0 || rte_intr_type_set(handle, RTE_INTR_HANDLE_EXT) != 0)
+        return "an interrupt handle is refused";
+    atomic_store_explicit(&eal.closed, 1, memory_order_seq_cst);
+    if (rte_intr_callback_register(handle, park, NULL) != 0)
+        return "an interrupt callback is refused";
+    return NULL;
+}
+
+static const char *start_eal(const char *pci)
+{
+    char cores[512], allow[64];
+    char *args[16];
+    int count = 0;
+    bool is_huge = pci != NULL;
+
+    cores_text(cores, sizeof(cores));
+    snprintf(allow, sizeof(allow), "%s", pci != NULL ? pci : "");
+    const char *const common[] = {"cachefusion", "--no-telemetry", "--lcores", cores};
+    const char *const soft[] = {"--no-huge", "--no-shconf", "--no-pci", "-m", MEMORY_MIB};
+    const char *const hard[] = {"--in-memory", "-a", allow};
+
+    for (uint32_t i = 0; i < CF_COUNTOF(common); i++)
+        args[count++] = (char *)(uintptr_t)common[i];
+    for (uint32_t i = 0; !is_huge && i < CF_COUNTOF(soft); i++)
+        args[count++] = (char *)(uintptr_t)soft[i];
+    for (uint32_t i = 0; is_huge && i < CF_COUNTOF(hard); i++)
+        args[count++] = (char *)(uintptr_t)hard[i];
+    args[count] = NULL;
+    if (rte_eal_init(count, args) < 0)
+        return eal.last_log[0] != 0 ? eal.last_log : rte_strerror(rte_errno);
+    rte_log_set_global_level(RTE_LOG_CRIT);
+    return park_begin();
+}
+
+static void *starter(void *arg)
+{
+    static const cookie_io_functions_t log_functions = {.write = log_write};
+    const char *pci = arg;
+    FILE *log = fopencookie(NULL, "w", log_functions);
+    const char *why;
+
+    if (log != NULL) {
+        setvbuf(log, NULL, _IOLBF, LOG_BYTES);
+        rte_openlog_stream(log);
+    }
+    why = start_eal(pci);
+    if (why != NULL) {
+        snprintf(eal.why, sizeof(eal.why), "%s", why);
+        eal.has_failed = true;
+    } else {
+        eal.is_started = true;
+        eal.has_pci = pci != NULL;
+    }
+    return NULL;
+}
+
+/* EAL's threads inherit the signal mask of the one that starts it. */
+static enum cf_rc start_in_thread(const char *pci, struct cf_error *error)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    rc = pthread_create(&thread, NULL, starter, (void *)(uintptr_t)pci);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        return fail(error, CF_SYSTEM, strerror(rc), "a thread is needed to start EAL");
+    pthread_join(thread, NULL);
+    return CF_OK;
+}
+
+enum cf_rc xp_dpdk_eal_start(const char *pci, struct cf_error *error)
+{
+    enum cf_rc rc = CF_OK;
+    char what[LOG_BYTES + 64];
+
+    pthread_mutex_lock(&eal.lock);
+    if (pci != NULL && !eal.is_started && !has_hugepages())
+        rc = fail(error, CF_MEMORY, "the device needs hugepages and fewer than 64 of 2 MiB are free",
+                  "sysctl vm.nr_hugepages=512");
+    else if (pci != NULL && eal.is_started && !eal.has_pci)
+        rc = fail(error, CF_OPTION, "this process has started DPDK for software devices already",
+                  "open the network card first, or in a process of its own");
+    else if (!eal.is_started && !eal.has_failed)
+        rc = start_in_thread(pci, error);
+    if (rc == CF_OK && eal.has_failed) {
+        snprintf(what, sizeof(what), "EAL does not start: %.200s", eal.why);
+        rc = fail(error, CF_SYSTEM, what, "start the process again; docs/dpdk.md lists what EAL needs");
+    }
+    pthread_mutex_unlock(&eal.lock);
+    return rc;
+}
+
+struct xp_dpdk_gate *xp_dpdk_gate_open(void)
+{
+    struct xp_dpdk_gate *gate = NULL;
+
+    pthread_mutex_lock(&eal.lock);
+    for (uint32_t i = 0; i < GATE_USERS_MAX && gate == NULL; i++)
+        if (!eal.gates[i].is_taken) {
+            gate = &eal.gates[i];
+            gate->is_taken = true;
+        }
+    pthread_mutex_unlock(&eal.lock);
+    return gate;
+}
+
+void xp_dpdk_gate_close(struct xp_dpdk_gate *gate)
+{
+    pthread_mutex_lock(&eal.lock);
+    gate->is_taken = false;
+    pthread_mutex_unlock(&eal.lock);
+}
+
+bool xp_dpdk_gate_enter(struct xp_dpdk_gate *gate)
+{
+    atomic_store_explicit(&gate->inside, 1, memory_order_seq_cst); /* partner: park */
+    cf_fence_full();
+    if (CF_LIKELY(atomic_load_explicit(&eal.closed, memory_order_acquire) == 0))
+        return true;
+    atomic_store_explicit(&gate->inside, 0, memory_order_release);
+    return false;
+}
+
+void xp_dpdk_gate_leave(struct xp_dpdk_gate *gate)
+{
+    atomic_store_explicit(&gate->inside, 0, memory_order_release);
+}
+
+void xp_dpdk_gate_force(struct xp_dpdk_gate *gate)
+{
+    while (!xp_dpdk_gate_enter(gate))
+        sched_yield();
+}
+
+void xp_dpdk_gate_turn(void)
+{
+    sem_post(&eal.asked);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transport/link/ether.h"
+
+#include <string.h>
+
+#include "transport/link/wire.h"
+
+#define TYPE_IPV4 0x0800u
+#define TYPE_ARP 0x0806u
+#define PROTOCOL_UDP 17u
+#define ARP_REQUEST 1u
+#define ARP_REPLY 2u
+
+/* Offsets in a frame. */
+#define AT_TYPE 12u
+#define AT_IP XP_ETHER_BYTES
+#define AT_UDP (AT_IP + XP_ETHER_IP_BYTES)
+#define AT_ARP XP_ETHER_BYTES
+
+static void put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static void put32(uint8_t *at, uint32_t value)
+{
+    put16(at, value >> 16);
+    put16(at + 2, value);
+}
+
+static uint32_t get16(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 8 | at[1];
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+    return get16(at) << 16 | get16(at + 2);
+}
+
+/* One's complement sum over the IPv4 header (RFC 791); 0 over a header whose checksum is right. */
+static uint32_t ip_sum(const uint8_t *header)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t i = 0; i < XP_ETHER_IP_BYTES; i += 2)
+        sum += get16(header + i);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return ~sum & 0xffff;
+}
+
+void xp_ether_front(uint8_t front[XP_ETHER_FRONT_BYTES], const struct xp_ether_end *from,
+                    const struct xp_ether_end *to, uint16_t source_port)
+{
+    memset(front, 0, XP_ETHER_FRONT_BYTES);
+    memcpy(front, to->mac, XP_ETHER_MAC_BYTES);
+    memcpy(front + XP_ETHER_MAC_BYTES, from->mac, XP_ETHER_MAC_BYTES);
+    put16(front + AT_TYPE, TYPE_IPV4);
+    front[AT_IP] = 0x45;              /* version 4, five words */
+    put16(front + AT_IP + 6, 0x4000); /* do not fragment */
+    front[AT_IP + 8] = 64;            /* hops */
+    front[AT_IP + 9] = PROTOCOL_UDP;
+    put32(front + AT_IP + 12, from->ip);
+    put32(front + AT_IP + 16, to->ip);
+    put16(front + AT_UDP, source_port);
+    put16(front + AT_UDP + 2, XP_ETHER_PORT);
+}
+
+void xp_ether_finish(uint8_t *frame, uint32_t packet_bytes)
+{
+    put16(frame + AT_IP + 2, XP_ETHER_IP_BYTES + XP_ETHER_UDP_BYTES + packet_bytes);
+    put16(frame + AT_IP + 10, 0);
+    put16(frame + AT_IP + 10, ip_sum(frame + AT_IP));
+    put16(frame + AT_UDP + 4, XP_ETHER_UDP_BYTES + packet_bytes);
+}
+
+static bool is_udp_to(const uint8_t *frame, const struct xp_ether_filter *filter)
+{
+    const uint8_t *ip = frame + AT_IP;
+
+    /* Fragments are foreign: ours are never cut. */
+    return ip[0] == 0x45 && ip[9] == PROTOCOL_UDP && (get16(ip + 6) & 0x3fff) == 0 &&
+           get16(frame + AT_UDP + 2) == XP_ETHER_PORT && get32(ip + 16) == filter->ip;
+}
+
+enum xp_ether_verdict xp_ether_open(const struct xp_ether_filter *filter, const uint8_t *frame,
+                                    uint32_t bytes, const uint8_t **packet_out, uint32_t *packet_bytes_out)
+{
+    struct xp_link_head head;
+    uint32_t type, udp_bytes, packet_bytes;
+
+    if (bytes < XP_ETHER_ARP_BYTES)
+        return XP_ETHER_MALFORMED;
+    type = get16(frame + AT_TYPE);
+    if (type != TYPE_IPV4)
+        return type == TYPE_ARP ? XP_ETHER_ARP : XP_ETHER_FOREIGN;
+    if (bytes < XP_ETHER_FRONT_BYTES + XP_LINK_HEAD_BYTES)
+        return XP_ETHER_FOREIGN;
+    memcpy(&head, frame + XP_ETHER_FRONT_BYTES, sizeof(head));
+    if (head.tag != filter->tag || !is_udp_to(frame, filter))
+        return XP_ETHER_FOREIGN;
+    udp_bytes = get16(frame + AT_UDP + 4);
+    packet_bytes = head.bytes;
+    /* Short frames are padded by Ethernet, so the frame may be longer. */
+    if (packet_bytes < XP_LINK_HEAD_BYTES || udp_bytes != packet_bytes + XP_ETHER_UDP_BYTES ||
+        packet_bytes > bytes - XP_ETHER_FRONT_BYTES ||
+        get16(frame + AT_IP + 2) != packet_bytes + XP_ETHER_UDP_BYTES + XP_ETHER_IP_BYTES)
+        return XP_ETHER_MALFORMED;
+    if (head.version != XP_LINK_VERSION || head.to != filter->node || head.from == filter->node ||
+        head.kind < XP_LINK_DATA || head.kind > XP_LINK_SHAKE)
+        return XP_ETHER_MALFORMED;
+    if (head.crc != xp_link_crc(frame + XP_ETHER_FRONT_BYTES, packet_bytes))
+        return XP_ETHER_DAMAGED;
+    *packet_out = frame + XP_ETHER_FRONT_BYTES;
+    *packet_bytes_out = packet_bytes;
+    return XP_ETHER_OURS;
+}
+
+void xp_ether_sender(const uint8_t *frame, struct xp_ether_end *from_out)
+{
+    memcpy(from_out->mac, frame + XP_ETHER_MAC_BYTES, XP_ETHER_MAC_BYTES);
+    from_out->ip = get32(frame + AT_IP + 12);
+}
+
+bool xp_ether_arp_answer(uint8_t *frame, uint32_t bytes, const struct xp_ether_end *own)
+{
+    uint8_t *arp = frame + AT_ARP;
+
+    /* Ethernet and IPv4, a request, for us (RFC 826). */
+    if (bytes < XP_ETHER_ARP_BYTES || get32(arp) != 0x00010800 || get16(arp + 4) != 0x0604 ||
+        get16(arp + 6) != ARP_REQUEST || get32(arp + 24) != own->ip)
+        return false;
+    put16(arp + 6, ARP_REPLY);
+    memmove(arp + 18, arp + 8, XP_ETHER_MAC_BYTES + 4);
+    memcpy(arp + 8, own->mac, XP_ETHER_MAC_BYTES);
+    put32(arp + 14, own->ip);
+    memcpy(frame, arp + 18, XP_ETHER_MAC_BYTES);
+    memcpy(frame + XP_ETHER_MAC_BYTES, own->mac, XP_ETHER_MAC_BYTES);
+    return true;
+}
