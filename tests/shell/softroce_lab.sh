@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# time limit: 400 s
+# prepare: scripts/softroce-lab --prepare
 # The lab boots, a command sees a working soft-RoCE device in it, its output and exit status come back, what it wrote is
 # where it was allowed to write, and nothing stays behind: not after the end, not after the time limit, not after a signal.
 set -euo pipefail
