@@ -21,7 +21,7 @@
  * which a new connection finds mended, while each packet lost costs a timeout.
  */
 #define TIMEOUT_UNIT_NS 4096u
-#define TIMEOUT_TRIES 8u
+#define TIMEOUT_TRIES 7u
 #define TIMEOUT_MIN 8u
 #define TIMEOUT_MAX 14u
 
