@@ -146,24 +146,6 @@ void xp_dpdk_send(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
         dpdk->base.counters.wakeups_sent++;
 }
 
-void xp_dpdk_flush(struct xp *xp)
-{
-    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
-
-    if (!dpdk->is_started || !xp_dpdk_gate_enter(dpdk->gate))
-        return; /* the next poll sends it */
-    for (uint32_t i = 0; i < dpdk->nodes; i++) {
-        struct xp_dpdk_peer *peer = &dpdk->peers[i];
-
-        if (!peer->has_posted)
-            continue;
-        peer->has_posted = false;
-        if (peer->is_open)
-            xp_dpdk_send(dpdk, peer);
-    }
-    xp_dpdk_gate_leave(dpdk->gate);
-}
-
 static void on_packet(struct xp_dpdk *dpdk, const uint8_t *packet, uint32_t bytes)
 {
     struct xp_dpdk_peer *peer;
@@ -222,6 +204,39 @@ static void on_frame(void *arg, uint32_t port, uint8_t *frame, uint32_t bytes)
 bool xp_dpdk_receive(struct xp_dpdk *dpdk)
 {
     return xp_dpdk_bus_receive(&dpdk->bus, on_frame, dpdk);
+}
+
+/* Sends what was posted; true when a window kept some of it back. */
+static bool posted_send(struct xp_dpdk *dpdk)
+{
+    bool is_blocked = false;
+
+    for (uint32_t i = 0; i < dpdk->nodes; i++) {
+        struct xp_dpdk_peer *peer = &dpdk->peers[i];
+
+        if (!peer->has_posted)
+            continue;
+        peer->has_posted = false;
+        if (!peer->is_open)
+            continue;
+        xp_dpdk_send(dpdk, peer);
+        for (uint32_t lane = 0; lane < XP_LANES; lane++)
+            peer->has_posted |= peer->link.tx[lane].message <= peer->link.tx[lane].credit.sent;
+        is_blocked |= peer->has_posted;
+    }
+    return is_blocked;
+}
+
+/* A flush that a window stops looks for acknowledgements: its caller may not poll before it has posted a whole lane. */
+void xp_dpdk_flush(struct xp *xp)
+{
+    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
+
+    if (!dpdk->is_started || !xp_dpdk_gate_enter(dpdk->gate))
+        return; /* the next poll sends it */
+    if (CF_UNLIKELY(posted_send(dpdk)) && xp_dpdk_receive(dpdk))
+        (void)posted_send(dpdk);
+    xp_dpdk_gate_leave(dpdk->gate);
 }
 
 static void violate(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const char *what)

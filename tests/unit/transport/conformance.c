@@ -143,12 +143,15 @@ static void send_block(struct xp_side *side, uint16_t to, uint32_t body_bytes, u
     xp_flush(side->xp);
 }
 
-/* Turns until one event of a message has come to the side. */
+/* Turns until one event of a message has come to the side; a sender may have to be driven for it too. */
 static const struct xp_event *next_event(struct xp_pair *pair, uint32_t side)
 {
     struct xp_wait wait = xp_wait_begin();
 
     do {
+        for (uint32_t i = 0; i < pair->count; i++)
+            if (i != side && pair->sides[i].xp != NULL)
+                xp_pair_poll(pair, i);
         xp_pair_poll(pair, side);
         xp_wait_check(&wait, "an event", __FILE__, __LINE__);
     } while (pair->sides[side].events_count == 0);
