@@ -76,6 +76,21 @@ static const char *cluster_name(const struct run *run)
     return name[0] != '\0' ? name : "run";
 }
 
+/* Instances that meet in a directory meet in that of the run, so that runs do not get in each other's way. */
+static void write_transport(const struct run *run, FILE *file)
+{
+    const char *transport = run->args->transport;
+    size_t memif = strlen("dpdk:memif");
+
+    if (strcmp(transport, "shm:") == 0)
+        fprintf(file, "transport = shm:%s\n", run->dir.path);
+    else if (strncmp(transport, "dpdk:memif", memif) == 0 &&
+             (transport[memif] == 0 || transport[memif] == ','))
+        fprintf(file, "transport = dpdk:memif:%s%s\n", run->dir.path, transport + memif);
+    else
+        fprintf(file, "transport = %s\n", transport);
+}
+
 static void write_cluster_file(const struct run *run, uint64_t block_bytes, const char *secret, FILE *file)
 {
     const struct run_args *args = run->args;
@@ -83,8 +98,7 @@ static void write_cluster_file(const struct run *run, uint64_t block_bytes, cons
 
     fprintf(file, "[cluster]\ncluster = %s\nsecret = %s\nnodes = %u\n", cluster_name(run), secret,
             args->instances);
-    fprintf(file, "transport = %s%s\n", args->transport,
-            strcmp(args->transport, "shm:") == 0 ? run->dir.path : "");
+    write_transport(run, file);
     if (block_bytes != CF_BLOCK_BYTES_DEFAULT && !is_set(args, "cache_bytes"))
         fprintf(file, "cache_bytes = 0\n");
     if (!is_set(args, cache_option(block_bytes)))
