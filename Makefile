@@ -279,7 +279,7 @@ $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a
 
 # --- run and check -----------------------------------------------------------------------------------------
 
-.PHONY: all lib tests hw run test test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
+.PHONY: all lib tests hw run test test-rdma test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
     format setup install uninstall clean help compile_commands.json
 
 setup: ## install missing packages (apt-get; says what it would need without root)
@@ -294,6 +294,9 @@ test_env = BUILD='$(BUILD)' MAKE='$(MAKE)' CC='$(CC)' JOBS='$(JOBS)' V='$(V)' FU
 
 test: setup ## build and run the tests of every submission (T="unit/base sim" only some, T=--list names)
 	@$(call test_env,$(FULL),$(if $(filter 1,$(FULL)),$(TEST_FULL_TIMEOUT_S),$(TEST_TIMEOUT_S)),$(if $(filter 1,$(FULL)),TEST_FULL_,TEST_)) scripts/test $(T)
+
+test-rdma: setup ## the tests that need verbs: on this host's RDMA device, or in the soft-RoCE lab
+	@BUILD='$(BUILD)' CONFIG='$(CONFIG)' MAKE='$(MAKE)' JOBS='$(JOBS)' scripts/test-rdma
 
 hw: $(hw_bin) $(command) ## build the tests that need an RDMA device
 
