@@ -65,6 +65,7 @@ LAYERS := base transport grd engine
 base_src := $(sort $(wildcard base/*.c))
 # transport/dpdk is a module of its own, where libdpdk is installed: the library does not depend on it.
 dpdk_src := $(sort $(wildcard transport/dpdk/*.c))
+has_dpdk := $(shell pkg-config --exists libdpdk 2>/dev/null && echo 1)
 transport_src := $(filter-out $(dpdk_src),$(sort $(wildcard transport/*.c transport/*/*.c)))
 grd_src := $(sort $(wildcard grd/*.c))
 engine_src := $(sort $(wildcard engine/*.c))
@@ -89,7 +90,8 @@ test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src) $(
 test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
 
 bench_help_src := $(sort $(wildcard bench/harness*.c bench/facts*.c))
-bench_src := $(filter-out $(bench_help_src),$(sort $(wildcard bench/*.c)))
+bench_dpdk_src := $(sort $(wildcard bench/dpdk_*.c))
+bench_src := $(filter-out $(bench_help_src) $(if $(has_dpdk),,$(bench_dpdk_src)),$(sort $(wildcard bench/*.c)))
 bench_cc := $(sort $(wildcard bench/*.cc bench/peers/*.cc))
 
 public_headers := $(sort $(wildcard include/cachefusion/*.h include/cachefusion/*.def))
@@ -103,7 +105,6 @@ tools_a := $(OUT)/libtools.a
 tests_a := $(OUT)/libtests.a
 bench_a := $(OUT)/libbench.a
 lib_pc := $(OUT)/cachefusion.pc
-has_dpdk := $(shell pkg-config --exists libdpdk 2>/dev/null && echo 1)
 dpdk_so := $(if $(has_dpdk),$(OUT)/libcachefusion-dpdk.so)
 DPDK_CFLAGS := $(if $(has_dpdk),$(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk)) -DALLOW_EXPERIMENTAL_API)
 DPDK_LIBS := -lrte_eal -lrte_ethdev -lrte_mempool -lrte_mbuf -lrte_ring -lrte_bus_vdev -lrte_net_ring -Wl,--no-as-needed \
@@ -212,7 +213,7 @@ $(lib_so): $(call obj,$(lib_src)) $(OUT)/libcachefusion.map $(OUT)/sources.stamp
 	@ln -sf $(@F) $(OUT)/libcachefusion.so
 
 # The module carries its own copies of the few parts it needs: it is loaded by libraries that export none of them.
-$(call obj,$(dpdk_src)): private C_FLAGS += $(DPDK_CFLAGS)
+$(call obj,$(dpdk_src) $(bench_dpdk_src)): private C_FLAGS += $(DPDK_CFLAGS)
 $(OUT)/libcachefusion-dpdk.so: $(call obj,$(dpdk_src)) $(OUT)/libtransport.a $(OUT)/libbase.a
 	$(say) LD $@
 	$(Q)$(CC) -shared $(if $(CONFIG_LINK),,-Wl$(comma)-z$(comma)defs) $(LINK_FLAGS) $^ $(DPDK_LIBS) -lsodium -lisal -lpthread -lrt -lm -o $@
@@ -269,6 +270,8 @@ $(fuzz_bin): $(OUT)/tests/%: $(OUT)/obj/tests/%.o \
 $(patsubst %.c,$(OUT)/%,$(filter-out $(unit_src) $(fuzz_src),$(test_src))): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(tests_a) $(tools_a) $(lib_a)
 	$(link_test)
 
+$(patsubst %.c,$(OUT)/%,$(bench_dpdk_src)): private LIBS += $(DPDK_LIBS)
+$(patsubst %.c,$(OUT)/%,$(bench_dpdk_src)): | $(dpdk_so)
 $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a)
 	$(say) LD $@
 	@mkdir -p $(@D)

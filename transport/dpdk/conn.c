@@ -24,7 +24,9 @@
 #define RTO_NS_MIN (500 * CF_NS_PER_US)
 #define RTO_NS_MAX (20 * CF_NS_PER_MS)
 #define ACK_DELAY_NS (20 * CF_NS_PER_US)
-#define WINDOW_MIN (XP_SWIFT_ONE / 4)
+/* On a network the window may fall below one segment, and packets are paced; on software devices there is nothing to spare. */
+#define WINDOW_MIN_WIRE (XP_SWIFT_ONE / 4)
+#define WINDOW_MIN_SOFT (4 * XP_SWIFT_ONE)
 /* A close waits so long for what it posted to be acknowledged, and a peer so long for what was sent before BYE. */
 #define LINGER_NS (20 * CF_NS_PER_MS)
 #define BYE_TIMES 3
@@ -136,7 +138,8 @@ static void link_open(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
                                       .ack_delay_ns = ACK_DELAY_NS,
                                       .keepalive_ns = dpdk->is_local ? CF_NS_PER_S : patience_ns(dpdk) / 8,
                                       .target_ns = dpdk->address.target_ns,
-                                      .window_min = WINDOW_MIN};
+                                      .window_min = dpdk->address.kind == XP_DPDK_PCI ? WINDOW_MIN_WIRE
+                                                                                      : WINDOW_MIN_SOFT};
 
     xp_link_open(&peer->link, &options, peer->memory, dpdk->now_ns);
     for (uint32_t i = 0; i < XP_LANES; i++) {

@@ -281,4 +281,5 @@ const struct xp_ops xp_dpdk_module_ops = {.name = "dpdk",
                                           .wake = dpdk_wake,
                                           .read = no_read,
                                           .cas = no_cas,
-                                          .add = no_add};
+                                          .add = no_add,
+                                          .describe = xp_dpdk_describe};

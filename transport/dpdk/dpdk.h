@@ -173,6 +173,9 @@ void xp_dpdk_conn_close(struct xp_dpdk *dpdk);
 uint64_t xp_dpdk_conn_due_ns(const struct xp_dpdk *dpdk);
 void xp_dpdk_conn_grant(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer);
 
+/* describe.c */
+uint32_t xp_dpdk_describe(const struct xp *xp, char *text, uint32_t bytes);
+
 /* shake.c: the words of the handshake. */
 void xp_dpdk_on_shake(struct xp_dpdk *dpdk, uint32_t port, const uint8_t *frame, const uint8_t *packet,
                       uint32_t bytes);

@@ -8,9 +8,6 @@
  */
 #include <stdint.h>
 
-/* Samples beyond it are a peer that was stopped, not a network. */
-#define XP_LINK_RTT_NS_MAX UINT64_C(10000000000)
-
 struct xp_link_rtt {
     uint64_t srtt_ns; /* 0: no sample yet */
     uint64_t var_ns;
@@ -31,8 +28,9 @@ static inline void xp_link_rtt_sample(struct xp_link_rtt *rtt, uint64_t sample_n
 {
     uint64_t error;
 
-    if (sample_ns > XP_LINK_RTT_NS_MAX)
-        return;
+    /* More than the longest wait is a peer that was stopped, not a network. */
+    if (sample_ns > rtt->rto_ns_max)
+        sample_ns = rtt->rto_ns_max;
     if (rtt->srtt_ns == 0) {
         rtt->srtt_ns = sample_ns | 1;
         rtt->var_ns = sample_ns / 2;

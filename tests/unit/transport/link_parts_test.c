@@ -104,8 +104,9 @@ static void the_time_out_follows_rfc_6298_between_its_bounds(void **state)
     assert_int_equal(rtt.rto_ns, 200 * US);
     assert_int_equal(xp_link_rtt_wait_ns(&rtt, 3), 1600 * US);
     assert_int_equal(xp_link_rtt_wait_ns(&rtt, 40), 10000 * US);
-    xp_link_rtt_sample(&rtt, XP_LINK_RTT_NS_MAX + 1);
-    assert_int_equal(rtt.rto_ns, 200 * US);
+    xp_link_rtt_sample(&rtt, 3000000 * US); /* a peer that was stopped for seconds */
+    assert_int_equal(rtt.rto_ns, 10000 * US);
+    assert_true(rtt.srtt_ns < 2000 * US);
 }
 
 static void the_window_grows_below_the_target_and_falls_above_it(void **state)
