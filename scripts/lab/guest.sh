@@ -80,9 +80,12 @@ numa_nodes() {
     done
 }
 
-# Copies a guest's output to ours, with the guest's number in front where there are several.
+# Copies a guest's output to ours, with the guest's number in front where there are several, and without the padding that
+# follows it (scripts/lab/main).
 forward() { # guest, pipe
-    if [ "$guests" -eq 1 ]; then cat "$2"; else sed -u "s/^/[$1] /" "$2"; fi
+    local prefix=
+    [ "$guests" -eq 1 ] || prefix="[$1] "
+    perl -se 'BEGIN { $| = 1 } while (<STDIN>) { tr/\0//d; print $prefix, $_ if length }' -- "-prefix=$prefix" <"$2"
 }
 
 start_guest() { # guest

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A short pass of the tests that need verbs: the conformance suite, connections that break and a workload, on this host's
 # device or in the soft-RoCE lab.
+# alone
 # time limit: 400 s
 # prepare: scripts/softroce-lab --prepare
 set -euo pipefail

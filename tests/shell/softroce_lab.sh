@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# alone
 # time limit: 400 s
 # prepare: scripts/softroce-lab --prepare
 # The lab boots, a command sees a working soft-RoCE device in it, its output and exit status come back, what it wrote is
