@@ -53,7 +53,7 @@ COMMON := -I. -Iinclude -D_GNU_SOURCE -fPIC -fno-common -fvisibility=hidden -pth
 C_FLAGS := -std=c11 $(COMMON) $(WARN_C) $(CONFIG_FLAGS) $(CPPFLAGS) $(CFLAGS)
 CXX_FLAGS := -std=c++17 $(filter-out -fno-common,$(COMMON)) $(WARN) $(CONFIG_FLAGS) $(CPPFLAGS) $(CXXFLAGS)
 LINK_FLAGS := $(CONFIG_LINK) -pthread -Wl,--as-needed $(LDFLAGS)
-LIBS := -libverbs -lrdmacm -lck -luring -lsodium -lisal -lhwloc -linih -ljansson -lpthread -lrt -lm
+LIBS := -libverbs -lrdmacm -lck -luring -lsodium -lisal -lhwloc -linih -ljansson -lmicrohttpd -lpthread -lrt -lm
 TOOL_LIBS := -lncursesw
 # jemalloc serves the command alone: a library linked to it could not be dlopened, and the sanitizers bring
 # an allocator of their own.

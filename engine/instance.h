@@ -336,7 +336,8 @@ struct cf_instance {
     _Atomic uint32_t stop_threads;
     int poll_fd;  /* epoll over transport, storage and wake-ups */
     int wake_fd;  /* eventfd: clients wake the poller */
-    void *status; /* status.c: the status socket's thread */
+    void *status;  /* status.c: the status socket's thread */
+    void *metrics; /* metrics.c: the metrics' thread */
 };
 #define ENG_MAGIC 0x4e4f495355464643ull
 #define ENG_RUNS 0x534e5552u
@@ -497,6 +498,17 @@ bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns);
 /* The file is not stopped by a peer any more, or goes. */
 void eng_file_unstop_owner(struct cf_instance *instance, struct cf_file *file);
 enum cf_rc eng_files_close_all(struct cf_session *session);
+
+/* ---- stats.c ---- */
+/* Nanoseconds in all, of each latency of stats.def. Any thread. */
+struct eng_latency_sums {
+#define CF_STAT(name, text)
+#define CF_LATENCY(name, text) double name;
+#include <cachefusion/stats.def>
+#undef CF_STAT
+#undef CF_LATENCY
+};
+void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums *sums_out);
 
 /* ---- status.c ---- */
 enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error);

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "engine/instance.h"
+#include "engine/metrics.h"
 #include "engine/pool.h"
 
 #define ENG_TRACE_RECORDS 4096u
@@ -360,6 +361,7 @@ static void close_all(struct cf_instance *instance)
     uint32_t s, depth = (uint32_t)instance->options.io_depth;
 
     eng_status_stop(instance);
+    eng_metrics_stop(instance);
     eng_threads_stop(instance);
     if (instance->store &&
         !instance->is_manual) { /* first: reads under way go into frames, which are the transport's memory */
@@ -555,6 +557,8 @@ enum cf_rc cf_open(const struct cf_options *options, const struct cf_callbacks *
             *error = instance->stop_error;
         rc = eng_state(instance);
     }
+    if (rc == CF_OK && options->metrics[0] != 0)
+        rc = eng_metrics_start(instance, error);
     if (rc == CF_OK && options->status_path[0] != 0)
         rc = eng_status_start(instance, error);
     if (rc != CF_OK) {

@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "engine/format.h"
 #include "engine/frame.h"
+#include "engine/metrics.h"
 
 #define CHOICES_MAX 4u
 #define CHOICE_BYTES_MAX 64u
@@ -387,6 +388,7 @@ static bool is_one_host(const char *transport)
 static enum cf_rc check_texts(const struct cf_options *options, struct cf_error *error)
 {
     size_t cluster_max = sizeof((struct eng_super *)0)->cluster - 1;
+    struct eng_metrics_address metrics;
 
     if (options->cluster[0] == '\0' || strlen(options->cluster) > cluster_max)
         return fail(error, CF_OPTION, "option cluster: %zu characters; allowed is 1 to %zu",
@@ -399,6 +401,11 @@ static enum cf_rc check_texts(const struct cf_options *options, struct cf_error 
         return fail(error, CF_OPTION,
                     "option secret: %zu characters; transport %.100s leaves the host and needs at least %u",
                     strlen(options->secret), options->transport, SECRET_BYTES_MIN);
+    if (options->metrics[0] != '\0' && !eng_metrics_parse(options->metrics, &metrics))
+        return fail(error, CF_OPTION,
+                    "option metrics: value '%.100s'; it is a numeric address and a port from 0 to 65535, as "
+                    "127.0.0.1:9300 or [::1]:9300 (0: a free one)",
+                    options->metrics);
     return CF_OK;
 }
 

@@ -133,6 +133,23 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     return CF_OK;
 }
 
+void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums *sums_out)
+{
+    struct eng_latency_sums sums = {.hit = 0};
+    uint32_t i;
+
+    cf_ring_tsan_hide();
+    for (i = 0; i < instance->options.sessions; i++)
+        if (instance->sessions[i].hit_hist)
+            sums.hit += instance->sessions[i].hit_hist->sum;
+    sums.remote2 = instance->hists[0].sum;
+    sums.remote3 = instance->hists[1].sum;
+    sums.disk = instance->hists[2].sum;
+    sums.upgrade = instance->hists[3].sum;
+    cf_ring_tsan_show();
+    *sums_out = sums;
+}
+
 enum cf_rc cf_state(const struct cf_instance *instance, struct cf_error *error)
 {
     enum cf_rc rc = eng_enter(instance);

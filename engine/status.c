@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "engine/instance.h"
+#include "engine/metrics.h"
 #include "engine/pool.h"
 
 /* Conversations and waiters listed at most; the counts tell how many there are. */
@@ -256,6 +257,8 @@ static json_t *json_state(const struct cf_instance *instance, const struct snaps
     json_object_set_new(root, "uptime_ns", json_integer((json_int_t)(shot->now_ns - instance->opened_ns)));
     json_object_set_new(root, "placement", json_string(instance->plan.text));
     json_object_set_new(root, "transport", json_string(instance->options.transport));
+    if (eng_metrics_where(instance) != NULL)
+        json_object_set_new(root, "metrics", json_string(eng_metrics_where(instance)));
     json_object_set_new(root, "provider", json_provider(instance));
     json_object_set_new(root, "members", json_members(instance, shot));
     json_object_set_new(root, "counters", json_counters(stats));
