@@ -50,7 +50,7 @@ struct grd_lock_local_options {
     const struct cf_allocator *allocator;
 };
 #define GRD_LOCK_CLAIMS_MAX (1u << 24)
-#define GRD_LOCK_CALLS_MAX 64u
+#define GRD_LOCK_CALLS_MAX GRD_LOCK_SWAP_SLOTS
 
 struct grd_lock_want {
     uint64_t owner;  /* of this instance; one owner may have any number of claims */

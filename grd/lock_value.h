@@ -24,6 +24,7 @@
 
 #define GRD_LOCK_NAME_BYTES 64u
 #define GRD_LOCK_VALUE_BYTES 64u
+#define GRD_LOCK_IDS_BYTES 20u
 
 enum grd_lock_name_kind {
     GRD_LOCK_NAME_NONE = 0, /* in a message: the name does not come along */

@@ -25,7 +25,9 @@
 #define BYTES_u32 4u
 #define BYTES_u64 8u
 #define BYTES_key 16u
-#define BYTES_set 0u /* counted by set_bytes */
+#define BYTES_set 0u /* these three by their contents */
+#define BYTES_text 0u
+#define BYTES_name 0u
 
 static uint8_t *put_u8(uint8_t *to, const uint8_t *v)
 {
@@ -86,6 +88,31 @@ static uint8_t *put_set(uint8_t *to, const struct grd_set *set)
             to = put_u16(to, &set->list[i]);
     }
     return to;
+}
+
+static uint32_t text_bytes(const struct grd_lock_bytes *text)
+{
+    return 1u + text->count;
+}
+
+static uint8_t *put_text(uint8_t *to, const struct grd_lock_bytes *text)
+{
+    to = put_u8(to, &text->count);
+    memcpy(to, text->bytes, text->count);
+    return to + text->count;
+}
+
+static uint32_t name_bytes(const struct grd_lock_name *name)
+{
+    return 2u + name->bytes_count;
+}
+
+static uint8_t *put_name(uint8_t *to, const struct grd_lock_name *name)
+{
+    to = put_u8(to, &name->kind);
+    to = put_u8(to, &name->bytes_count);
+    memcpy(to, name->bytes, name->bytes_count);
+    return to + name->bytes_count;
 }
 
 /* Readers: move *from on; false when the body is too short or the value out of range. */
@@ -177,6 +204,41 @@ static bool get_set(struct reader *r, struct grd_set *set)
     return true;
 }
 
+static bool get_bytes(struct reader *r, uint8_t *bytes, uint32_t count)
+{
+    if (r->end - r->from < (ptrdiff_t)count)
+        return false;
+    memcpy(bytes, r->from, count);
+    r->from += count;
+    return true;
+}
+
+static bool get_text(struct reader *r, struct grd_lock_bytes *text)
+{
+    return get_u8(r, &text->count) && text->count <= GRD_LOCK_VALUE_BYTES &&
+           get_bytes(r, text->bytes, text->count);
+}
+
+static bool name_is_good(const struct grd_lock_name *name)
+{
+    switch (name->kind) {
+    case GRD_LOCK_NAME_NONE:
+        return name->bytes_count == 0;
+    case GRD_LOCK_NAME_TEXT:
+        return name->bytes_count >= 1 && name->bytes_count <= GRD_LOCK_NAME_BYTES;
+    case GRD_LOCK_NAME_IDS:
+        return name->bytes_count == GRD_LOCK_IDS_BYTES;
+    default:
+        return false;
+    }
+}
+
+static bool get_name(struct reader *r, struct grd_lock_name *name)
+{
+    return get_u8(r, &name->kind) && get_u8(r, &name->bytes_count) && name_is_good(name) &&
+           get_bytes(r, name->bytes, name->bytes_count);
+}
+
 const char *grd_msg_name(uint16_t type)
 {
     switch (type) {
@@ -194,22 +256,23 @@ const char *grd_msg_name(uint16_t type)
 #define FIELD_PUT(width, member) p = put_##width(p, &msg->member);
 #define FIELD_GET(width, member) &&get_##width(&r, &msg->member)
 
-/* Does the message carry a set? Derived from its fields, so that it cannot disagree with them. */
-#define IS_SET_u8 0
-#define IS_SET_u16 0
-#define IS_SET_u32 0
-#define IS_SET_u64 0
-#define IS_SET_key 0
-#define IS_SET_set 1
-#define FIELD_IS_SET(width, member) || IS_SET_##width
+/* Bytes of what has no fixed width. */
+#define VARIES_u8(v) 0u
+#define VARIES_u16(v) 0u
+#define VARIES_u32(v) 0u
+#define VARIES_u64(v) 0u
+#define VARIES_key(v) 0u
+#define VARIES_set(v) set_bytes(v)
+#define VARIES_text(v) text_bytes(v)
+#define VARIES_name(v) name_bytes(v)
+#define FIELD_VARIES(width, member) +VARIES_##width(&msg->member)
 
 uint32_t grd_msg_bytes(const struct grd_msg *msg)
 {
     switch (msg->type) {
 #define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
     case number:                                                    \
-        return 0 GRD_FIELDS_##name(FIELD_BYTES) +                   \
-               ((0 GRD_FIELDS_##name(FIELD_IS_SET)) ? set_bytes(&msg->set) : 0u);
+        return 0 GRD_FIELDS_##name(FIELD_BYTES) GRD_FIELDS_##name(FIELD_VARIES);
 #include "grd/msg.def"
 #undef GRD_MSG
     }
@@ -228,6 +291,42 @@ uint32_t grd_msg_encode(const struct grd_msg *msg, void *to)
 #undef GRD_MSG
     }
     cf_unreachable();
+}
+
+static bool is_lock(uint16_t type)
+{
+    return type >= GRD_MSG_LOCK_REQUEST && type <= GRD_MSG_LOCK_VALUE;
+}
+
+static bool lock_enumerations_ok(const struct grd_msg *msg)
+{
+    switch (msg->type) {
+    case GRD_MSG_LOCK_REQUEST:
+        return msg->mode < GRD_LOCK_MODES && msg->now < GRD_LOCK_MODES && msg->stake < GRD_LOCK_MODES &&
+               (msg->flags & ~GRD_LOCK_REQUEST_FLAGS) == 0 &&
+               (msg->held != 0) == (msg->name.kind == GRD_LOCK_NAME_NONE) &&
+               (msg->held != 0 || msg->now == GRD_LOCK_NL);
+    case GRD_MSG_LOCK_GRANT:
+        return msg->mode < GRD_LOCK_MODES && msg->flags <= GRD_FLAG_LOST;
+    case GRD_MSG_LOCK_REFUSED:
+        return msg->how > GRD_LOCK_DONE && msg->how < GRD_LOCK_CHANGED;
+    case GRD_MSG_LOCK_DEMAND:
+        return msg->mode < GRD_LOCK_MODES && (msg->flags & ~GRD_LOCK_DEMAND_FLAGS) == 0;
+    case GRD_MSG_LOCK_IN_USE:
+        return msg->mode < GRD_LOCK_MODES;
+    case GRD_MSG_LOCK_DOWN:
+        return msg->mode < GRD_LOCK_MODES &&
+               (msg->flags & ~(GRD_FLAG_LOST | GRD_FLAG_RELEASE | GRD_FLAG_VALUE)) == 0 &&
+               ((msg->flags & GRD_FLAG_VALUE) || (msg->value.count == 0 && !(msg->flags & GRD_FLAG_LOST)));
+    case GRD_MSG_LOCK_LOWERED:
+        return msg->mode < GRD_LOCK_MODES && (msg->flags & ~GRD_FLAG_RELEASE) == 0;
+    case GRD_MSG_LOCK_SWAP:
+        return msg->slot < GRD_LOCK_SWAP_SLOTS && msg->name.kind != GRD_LOCK_NAME_NONE;
+    case GRD_MSG_LOCK_VALUE:
+        return msg->how < GRD_LOCK_ANSWERS && msg->flags <= GRD_FLAG_LOST;
+    default:
+        return true;
+    }
 }
 
 static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
@@ -250,7 +349,7 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
     case GRD_MSG_KEPT:
         return msg->requester < nodes;
     default:
-        return true;
+        return !is_lock(msg->type) || lock_enumerations_ok(msg);
     }
 }
 
@@ -260,6 +359,8 @@ bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t no
     bool ok;
 
     msg->type = type;
+    if (is_lock(type))
+        grd_set_clear(&msg->set);
     switch (type) {
 #define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
     case number:                                                    \
@@ -271,6 +372,21 @@ bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t no
         return false;
     }
     return ok && r.from == r.end && enumerations_ok(msg, nodes);
+}
+
+void grd_msg_copy(struct grd_msg *to, const struct grd_msg *from)
+{
+    memcpy(to, from, offsetof(struct grd_msg, set));
+    if (!is_lock(from->type)) {
+        grd_set_copy(&to->set, &from->set);
+        return;
+    }
+    memcpy(&to->set, &from->set, offsetof(struct grd_msg, value) - offsetof(struct grd_msg, set));
+    to->value.count = from->value.count;
+    memcpy(to->value.bytes, from->value.bytes, from->value.count);
+    to->name.kind = from->name.kind;
+    to->name.bytes_count = from->name.bytes_count;
+    memcpy(to->name.bytes, from->name.bytes, from->name.bytes_count);
 }
 
 void grd_set_clear(struct grd_set *set)

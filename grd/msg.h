@@ -16,13 +16,15 @@
 #include <cachefusion/types.h>
 
 #include "base/compiler.h"
+#include "grd/lock_table.h"
+#include "grd/lock_value.h"
 
 enum grd_msg_type {
     GRD_MSG_NONE = 0,
 #define GRD_MSG(name, number, sender, receiver, lane, answer, text) GRD_MSG_##name = number,
 #include "grd/msg.def"
 #undef GRD_MSG
-    GRD_MSG_MAX = 40
+    GRD_MSG_MAX = 64
 };
 
 /* Where the data of a grant comes from. */
@@ -47,6 +49,25 @@ struct grd_set {
     };
 };
 
+/* What became of a request or swap of a lock. */
+enum grd_lock_answer {
+    GRD_LOCK_DONE = 0,
+    GRD_LOCK_SPENT = 1,     /* the number has been used: ask under another */
+    GRD_LOCK_BUSY = 2,      /* it was only tried */
+    GRD_LOCK_DEADLOCK = 3,  /* two conversions keep one another out */
+    GRD_LOCK_CANCELLED = 4, /* as you said */
+    GRD_LOCK_TAKEN = 5,     /* another name has this key */
+    GRD_LOCK_FULL = 6,      /* no room for another lock or claim */
+    GRD_LOCK_CHANGED = 7,   /* swap: the version is another one */
+    GRD_LOCK_ANSWERS = 8
+};
+
+/* The bytes of a lock's value. */
+struct grd_lock_bytes {
+    uint8_t count;
+    uint8_t bytes[GRD_LOCK_VALUE_BYTES];
+};
+
 struct grd_msg {
     uint16_t type;      /* enum grd_msg_type */
     uint16_t from;      /* sender; set by the receiver of a message from what the transport vouches for */
@@ -63,21 +84,43 @@ struct grd_msg {
     uint64_t durable;
     uint64_t scn;       /* header: the sender's clock */
     uint32_t checksum;  /* ship: CRC32C of the image when GRD_FLAG_CHECKED */
-    struct grd_set set; /* last: only the used part is ever touched */
+    /* last: only the used part is ever touched */
+    union {
+        struct grd_set set; /* of blocks */
+        struct {            /* LOCK_* */
+            uint16_t no_set[2]; /* both 0: the set is empty to whoever looks */
+            uint32_t record;    /* number of the lock's record at its master */
+            uint8_t now;        /* request: mode held when it was sent */
+            uint8_t stake;      /* request: of that, held by the one who converts */
+            uint8_t slot;       /* swap: of the sender, one swap at a time */
+            struct grd_lock_bytes value;
+            struct grd_lock_name name;
+        };
+    };
 };
 #define GRD_FLAG_NEW 0x1u     /* request: the caller formats the block */
 #define GRD_FLAG_CHECKED 0x2u /* ship: the image carries a checksum that the receiver shall verify */
+#define GRD_FLAG_LOST 0x1u    /* lock grant, value, down: the value is not valid */
+#define GRD_FLAG_RELEASE 0x2u /* lock down, lowered: the claim is given up altogether */
+#define GRD_FLAG_VALUE 0x4u   /* lock down: the value comes along */
+/* Of the flags of grd/lock_queue.h, those that travel. */
+#define GRD_LOCK_REQUEST_FLAGS 0x1fu
+#define GRD_LOCK_DEMAND_FLAGS 0x13u
+/* Swaps of one instance open at one master. */
+#define GRD_LOCK_SWAP_SLOTS 64u
 
 /* Largest encoded body: every scalar and a full map. */
 #define GRD_MSG_BYTES_MAX 256u
 
 const char *grd_msg_name(uint16_t type);
+/* Copies what the type uses. */
+CF_HOT void grd_msg_copy(struct grd_msg *to, const struct grd_msg *from);
 /* Bytes that encode will need. */
 CF_HOT uint32_t grd_msg_bytes(const struct grd_msg *msg);
 /* Writes the body; `to` has grd_msg_bytes(msg) bytes. Returns that number. */
 CF_HOT uint32_t grd_msg_encode(const struct grd_msg *msg, void *to);
 /*
- * Reads a body that came from a peer. False: type unknown, wrong length, an enumeration or set out of range;
+ * Reads a body that came from a peer. False: type unknown, wrong length, an enumeration, set, value or name out of range;
  * *msg_out is then undefined and must not be used. Members that the type does not carry are left as they are.
  */
 CF_HOT CF_CHECK bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t nodes,

@@ -3,8 +3,8 @@
 #define GRD_MSG_FIELDS_H
 
 /*
- * The fields of each message in wire order: F(width, member) with width u8, u16, u32, u64, key or set. The body
- * has no padding; `set` is last. docs/reference/messages.md is made from this file and msg.def.
+ * The fields of each message in wire order: F(width, member) with width u8, u16, u32, u64, key, set, text or name.
+ * The body has no padding; `set` is last. docs/reference/messages.md is made from this file and msg.def.
  */
 /* clang-format off */
 #define GRD_FIELDS_REQUEST(F) F(key, key) F(u64, request) F(u64, held) F(u8, mode) F(u8, flags)
@@ -36,6 +36,20 @@
 #define GRD_FIELDS_FILE_STOP(F) F(key, key) F(u64, request)
 #define GRD_FIELDS_FILE_STOPPED(F) F(key, key) F(u64, request)
 #define GRD_FIELDS_FILE_GO(F) F(key, key) F(u64, request) F(u64, version) F(u8, flags)
+#define GRD_FIELDS_LOCK_REQUEST(F)                                                                                  \
+    F(key, key) F(u64, request) F(u64, held) F(u8, mode) F(u8, now) F(u8, stake) F(u8, flags) F(name, name)
+#define GRD_FIELDS_LOCK_GRANT(F)                                                                                    \
+    F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u32, record) F(u8, mode) F(u8, flags) F(text, value)
+#define GRD_FIELDS_LOCK_REFUSED(F) F(key, key) F(u64, request) F(u8, how)
+#define GRD_FIELDS_LOCK_CANCEL(F) F(key, key) F(u64, request)
+#define GRD_FIELDS_LOCK_DEMAND(F) F(key, key) F(u64, request) F(u64, tenure) F(u8, mode) F(u8, flags)
+#define GRD_FIELDS_LOCK_IN_USE(F) F(key, key) F(u64, tenure) F(u8, mode)
+#define GRD_FIELDS_LOCK_DOWN(F) F(key, key) F(u64, tenure) F(u64, version) F(u8, mode) F(u8, flags) F(text, value)
+#define GRD_FIELDS_LOCK_LOWERED(F) F(key, key) F(u64, tenure) F(u64, version) F(u8, mode) F(u8, flags)
+#define GRD_FIELDS_LOCK_SWAP(F) F(key, key) F(u64, request) F(u64, held) F(u8, slot) F(text, value) F(name, name)
+#define GRD_FIELDS_LOCK_READ(F) F(key, key) F(u64, request)
+#define GRD_FIELDS_LOCK_VALUE(F)                                                                                    \
+    F(key, key) F(u64, request) F(u64, version) F(u32, record) F(u8, how) F(u8, flags) F(text, value)
 /* clang-format on */
 
 #endif

@@ -40,6 +40,25 @@ static void random_set(struct cf_rng *rng, struct grd_set *set)
     grd_set_clear(set);
 }
 
+static void random_text(struct cf_rng *rng, struct grd_lock_bytes *v)
+{
+    v->count = (uint8_t)cf_rng_below(rng, GRD_LOCK_VALUE_BYTES + 1);
+    for (uint32_t i = 0; i < v->count; i++)
+        random_u8(rng, &v->bytes[i]);
+}
+
+static void random_name(struct cf_rng *rng, struct grd_lock_name *v)
+{
+    char bytes[GRD_LOCK_NAME_BYTES];
+
+    for (uint32_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (char)cf_rng_next(rng);
+    if (cf_rng_chance(rng, 0.5))
+        grd_lock_name_ids((uint32_t)cf_rng_next(rng), cf_rng_next(rng), cf_rng_next(rng), v);
+    else if (grd_lock_name_text(bytes, 1 + cf_rng_below(rng, sizeof bytes), v) != CF_OK)
+        v->kind = GRD_LOCK_NAME_NONE;
+}
+
 /* Knuth's selection: each subset of that size is as likely as any other. */
 static void random_members(struct cf_rng *rng, uint32_t nodes, uint32_t members, struct grd_set *set)
 {
@@ -51,6 +70,34 @@ static void random_members(struct cf_rng *rng, uint32_t nodes, uint32_t members,
 static bool has_set(uint16_t type)
 {
     return type == GRD_MSG_GRANT || type == GRD_MSG_FORWARD || type == GRD_MSG_SHIP;
+}
+
+static void random_lock(struct cf_rng *rng, struct grd_msg *msg)
+{
+    msg->mode = (uint8_t)cf_rng_below(rng, GRD_LOCK_MODES);
+    msg->now = (uint8_t)cf_rng_below(rng, GRD_LOCK_MODES);
+    msg->stake = (uint8_t)cf_rng_below(rng, GRD_LOCK_MODES);
+    msg->slot = (uint8_t)cf_rng_below(rng, GRD_LOCK_SWAP_SLOTS);
+    msg->how = (uint8_t)(1 + cf_rng_below(rng, GRD_LOCK_CHANGED - 1));
+    msg->flags = (uint8_t)cf_rng_below(rng, 2);
+    if (msg->type == GRD_MSG_LOCK_LOWERED)
+        msg->flags *= GRD_FLAG_RELEASE;
+    if (msg->type == GRD_MSG_LOCK_DOWN) {
+        msg->flags = (uint8_t)cf_rng_below(rng, 8);
+        if (!(msg->flags & GRD_FLAG_VALUE)) {
+            msg->flags &= GRD_FLAG_RELEASE;
+            msg->value.count = 0;
+        }
+    }
+    if (msg->type == GRD_MSG_LOCK_REQUEST) {
+        if (cf_rng_chance(rng, 0.5)) {
+            msg->held = 0;
+            msg->now = GRD_LOCK_NL;
+        } else {
+            msg->held |= 1;
+            msg->name.kind = msg->name.bytes_count = 0;
+        }
+    }
 }
 
 void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t members, struct grd_msg *msg)
@@ -80,6 +127,8 @@ void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t memb
     msg->how = GRD_HOW_DISK;
     if (msg->mode == CF_MODE_X)
         msg->how = (uint8_t)(GRD_HOW_DISK + cf_rng_below(rng, GRD_HOW_NEW));
+    if (type >= GRD_MSG_LOCK_REQUEST)
+        random_lock(rng, msg);
 }
 
 static bool equal_u8(const uint8_t *a, const uint8_t *b)
@@ -115,6 +164,16 @@ static bool equal_set(const struct grd_set *a, const struct grd_set *b)
         if (grd_set_has(a, (uint16_t)node) != grd_set_has(b, (uint16_t)node))
             return false;
     return true;
+}
+
+static bool equal_text(const struct grd_lock_bytes *a, const struct grd_lock_bytes *b)
+{
+    return a->count == b->count && memcmp(a->bytes, b->bytes, a->count) == 0;
+}
+
+static bool equal_name(const struct grd_lock_name *a, const struct grd_lock_name *b)
+{
+    return grd_lock_name_equal(a, b);
 }
 
 static bool told(bool is_equal, const char *message, const char *field)
