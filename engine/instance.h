@@ -334,8 +334,8 @@ struct cf_instance {
     pthread_t poller;
     bool has_poller;
     _Atomic uint32_t stop_threads;
-    int poll_fd;  /* epoll over transport, storage and wake-ups */
-    int wake_fd;  /* eventfd: clients wake the poller */
+    int poll_fd;   /* epoll over transport, storage and wake-ups */
+    int wake_fd;   /* eventfd: clients wake the poller */
     void *status;  /* status.c: the status socket's thread */
     void *metrics; /* metrics.c: the metrics' thread */
 };

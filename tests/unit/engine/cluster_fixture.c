@@ -54,6 +54,8 @@ static void *open_main(void *arg)
         snprintf(options.cluster, sizeof options.cluster, "%s", cluster->name);
     if (cluster->status_path && node == 0)
         snprintf(options.status_path, sizeof options.status_path, "%s", cluster->status_path);
+    if (cluster->metrics)
+        snprintf(options.metrics, sizeof options.metrics, "%s", cluster->metrics);
     if (cluster->files)
         options.files = cluster->files;
     options.node = node;

@@ -20,6 +20,7 @@ struct cluster {
     char directory[64];
     const char *name;         /* of the cluster; NULL = the default */
     const char *status_path;  /* of node 0; NULL = none */
+    const char *metrics;      /* of every node; NULL = none */
     uint64_t files;           /* option; 0 = default */
     uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
     struct cf_instance *instance[CLUSTER_NODES_MAX];
