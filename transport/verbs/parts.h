@@ -109,6 +109,13 @@ enum cf_rc xp_verbs_add(struct xp *xp, uint16_t node, uint64_t offset, uint64_t 
 void xp_verbs_read_ended(struct xp_verbs *vb, uint32_t index, enum cf_rc rc);
 void xp_verbs_reads_tell(struct xp_verbs *vb, struct xp_verbs_batch *batch);
 
+/* A receive slot and its pool in one word. */
+#define XP_VERBS_SLOT_MASK 0xffffffu
+static inline uint32_t xp_verbs_ref(uint32_t pool, uint32_t slot)
+{
+    return pool << 24 | slot;
+}
+
 /* receive.c */
 uint32_t xp_verbs_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max);
 /* Takes completions until there are none; rings and connections are moved on. */
@@ -116,6 +123,13 @@ void xp_verbs_drain(struct xp_verbs *vb);
 /* Messages that have arrived and were not delivered are dropped; their slots go back. */
 void xp_verbs_rings_drop(struct xp_verbs *vb, struct xp_verbs_peer *peer);
 bool xp_verbs_rings_are_empty(const struct xp_verbs *vb, const struct xp_verbs_peer *peer);
+/* A receive that leads to nothing; a block in it costs its sender the grant, which is free again. */
+void xp_verbs_slot_drop(struct xp_verbs *vb, uint32_t ref);
+
+/* deliver.c */
+void xp_verbs_held_release(struct xp_verbs *vb);
+void xp_verbs_news_tell(struct xp_verbs *vb, struct xp_verbs_batch *batch);
+void xp_verbs_deliver(struct xp_verbs *vb, struct xp_verbs_batch *batch);
 void xp_verbs_news(struct xp_verbs *vb, uint8_t type, uint16_t node, enum cf_rc rc);
 
 /* grant.c: who may send blocks, and the counts peers are told. */
@@ -139,6 +153,15 @@ uint16_t xp_verbs_cm_port(const char *cluster);
 void xp_verbs_cm_take(struct xp_verbs *vb);
 void xp_verbs_cm_connect(struct xp_verbs *vb, struct xp_verbs_peer *peer);
 void xp_verbs_cm_hang_up(struct xp_verbs *vb, struct xp_verbs_peer *peer);
+
+/* guest.c */
+struct rdma_conn_param xp_verbs_conn_param(const struct xp_verbs *vb, const struct xp_verbs_peer *peer,
+                                           const struct xp_verbs_open *open);
+/* OPEN, or with a challenge REPLY, under a new nonce of ours. */
+void xp_verbs_open_fill(struct xp_verbs *vb, struct xp_verbs_peer *peer, struct xp_verbs_open *open,
+                        const uint8_t *challenge);
+void xp_verbs_guest_arrives(struct xp_verbs *vb, struct rdma_cm_id *id, const void *data, uint32_t bytes);
+void xp_verbs_guest_forget(struct xp_verbs *vb, const struct rdma_cm_id *id);
 void xp_verbs_guests_turn(struct xp_verbs *vb);
 
 /* shake.c */
