@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "base/probe.h"
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
@@ -144,8 +145,22 @@ static void send_or_queue(struct cf_instance *instance, uint16_t to, const struc
     backlog_push(instance, to, msg, is_ship, frame);
 }
 
+/* Messages of the roles of this instance to each other are told as well: the path of a block stays whole. */
+static inline void probe_sent(const struct cf_instance *instance, uint16_t to, const struct grd_msg *msg)
+{
+    (void)instance;
+    (void)to;
+    if (msg->type == GRD_MSG_REQUEST)
+        CF_PROBE6(request, instance->node, to, msg->key.file, msg->key.block, msg->mode, msg->request);
+    else if (msg->type == GRD_MSG_FORWARD)
+        CF_PROBE6(forward, instance->node, to, msg->key.file, msg->key.block, msg->mode, msg->requester);
+    else if (msg->type == GRD_MSG_GRANT)
+        CF_PROBE6(grant, instance->node, to, msg->key.file, msg->key.block, msg->mode, msg->tenure);
+}
+
 void eng_send_owner(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg)
 {
+    probe_sent(instance, to, msg);
     if (to == instance->node)
         self_push(instance, msg);
     else
@@ -224,6 +239,8 @@ static void do_ship(struct cf_instance *instance, struct grd_action *action)
         instance->counters.bad_messages++;
         return;
     }
+    CF_PROBE6(ship, instance->node, action->to, action->msg.key.file, action->msg.key.block,
+              action->msg.version, action->msg.tenure);
     ship_checksum(instance, &action->msg, action->frame);
     if (action->msg.version > action->msg.durable && !log_is_durable(instance, descriptor->position)) {
         ship_wait_push(instance, action->to, &action->msg, action->frame);
@@ -340,12 +357,22 @@ void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns)
     instance->attention_count = kept;
 }
 
+/* How the block came, in the number that the probe `install` tells; 2 and 3 are hops. */
+static inline uint8_t way_of(const struct grd_msg *msg)
+{
+    return msg->how == GRD_HOW_DISK      ? 0
+           : msg->how == GRD_HOW_UPGRADE ? 1
+           : msg->how == GRD_HOW_SHIP    ? msg->hops
+                                         : 4;
+}
+
 /* The mode begins: the frame becomes visible, and who waited is served before anybody else can take it away. */
 static void do_begin(struct cf_instance *instance, const struct grd_action *action, uint64_t now_ns)
 {
     struct grd_block *block = action->block;
     struct eng_frame *descriptor = eng_frames_at(instance->frames, block->frame);
     struct cf_hist *hist = NULL;
+    uint64_t took_ns = 0;
 
     if (action->msg.how == GRD_HOW_UPGRADE) {
         eng_frame_raise_owner(instance->frames, block->frame);
@@ -371,8 +398,12 @@ static void do_begin(struct cf_instance *instance, const struct grd_action *acti
             instance->counters.news++;
         }
     }
-    if (hist) /* a turn's time may be some turns old, which is half of what a remote block takes */
-        cf_hist_add(hist, (instance->is_manual ? now_ns : cf_now_ns()) - action->msg.request);
+    if (hist) { /* a turn's time may be some turns old, which is half of what a remote block takes */
+        took_ns = (instance->is_manual ? now_ns : cf_now_ns()) - action->msg.request;
+        cf_hist_add(hist, took_ns);
+    }
+    CF_PROBE6(install, instance->node, block->key.file, block->key.block, action->mode, way_of(&action->msg),
+              took_ns);
     eng_block_serve(instance, block, now_ns);
 }
 
