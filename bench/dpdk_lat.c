@@ -7,6 +7,9 @@
  *
  *   dpdk_lat [--rounds N] [--repeats N] [--json FILE]
  *
+ * Time is taken a chunk of rounds at a time and the median chunk is the figure of a repetition, so that a processor that is
+ * taken away for milliseconds does not show.
+ *
  * The bare reply is 8 KiB that nobody wrote or reads; the provider's is copied out of a frame and into one. The median
  * of the repetitions is reported, and the ratio provider / bare (rates: bare / provider), so below 1 is faster than bare.
  */
@@ -39,6 +42,7 @@
 #define BARE_ROOM 9216u
 #define SMALL 64u
 #define RATE_WINDOW 32u
+#define CHUNKS 1024u
 
 enum what { ROUND_64, ROUND_BLOCK, RATE_64, WHATS };
 static const char *const names[] = {"round trip 64 B", "64 B asked, 8 KiB answered", "one way 64 B"};
@@ -54,6 +58,46 @@ struct options {
     const char *json;
     char directory[64];
 };
+
+/* Durations of chunks of `each` steps. */
+struct chunks {
+    uint64_t ns[CHUNKS];
+    uint64_t began_ns;
+    uint64_t each;
+    uint64_t count;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void chunks_begin(struct chunks *chunks, uint64_t steps)
+{
+    *chunks = (struct chunks){.began_ns = cf_now_ns(), .each = steps / CHUNKS};
+}
+
+/* `done` steps have been made in all. */
+static void chunks_step(struct chunks *chunks, uint64_t done)
+{
+    uint64_t now;
+
+    if (chunks->count == CHUNKS || done < (chunks->count + 1) * chunks->each)
+        return;
+    now = cf_now_ns();
+    chunks->ns[chunks->count++] = now - chunks->began_ns;
+    chunks->began_ns = now;
+}
+
+/* Picoseconds a step of the median chunk. */
+static uint64_t chunks_median(struct chunks *chunks)
+{
+    cf_assert(chunks->count != 0);
+    qsort(chunks->ns, chunks->count, sizeof(chunks->ns[0]), by_value);
+    return chunks->ns[chunks->count / 2] * 1000 / chunks->each;
+}
 
 static void pin(int index)
 {
@@ -83,7 +127,8 @@ static uint16_t bare_open(const struct options *options, int side, struct rte_me
                                  "lib.eal:error"};
     char *argv[CF_COUNTOF(words) + 1] = {NULL};
     struct rte_eth_conf conf;
-    struct rte_eth_link link;
+    struct rte_eth_link link = {.link_status = RTE_ETH_LINK_DOWN};
+    bool is_started = false;
     uint16_t port;
 
     snprintf(cores, sizeof(cores), "0@%d", sysconf(_SC_NPROCESSORS_ONLN) > 1 ? side : 0);
@@ -108,12 +153,16 @@ static uint16_t bare_open(const struct options *options, int side, struct rte_me
     cf_assert(rte_eth_dev_configure(port, 1, 1, &conf) == 0);
     cf_assert(rte_eth_rx_queue_setup(port, 0, 256, SOCKET_ID_ANY, NULL, *pool_out) == 0);
     cf_assert(rte_eth_tx_queue_setup(port, 0, 256, SOCKET_ID_ANY, NULL) == 0);
-    while (rte_eth_dev_start(port) != 0)
+    /* A client that came before its server was ready is turned away and has to come again. */
+    for (uint32_t tries = 0; link.link_status != RTE_ETH_LINK_UP; tries++) {
+        if (side == 1 && tries % 50 == 0)
+            (void)rte_eth_dev_stop(port);
+        if ((side == 1 && tries % 50 == 0) || tries == 0)
+            is_started = rte_eth_dev_start(port) == 0;
         usleep(1000);
-    do {
-        usleep(1000);
-        cf_assert(rte_eth_link_get_nowait(port, &link) == 0);
-    } while (link.link_status != RTE_ETH_LINK_UP);
+        if (is_started)
+            cf_assert(rte_eth_link_get_nowait(port, &link) == 0);
+    }
     return port;
 }
 
@@ -141,17 +190,18 @@ static void bare_receive(uint16_t port)
 static void bare_rate(uint16_t port, struct rte_mempool *pool, int side, const struct options *options,
                       struct shared *shared)
 {
-    uint64_t messages = (uint64_t)options->rounds * 20, done = 0, began = 0;
+    uint64_t messages = (uint64_t)options->rounds * 20, done = 0;
     struct rte_mbuf *frames[32];
+    struct chunks chunks;
 
+    chunks_begin(&chunks, messages);
     while (done < messages) {
         if (side == 1) {
             uint16_t count = rte_eth_rx_burst(port, 0, frames, 32);
 
-            if (count != 0 && began == 0)
-                began = cf_now_ns();
             rte_pktmbuf_free_bulk(frames, count);
             done += count;
+            chunks_step(&chunks, done);
         } else if (rte_pktmbuf_alloc_bulk(pool, frames, 32) == 0) {
             uint16_t sent;
 
@@ -163,7 +213,7 @@ static void bare_rate(uint16_t port, struct rte_mempool *pool, int side, const s
         }
     }
     if (side == 1)
-        atomic_store(&shared->ns, (cf_now_ns() - began) * 1000 / messages);
+        atomic_store(&shared->ns, chunks_median(&chunks));
 }
 
 static void bare_run(const struct options *options, enum what what, int side, struct shared *shared)
@@ -171,7 +221,7 @@ static void bare_run(const struct options *options, enum what what, int side, st
     struct rte_mempool *pool;
     uint16_t port = bare_open(options, side, &pool);
     uint32_t reply = what == ROUND_BLOCK ? BLOCK_BYTES : SMALL;
-    uint64_t began = 0;
+    struct chunks chunks = {.each = 1};
 
     meet(shared);
     if (what == RATE_64) {
@@ -179,7 +229,9 @@ static void bare_run(const struct options *options, enum what what, int side, st
     } else {
         for (uint32_t i = 0; i < options->rounds + WARM_UP; i++) {
             if (i == WARM_UP)
-                began = cf_now_ns();
+                chunks_begin(&chunks, options->rounds);
+            if (i > WARM_UP)
+                chunks_step(&chunks, i - WARM_UP);
             if (side == 0)
                 bare_send(port, pool, SMALL);
             bare_receive(port);
@@ -187,7 +239,7 @@ static void bare_run(const struct options *options, enum what what, int side, st
                 bare_send(port, pool, reply);
         }
         if (side == 0)
-            atomic_store(&shared->ns, (cf_now_ns() - began) * 1000 / options->rounds);
+            atomic_store(&shared->ns, chunks_median(&chunks));
     }
     meet(shared + 1); /* memif takes the rings away under a peer that still uses them */
 }
@@ -199,6 +251,8 @@ struct side {
     struct xp_frame_space space;
     uint32_t next_frame;
     uint64_t received;
+    uint64_t now_ns;
+    uint32_t turns;
 };
 
 static void xp_side_open(struct side *side, const struct options *options, int node)
@@ -237,7 +291,12 @@ static void xp_side_open(struct side *side, const struct options *options, int n
 static uint32_t turn(struct side *side)
 {
     struct xp_event events[XP_EVENTS_MAX];
-    uint32_t count = xp_poll(side->xp, cf_now_ns(), events, XP_EVENTS_MAX), messages = 0;
+    uint32_t count, messages = 0;
+
+    /* As the engine does: the clock is read once in so many turns. */
+    if (side->turns++ % 8 == 0)
+        side->now_ns = cf_now_ns();
+    count = xp_poll(side->xp, side->now_ns, events, XP_EVENTS_MAX);
 
     for (uint32_t i = 0; i < count; i++) {
         if (events[i].type == XP_EV_HELLO)
@@ -266,24 +325,26 @@ static bool send_one(struct side *side, uint16_t to, bool has_block)
 
 static void rate(struct side *side, int node, const struct options *options, struct shared *shared)
 {
-    uint64_t messages = (uint64_t)options->rounds * 20, sent = 0, began = 0;
+    uint64_t messages = (uint64_t)options->rounds * 20, sent = 0;
+    struct chunks chunks;
 
+    chunks_begin(&chunks, messages);
     while (node == 0 ? sent < messages : side->received < messages) {
-        if (turn(side) != 0 && began == 0)
-            began = cf_now_ns();
+        (void)turn(side);
+        chunks_step(&chunks, side->received);
         for (uint32_t i = 0; node == 0 && i < RATE_WINDOW && sent < messages && send_one(side, 1, false); i++)
             sent++;
         if (node == 0)
             xp_flush(side->xp);
     }
     if (node == 1)
-        atomic_store(&shared->ns, (cf_now_ns() - began) * 1000 / messages);
+        atomic_store(&shared->ns, chunks_median(&chunks));
 }
 
 static void provider_run(const struct options *options, enum what what, int node, struct shared *shared)
 {
     uint16_t other = (uint16_t)(1 - node);
-    uint64_t began = 0;
+    struct chunks chunks = {.each = 1};
     struct side side;
 
     xp_side_open(&side, options, node);
@@ -297,7 +358,9 @@ static void provider_run(const struct options *options, enum what what, int node
     } else {
         for (uint32_t i = 0; i < options->rounds + WARM_UP; i++) {
             if (i == WARM_UP)
-                began = cf_now_ns();
+                chunks_begin(&chunks, options->rounds);
+            if (i > WARM_UP)
+                chunks_step(&chunks, i - WARM_UP);
             if (node == 0)
                 cf_assert(send_one(&side, other, false));
             xp_flush(side.xp);
@@ -308,7 +371,13 @@ static void provider_run(const struct options *options, enum what what, int node
         }
         xp_flush(side.xp);
         if (node == 0)
-            atomic_store(&shared->ns, (cf_now_ns() - began) * 1000 / options->rounds);
+            atomic_store(&shared->ns, chunks_median(&chunks));
+    }
+    if (getenv("DPDK_LAT_DESCRIBE") != NULL) {
+        char text[2048];
+
+        (void)xp_describe(side.xp, text, sizeof(text));
+        fprintf(stderr, "%s", text);
     }
     xp_close(&side.xp);
 }
@@ -349,13 +418,6 @@ static uint64_t pair_run(const struct options *options, run_fn *fn, enum what wh
     return ns;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 static double median(uint64_t *values, uint32_t count)
 {
     qsort(values, count, sizeof(*values), by_value);
@@ -380,8 +442,8 @@ static void arguments(int argc, char **argv, struct options *options)
         else
             exit(2);
     }
-    if (options->rounds < 100 || options->repeats == 0 || options->repeats > REPEATS_MAX) {
-        fprintf(stderr, "dpdk_lat: at least 100 rounds, 1 to %u repeats\n", REPEATS_MAX);
+    if (options->rounds < CHUNKS || options->repeats == 0 || options->repeats > REPEATS_MAX) {
+        fprintf(stderr, "dpdk_lat: at least %u rounds, 1 to %u repeats\n", CHUNKS, REPEATS_MAX);
         exit(2);
     }
 }

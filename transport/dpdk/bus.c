@@ -29,7 +29,7 @@ static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char
 static enum cf_rc pool_open(struct xp_dpdk_bus *bus, struct cf_error *error)
 {
     bool is_ring = bus->address.kind == XP_DPDK_RING;
-    uint16_t room = (uint16_t)(RTE_PKTMBUF_HEADROOM + bus->frame_bytes + 64);
+    uint16_t room = (uint16_t)(RTE_PKTMBUF_HEADROOM + xp_dpdk_bus_room(bus));
     char name[RTE_MEMPOOL_NAMESIZE];
 
     if (is_ring)
@@ -177,11 +177,11 @@ void xp_dpdk_bus_flush(struct xp_dpdk_bus *bus)
             port_flush(bus, &bus->ports[i]);
 }
 
-bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus)
+bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus, const struct xp_shm_place *place)
 {
     bool is_missing = false;
 
     for (uint32_t i = 0; i < bus->ports_count; i++)
-        is_missing |= !xp_device_connect(bus, &bus->ports[i]);
+        is_missing |= !xp_device_connect(bus, &bus->ports[i], place);
     return is_missing;
 }

@@ -11,6 +11,7 @@
 #include "transport/dpdk/address.h"
 #include "transport/dpdk/eal.h"
 #include "transport/link/ether.h"
+#include "transport/shm/place.h"
 
 #define XP_DPDK_PORTS_MAX 31u
 #define XP_DPDK_BURST 32u
@@ -29,7 +30,7 @@ struct xp_dpdk_port {
     bool is_there;
     bool is_started;
     bool is_linked;
-    uint32_t turns; /* since it was started without finding the other end */
+    bool was_gone; /* memif: the process at the other end, since the port was started */
     uint16_t queued;
     struct rte_mbuf *spare; /* begun and not ended */
     struct rte_mbuf *queue[XP_DPDK_BURST];
@@ -64,7 +65,16 @@ CF_HOT void xp_dpdk_bus_end(struct xp_dpdk_bus *bus, uint32_t port, uint32_t byt
 /* Gives what is queued to the devices; what they do not take is lost. */
 CF_HOT void xp_dpdk_bus_flush(struct xp_dpdk_bus *bus);
 /* Makes and repairs connections of ports. True while one is missing: to be called again soon. */
-CF_CHECK bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus);
+CF_CHECK bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus, const struct xp_shm_place *place);
+/*
+ * Bytes of a packet buffer. memif is told of buffers a little larger: it then takes packet buffers one by one as frames
+ * come, where it would else take a whole burst of them for every poll that finds one frame, and give the rest back.
+ */
+static inline uint32_t xp_dpdk_bus_room(const struct xp_dpdk_bus *bus)
+{
+    return (bus->frame_bytes + 63) & ~63u;
+}
+
 /* The port that leads to a node. */
 static inline uint32_t xp_dpdk_bus_port_of(const struct xp_dpdk_bus *bus, uint16_t node)
 {

@@ -188,7 +188,7 @@ void xp_dpdk_conn_up(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
     xp_dpdk_say(dpdk, peer, &lived, XP_SHAKE_ACCEPT, CF_OK, "");
     xp_dpdk_bus_flush(&dpdk->bus);
     xp_dpdk_conn_begin(dpdk, peer);
-    if (dpdk->is_local)
+    if (dpdk->is_local && !peer->facts.is_busy)
         xp_dpdk_bed_open(&peer->bed, &dpdk->nap, peer->node);
     cf_log_info(dpdk->log, component, "peer up node %u incarnation %u epoch %" PRIu64 " session %08x",
                 peer->node, peer->facts.incarnation, dpdk->epoch, peer->session);
@@ -263,7 +263,7 @@ void xp_dpdk_conn_turn(struct xp_dpdk *dpdk)
     dpdk->control_next_ns = dpdk->now_ns + TURN_NS;
     if (dpdk->now_ns >= dpdk->ports_next_ns) {
         dpdk->ports_next_ns = dpdk->now_ns + 2 * TURN_NS;
-        if (xp_dpdk_bus_turn(&dpdk->bus))
+        if (xp_dpdk_bus_turn(&dpdk->bus, &dpdk->place))
             xp_dpdk_gate_turn();
     }
     for (uint32_t i = 0; i < dpdk->nodes; i++)

@@ -22,8 +22,6 @@
 #define CARD_SLOTS 512u
 /* memif: descriptors by their logarithm. */
 #define MEMIF_SLOTS_LOG2 8u
-/* Looks after which a client that got no answer begins again. */
-#define RESTART_TURNS 200u
 
 static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *device, const char *what,
                                const char *remedy)
@@ -90,7 +88,7 @@ static enum cf_rc memif_open(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port,
         unlink(path);
     snprintf(port->name, sizeof(port->name), "net_memif%u", xp_device_unique());
     snprintf(args, sizeof(args), "role=%s,socket=%s,socket-abstract=no,bsize=%u,rsize=%u",
-             is_server ? "server" : "client", path, (bus->frame_bytes + 63) & ~63u, MEMIF_SLOTS_LOG2);
+             is_server ? "server" : "client", path, xp_dpdk_bus_room(bus) + 64, MEMIF_SLOTS_LOG2);
     return vdev_add(port, args, "memif", error);
 }
 
@@ -216,7 +214,8 @@ enum cf_rc xp_device_open(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port,
     }
     if (rc == CF_OK)
         rc = configure(bus, port, error);
-    if (rc == CF_OK && bus->address.kind != XP_DPDK_MEMIF) {
+    /* A client of memif starts when its server is there; a server now, before EAL's thread can take a call for it. */
+    if (rc == CF_OK && (bus->address.kind != XP_DPDK_MEMIF || bus->node < port->node)) {
         if (rte_eth_dev_start(port->id) != 0)
             return fail(error, CF_SYSTEM, port->name, "the device does not start", "docs/dpdk.md");
         port->is_started = true;
@@ -265,7 +264,13 @@ void xp_device_close(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
     (void)rte_eal_hotplug_remove("vdev", port->name);
 }
 
-bool xp_device_connect(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
+/*
+ * A client has to be started to look for its server, and again when that server is gone and another is there; a server
+ * listens all the time. A client that hung up before the server has taken its call would end the server's process
+ * (memif of DPDK 22.11 forgets a closed descriptor in EAL's list), so none hangs up while the process at the other end
+ * lives.
+ */
+bool xp_device_connect(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port, const struct xp_shm_place *place)
 {
     struct rte_eth_link link;
 
@@ -279,13 +284,18 @@ bool xp_device_connect(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
         return false;
     if (link.link_status == RTE_ETH_LINK_UP) {
         port->is_linked = true;
+        port->was_gone = false;
         return true;
     }
-    /* A client has to be started again to look for its server again; a server listens all the time. */
-    if (bus->node > port->node && (port->is_linked || ++port->turns >= RESTART_TURNS)) {
-        quietly(port_restart, port);
-        port->turns = 0;
-    }
+    port->was_gone |= port->is_linked;
     port->is_linked = false;
+    if (bus->node < port->node)
+        return false;
+    if (!xp_shm_place_is_held(place, port->node)) {
+        port->was_gone = true;
+    } else if (port->was_gone) {
+        quietly(port_restart, port);
+        port->was_gone = !port->is_started;
+    }
     return false;
 }

@@ -9,7 +9,8 @@ CF_CHECK enum cf_rc xp_device_open(struct xp_dpdk_bus *bus, struct xp_dpdk_port 
                                    const struct xp_dpdk_bus_options *options, struct cf_error *error);
 void xp_device_close(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port);
 /* Starts a port that could not start, looks whether the other end is there. True when it is. */
-CF_CHECK bool xp_device_connect(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port);
+CF_CHECK bool xp_device_connect(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port,
+                                const struct xp_shm_place *place);
 /* A number that no two devices of this process have. */
 uint32_t xp_device_unique(void);
 

@@ -92,7 +92,8 @@ static void dpdk_init(struct xp_dpdk *dpdk, const struct xp_options *options)
                                           .lane_slots = options->lane_slots,
                                           .packet_bytes = dpdk->address.mtu - XP_ETHER_IP_BYTES -
                                                           XP_ETHER_UDP_BYTES,
-                                          .version = XP_WIRE_VERSION << 8 | XP_LINK_VERSION};
+                                          .version = XP_WIRE_VERSION << 8 | XP_LINK_VERSION,
+                                          .is_busy = options->busy};
     memcpy(dpdk->facts.hello, options->hello, XP_HELLO_BYTES);
     xp_dpdk_frames_init(dpdk);
     for (uint32_t i = 0; i < dpdk->nodes; i++) {

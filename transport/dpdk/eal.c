@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -36,6 +38,7 @@ static struct {
     bool is_started;
     bool has_failed;
     bool has_pci;
+    bool has_membarrier;
     char why[LOG_BYTES];
     char last_log[LOG_BYTES];
     _Atomic uint32_t closed;
@@ -108,8 +111,10 @@ static void park(void *arg)
         cf_assert(errno == EINTR);
     while (sem_trywait(&eal.asked) == 0)
         continue; /* several have asked: one round serves them all */
-    atomic_store_explicit(&eal.closed, 1, memory_order_seq_cst); /* partner: xp_dpdk_gate_enter */
-    cf_fence_full();
+    atomic_store_explicit(&eal.closed, 1, memory_order_seq_cst);
+    cf_fence_full(); /* partner: xp_dpdk_gate_enter */
+    if (eal.has_membarrier)
+        (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
     for (uint32_t i = 0; i < GATE_USERS_MAX; i++)
         while (atomic_load_explicit(&eal.gates[i].inside, memory_order_acquire) != 0)
             sched_yield();
@@ -120,6 +125,7 @@ static const char *park_begin(void)
     struct rte_intr_handle *handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
     uint64_t one = 1;
 
+    eal.has_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
     if (handle == NULL || sem_init(&eal.asked, 0, 0) != 0)
         return "no memory for an interrupt handle";
     /* Readable for ever: every round of the interrupt thread comes by. */
@@ -242,10 +248,14 @@ void xp_dpdk_gate_close(struct xp_dpdk_gate *gate)
     pthread_mutex_unlock(&eal.lock);
 }
 
+/* Dekker's pattern with its cost on one side: the rare one, park, makes every thread of the process pass a barrier. */
 bool xp_dpdk_gate_enter(struct xp_dpdk_gate *gate)
 {
-    atomic_store_explicit(&gate->inside, 1, memory_order_seq_cst); /* partner: park */
-    cf_fence_full();
+    atomic_store_explicit(&gate->inside, 1, memory_order_relaxed);
+    if (CF_LIKELY(eal.has_membarrier))
+        atomic_signal_fence(memory_order_seq_cst); /* partner: the membarrier of park */
+    else
+        cf_fence_full();
     if (CF_LIKELY(atomic_load_explicit(&eal.closed, memory_order_acquire) == 0))
         return true;
     atomic_store_explicit(&gate->inside, 0, memory_order_release);

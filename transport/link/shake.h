@@ -29,7 +29,8 @@ struct xp_shake_facts {
     uint32_t lane_slots;
     uint32_t packet_bytes; /* largest link packet it can send and receive */
     uint32_t classes;      /* bit c: it has frames of that size */
-    uint32_t version;
+    uint16_t version;
+    uint16_t is_busy; /* it never sleeps: nobody has to look whether it does */
     uint8_t hello[XP_HELLO_BYTES];
 };
 
