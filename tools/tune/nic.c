@@ -24,6 +24,16 @@ static bool is_infiniband(const struct tune_host *host)
     return host->nic[0] != '\0' && tune_exists(host, "/sys/class/infiniband/%s", host->nic);
 }
 
+/* RDMA over Ethernet: what is not said to be InfiniBand. */
+static bool is_roce(const struct tune_host *host)
+{
+    char layer[TUNE_NAME_BYTES];
+
+    return is_infiniband(host) &&
+           (!tune_read(host, layer, sizeof layer, "/sys/class/infiniband/%s/ports/1/link_layer", host->nic) ||
+            strcmp(layer, "InfiniBand") != 0);
+}
+
 /* "infiniband" or "net": the class that knows the device; NULL = neither. */
 static const char *class_of(const struct tune_host *host)
 {
@@ -137,11 +147,8 @@ void tune_look_irq(const struct tune_host *host, struct tune_finding *finding)
 void tune_look_mtu(const struct tune_host *host, struct tune_finding *finding)
 {
     uint64_t mtu, least = is_infiniband(host) ? MTU_ROCE_MIN : MTU_BLOCK_MIN;
-    char layer[TUNE_NAME_BYTES];
 
-    if (is_infiniband(host) &&
-        tune_read(host, layer, sizeof layer, "/sys/class/infiniband/%s/ports/1/link_layer", host->nic) &&
-        strcmp(layer, "InfiniBand") == 0) {
+    if (is_infiniband(host) && !is_roce(host)) {
         tune_say(finding, TUNE_NONE, "InfiniBand: the subnet manager sets it");
         return;
     }
@@ -257,7 +264,7 @@ void tune_look_flow(const struct tune_host *host, struct tune_finding *finding)
     struct ecn sender, receiver;
     char ecn[64] = "ECN unknown";
 
-    if (!is_infiniband(host) || host->net[0] == '\0') {
+    if (!is_roce(host) || host->net[0] == '\0') {
         tune_say(finding, TUNE_NONE, "no RoCE device");
         return;
     }
