@@ -33,9 +33,11 @@ static bool is_pci(const char *text)
     return sscanf(text, "%x:%x:%x.%x%c", &domain, &bus, &device, &function, &end) == 4;
 }
 
-static enum cf_rc kind_parse(char *text, struct xp_dpdk_address *address, struct cf_error *error)
+static enum cf_rc kind_parse(char *text, uint16_t node, struct xp_dpdk_address *address,
+                             struct cf_error *error)
 {
-    const char *name = "";
+    const char *name = "", *percent;
+    int bytes;
 
     if (strcmp(text, "ring") == 0) {
         address->kind = XP_DPDK_RING;
@@ -52,7 +54,11 @@ static enum cf_rc kind_parse(char *text, struct xp_dpdk_address *address, struct
         return fail(error, "an address is ring, memif, af_packet:IFACE or a PCI device as 0000:3b:00.0, not",
                     text);
     }
-    if (snprintf(address->name, sizeof(address->name), "%s", name) >= (int)sizeof(address->name))
+    percent = address->kind == XP_DPDK_AF_PACKET ? strchr(name, '%') : NULL;
+    bytes = percent == NULL ? snprintf(address->name, sizeof(address->name), "%s", name)
+                            : snprintf(address->name, sizeof(address->name), "%.*s%u%s",
+                                       (int)(percent - name), name, node, percent + 1);
+    if (bytes >= (int)sizeof(address->name))
         return fail(error, "the address is too long", text);
     address->target_ns = xp_dpdk_is_local(address->kind) || address->kind == XP_DPDK_AF_PACKET
                              ? TARGET_SOFT_NS
@@ -111,7 +117,7 @@ static enum cf_rc value_parse(char *pair, struct xp_dpdk_address *address, struc
     return CF_OK;
 }
 
-enum cf_rc xp_dpdk_address_parse(const char *rest, struct xp_dpdk_address *address_out,
+enum cf_rc xp_dpdk_address_parse(const char *rest, uint16_t node, struct xp_dpdk_address *address_out,
                                  struct cf_error *error)
 {
     struct xp_dpdk_address address = {.faults = {.seed = 1}};
@@ -121,7 +127,7 @@ enum cf_rc xp_dpdk_address_parse(const char *rest, struct xp_dpdk_address *addre
     if (snprintf(text, sizeof(text), "%s", rest) >= (int)sizeof(text))
         return fail(error, "the address is too long", rest);
     part = strtok_r(text, ",", &save);
-    rc = kind_parse(part != NULL ? part : text, &address, error);
+    rc = kind_parse(part != NULL ? part : text, node, &address, error);
     while (rc == CF_OK && (part = strtok_r(NULL, ",", &save)) != NULL)
         rc = value_parse(part, &address, error);
     if (rc == CF_OK)

@@ -10,6 +10,8 @@
  *   af_packet:IFACE     a network interface that the kernel keeps
  *   0000:3b:00.0        a network card that has been bound to a driver of DPDK
  *
+ * A % in IFACE stands for the number of the node: all nodes of a cluster file may say the same.
+ *
  * Values: mtu (bytes of an IP packet), target (nanoseconds of round trip that congestion control aims at), and those of
  * fault.h, for tests.
  */
@@ -30,8 +32,8 @@ struct xp_dpdk_address {
 };
 
 /* CF_OPTION with one line, or CF_OK. */
-CF_CHECK enum cf_rc xp_dpdk_address_parse(const char *rest, struct xp_dpdk_address *address_out,
-                                          struct cf_error *error);
+CF_CHECK enum cf_rc xp_dpdk_address_parse(const char *rest, uint16_t node,
+                                          struct xp_dpdk_address *address_out, struct cf_error *error);
 /* True for kinds whose instances are all on this host and meet in a directory. */
 static inline bool xp_dpdk_is_local(enum xp_dpdk_kind kind)
 {

@@ -15,6 +15,8 @@
 
 #define XP_DPDK_PORTS_MAX 31u
 #define XP_DPDK_BURST 32u
+/* Of af_packet's ring. */
+#define XP_DPDK_SLOT_BYTES 2048u
 
 struct xp_dpdk_bus_options {
     const struct xp_dpdk_address *address;
@@ -72,7 +74,10 @@ CF_CHECK bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus, const struct xp_shm_plac
  */
 static inline uint32_t xp_dpdk_bus_room(const struct xp_dpdk_bus *bus)
 {
-    return (bus->frame_bytes + 63) & ~63u;
+    uint32_t bytes = (bus->frame_bytes + 63) & ~63u;
+
+    /* af_packet wants room for a whole slot of its ring. */
+    return bus->address.kind == XP_DPDK_AF_PACKET && bytes < XP_DPDK_SLOT_BYTES ? XP_DPDK_SLOT_BYTES : bytes;
 }
 
 /* The port that leads to a node. */

@@ -143,7 +143,8 @@ static enum cf_rc af_packet_open(struct xp_dpdk_bus *bus, struct xp_dpdk_port *p
         return fail(error, CF_SYSTEM, interface, "a raw socket needs CAP_NET_RAW",
                     "run as root or setcap cap_net_raw");
     snprintf(port->name, sizeof(port->name), "net_af_packet%u", xp_device_unique());
-    snprintf(args, sizeof(args), "iface=%s,qpairs=1,blocksz=4096,framesz=2048,framecnt=512", interface);
+    snprintf(args, sizeof(args), "iface=%s,qpairs=1,blocksz=4096,framesz=%u,framecnt=512", interface,
+             XP_DPDK_SLOT_BYTES);
     return vdev_add(port, args, interface, error);
 }
 

@@ -157,7 +157,7 @@ static enum cf_rc dpdk_open(const struct xp_options *options, const char *rest, 
     struct xp_dpdk_address address;
     char why[200] = "";
     struct xp_dpdk *dpdk;
-    enum cf_rc rc = xp_dpdk_address_parse(rest, &address, error);
+    enum cf_rc rc = xp_dpdk_address_parse(rest, options->node, &address, error);
 
     if (rc != CF_OK)
         return rc;
