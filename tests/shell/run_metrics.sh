@@ -8,7 +8,7 @@ trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 status=0
 "$BIN" run --instances 1 --workload hot --seconds 1 --set metrics=localhost:1 >"$work/refused" 2>&1 || status=$?
-[ "$status" -eq 2 ] && grep -q 'option metrics' "$work/refused" || { cat "$work/refused"; exit 1; }
+{ [ "$status" -eq 2 ] && grep -q 'option metrics' "$work/refused"; } || { cat "$work/refused"; exit 1; }
 
 : >"$work/out"
 "$BIN" run --instances 2 --workload hot --seconds 60 --status --set metrics=127.0.0.1:0 >"$work/out" 2>&1 &
