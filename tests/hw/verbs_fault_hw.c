@@ -124,6 +124,7 @@ static void the_nth_call_of_each_kind_may_fail(void **state)
             bool is_open;
 
             verbs_shim = (struct verbs_shim){.call = (enum verbs_shim_call)call, .nth = nth};
+            print_message("%s, time %u\n", verbs_shim_name((enum verbs_shim_call)call), nth);
             is_open = pair_open(&pair, &fixture);
             if (is_open)
                 use(&pair);

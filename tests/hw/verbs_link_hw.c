@@ -86,6 +86,31 @@ static void a_broken_connection_is_reset_once_and_goes_on(void **state)
     xp_pair_close(&pair);
 }
 
+/* One has said yes, the other's layer above takes its time, and the connection breaks unheard in between. */
+static void a_handshake_whose_pair_breaks_begins_again(void **state)
+{
+    struct xp_fixture fixture = verbs_fixture();
+    struct xp_pair pair = {.fixture = &fixture, .count = 2};
+    struct xp_wait wait = xp_wait_begin();
+    struct xp_options options;
+
+    (void)state;
+    for (uint16_t i = 0; i < 2; i++) {
+        xp_side_options(&fixture, &options, i, 2);
+        xp_side_open(&pair.sides[i], &options);
+    }
+    while (xp_verbs_of(pair.sides[0].xp)->peers[1].state != XP_VERBS_GRANTED ||
+           xp_verbs_of(pair.sides[1].xp)->peers[0].state != XP_VERBS_ASKED) {
+        xp_pair_poll(&pair, 0);
+        (void)xp_poll(pair.sides[1].xp, cf_now_ns(), pair.sides[1].events, XP_EVENTS_MAX); /* no answer */
+        xp_wait_check(&wait, "a hello", __FILE__, __LINE__);
+    }
+    break_pair(&pair.sides[1], 0, 0);
+    xp_pair_until(&pair, pair.sides[0].ups == 1 && pair.sides[1].ups == 1);
+    assert_int_equal(pair.sides[0].downs + pair.sides[1].downs, 0);
+    xp_pair_close(&pair);
+}
+
 static void frames_lent_outlive_the_connection(void **state)
 {
     enum { LENT = 8 };
@@ -187,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_broken_connection_is_reset_once_and_goes_on),
+        cmocka_unit_test(a_handshake_whose_pair_breaks_begins_again),
         cmocka_unit_test(frames_lent_outlive_the_connection),
         cmocka_unit_test(a_sleeper_is_woken_by_a_message),
         cmocka_unit_test(a_killed_peer_is_noticed_in_under_a_second),

@@ -186,9 +186,11 @@ static void on_peer_event(struct xp_verbs *vb, struct xp_verbs_peer *peer, const
     } else if (event->event == RDMA_CM_EVENT_DEVICE_REMOVAL) {
         vb->base.counters.device_errors++;
         xp_verbs_lost(vb, peer, "the device went away");
-    } else if (state == XP_VERBS_RESOLVING || state == XP_VERBS_CONNECTING ||
-               (state == XP_VERBS_PROVING && event->status != 0)) {
+    } else if (state == XP_VERBS_RESOLVING || state == XP_VERBS_CONNECTING) {
         xp_verbs_attempt_failed(vb, peer); /* unreachable, no route, an error of the exchange */
+    } else if (event->event == RDMA_CM_EVENT_REJECTED || event->event == RDMA_CM_EVENT_UNREACHABLE ||
+               event->event == RDMA_CM_EVENT_CONNECT_ERROR) {
+        xp_verbs_lost(vb, peer, "it gave the connection up");
     }
 }
 

@@ -85,6 +85,8 @@ static bool guest_seat(struct xp_verbs *vb, struct xp_verbs_guest *guest)
         xp_verbs_attempt_failed(vb, peer); /* the knock is answered by the guest */
     if (peer->state == XP_VERBS_UP)
         peer->is_state_due = true; /* is it still there? */
+    else if (xp_verbs_is_connected(peer) && peer->state != XP_VERBS_DRAINING)
+        xp_verbs_lost(vb, peer, "it began again");
     if (peer->state != XP_VERBS_ABSENT && peer->state != XP_VERBS_BROKEN && peer->state != XP_VERBS_REFUSED)
         return false;
     peer->id = guest->id;

@@ -93,6 +93,8 @@ void xp_verbs_completed(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_
                         enum cf_rc rc);
 /* A request that comes back when all before it have; of a pair that is in the error state. */
 void xp_verbs_mark_end(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t index);
+/* Is the peer's device still there? The completion says so. */
+void xp_verbs_probe(struct xp_verbs *vb, struct xp_verbs_peer *peer);
 /* Requests from the position on were never handed over: their slots are free again. */
 void xp_verbs_unpost(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t index, uint32_t position);
 void xp_verbs_peer_flush(struct xp_verbs *vb, struct xp_verbs_peer *peer);

@@ -143,6 +143,19 @@ void xp_verbs_mark_end(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t
     pair_flush(vb, peer, index);
 }
 
+/* A READ of nothing: the peer's device answers, no receive is used. */
+void xp_verbs_probe(struct xp_verbs *vb, struct xp_verbs_peer *peer)
+{
+    struct ibv_send_wr *wr = xp_verbs_chain(vb, peer, 0, XP_VERBS_NONE);
+
+    wr->num_sge = 0;
+    wr->opcode = IBV_WR_RDMA_READ;
+    wr->send_flags = IBV_SEND_SIGNALED;
+    peer->pairs[0].signalled = peer->pairs[0].posted;
+    peer->sent_ns = vb->now_ns;
+    pair_flush(vb, peer, 0);
+}
+
 /* A message without block. */
 static struct ibv_send_wr *message_chain(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t slot)
 {

@@ -26,6 +26,8 @@ static void handshake_tick(struct xp_verbs *vb, struct xp_verbs_peer *peer)
 
     if (!may_take_time && vb->now_ns >= peer->deadline_ns)
         xp_verbs_attempt_failed(vb, peer);
+    else if (may_take_time && vb->now_ns - peer->sent_ns >= vb->peer_timeout_ns / 4)
+        xp_verbs_probe(vb, peer);
 }
 
 static void peer_tick(struct xp_verbs *vb, struct xp_verbs_peer *peer)
