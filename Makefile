@@ -303,6 +303,9 @@ test-rdma: setup ## the tests that need verbs: on this host's RDMA device, or in
 
 hw: $(hw_bin) $(command) ## build the tests that need an RDMA device
 
+test-dpdk: ## the dpdk: transport over DPDK's software devices, with faults
+	@BUILD='$(BUILD)' CONFIG='$(CONFIG)' JOBS='$(JOBS)' scripts/test-dpdk
+
 test-full: setup ## the same with more seeds, longer stress and all configurations
 	@$(call test_env,1,$(TEST_FULL_TIMEOUT_S),TEST_FULL_) scripts/test $(T)
 

@@ -53,6 +53,7 @@ static struct xp_link_slot *slot_of(struct xp_link_rx *rx, const struct xp_link_
     slot->block.class_index = head->class_index;
     slot->frame = XP_LINK_FRAME_NONE;
     slot->is_torn = false;
+    slot->segments = 0;
     if (head->class_index != XP_LINK_NO_BLOCK) {
         slot->frame = frames->take(frames->arg, head->class_index);
         slot->is_torn = slot->frame == XP_LINK_FRAME_NONE;
@@ -115,6 +116,7 @@ static void segment_receive(struct xp_link *link, const struct xp_link_segment *
         return;
     }
     segment_store(link, slot, head, bytes, frames);
+    slot->segments++;
     link->counters.segments_received++;
     if (at != 0) {
         link->counters.reordered++;
@@ -176,14 +178,27 @@ void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packe
         link->ack_since_ns = now_ns;
 }
 
+static uint32_t segments_of(const struct xp_link *link, const struct xp_link_slot *slot)
+{
+    uint32_t total = XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->block.class_index);
+
+    return (total - 1) / link->chunk_bytes + 1;
+}
+
 bool xp_link_take(struct xp_link *link, enum xp_class lane, struct xp_link_delivery *delivery_out)
 {
     struct xp_link_rx *rx = &link->rx[lane];
     struct xp_link_slot *slot;
 
-    if (rx->delivered == rx->complete)
+    if (rx->delivered == rx->complete || link->is_violated)
         return false;
-    slot = &rx->slots[++rx->delivered & rx->mask];
+    slot = &rx->slots[(rx->delivered + 1) & rx->mask];
+    if (slot->message != rx->delivered + 1 || slot->segments != segments_of(link, slot)) {
+        /* Segments of one number and messages of another: no honest peer numbers them so. */
+        link->is_violated = true;
+        return false;
+    }
+    rx->delivered++;
     *delivery_out = (struct xp_link_delivery){.header = &slot->header,
                                               .body = slot->body,
                                               .body_bytes = slot->body_bytes,
