@@ -282,7 +282,7 @@ $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a
 
 # --- run and check -----------------------------------------------------------------------------------------
 
-.PHONY: all lib tests hw run test test-rdma test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
+.PHONY: all lib tests hw run test test-rdma test-dpdk test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
     format setup install uninstall clean help compile_commands.json
 
 setup: ## install missing packages (apt-get; says what it would need without root)
