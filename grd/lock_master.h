@@ -65,14 +65,14 @@ uint64_t grd_lock_master_next_ns(const struct grd_lock_master *master);
 
 /*
  * The instance is gone: its claims go, values it could have been writing (PW, EX) are marked not valid, the others
- * are served. A lock at a time: *cursor starts at 0; true = call again. Asserted to be called to the end at once.
+ * are served. A lock at a time: *cursor starts at 0; true = call again, before anything else.
  */
 bool grd_lock_master_remove_instance(struct grd_lock_master *master, uint16_t node, uint32_t *cursor,
                                      uint64_t now_ns, struct grd_actions *actions);
 
 /*
- * For the detector: the asks that wait, and whom they wait for (BEHIND). As grd_lock_local_waits, a lock at a
- * time; reports_max is at least GRD_LOCK_REPORTS_MIN.
+ * For the detector: asks that have waited since before_ns or longer, and whom they wait for (BEHIND), from where
+ * *cursor stands (0 = the beginning); answers how many of reports_max were filled. *cursor is 0 again at the end.
  */
 uint32_t grd_lock_master_waits(const struct grd_lock_master *master, uint64_t before_ns, uint64_t *cursor,
                                struct grd_detect_report *reports, uint32_t reports_max);

@@ -16,7 +16,8 @@
  *
  * Order: conversions before new requests. A conversion is granted when it goes together with all that is held;
  * with GRD_LOCK_FIFO only as the first of them. New requests are granted in order of arrival, and only while no
- * conversion waits. A conversion from NL excludes nobody while it waits and counts as a new request.
+ * conversion waits. A conversion from NL excludes nobody while it waits and counts as a new request. NL itself
+ * waits for nobody.
  *
  * Overtaking: whoever waits counts the conversions that arrived later, were granted before it, and held nothing
  * that kept it out; requests for the head of the queue count too. At GRD_LOCK_OVERTAKE_MAX the next ones are
@@ -72,6 +73,7 @@ struct grd_lock_queue {
 
 /* What may be granted here at most. The master has no limit; an instance has its own mode, and what peers demand. */
 struct grd_lock_limit {
+    bool is_known;   /* false: not even NL */
     uint8_t cap;     /* granted modes are covered by it ... */
     uint8_t ask_cap; /* ... and by it */
     uint8_t demand;  /* nothing new that conflicts with it; NL = none */
@@ -109,9 +111,11 @@ CF_HOT bool grd_lock_queue_fits(const struct grd_lock_queue *queue, const struct
 CF_HOT struct grd_lock_claim *grd_lock_queue_next(const struct grd_lock_queue *queue,
                                                   const struct grd_lock_limit *limit,
                                                   struct grd_lock_claim **short_out);
-/* Is this conversion held back by somebody overtaken too often, or by the demand? */
-bool grd_lock_queue_is_held_back(const struct grd_lock_queue *queue, const struct grd_lock_limit *limit,
-                                 const struct grd_lock_claim *claim);
+/* Who was overtaken too often and holds this conversion back, or NULL. */
+struct grd_lock_claim *grd_lock_queue_holder_back(const struct grd_lock_queue *queue,
+                                                  const struct grd_lock_claim *claim);
+/* Would it stand against the demand anew? Then it waits until the demand has been met. */
+bool grd_lock_queue_is_demanded(const struct grd_lock_limit *limit, const struct grd_lock_claim *claim);
 /* Two conversions that keep one another out: the partner of `claim` after `after` (NULL: the first), or NULL. */
 struct grd_lock_claim *grd_lock_queue_deadlock(const struct grd_lock_queue *queue,
                                                const struct grd_lock_claim *claim,

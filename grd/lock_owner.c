@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls of owners: want, convert, unlock, cancel, and what becomes of them. A call that cannot be answered at once
+ * is answered by a completion; completions wait in a list of the records themselves, so that their number needs
+ * no bound of its own.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "grd/lock_local_impl.h"
+
+#define WANT_FLAGS (GRD_LOCK_TRY | GRD_LOCK_NOTIFY | GRD_LOCK_HEAD)
+#define CONVERT_FLAGS                                                                      \
+    (GRD_LOCK_TRY | GRD_LOCK_NOTIFY | GRD_LOCK_FIFO | GRD_LOCK_DEMOTE | GRD_LOCK_PUBLISH | \
+     GRD_LOCK_INVALIDATE)
+#define UNLOCK_FLAGS (GRD_LOCK_PUBLISH | GRD_LOCK_INVALIDATE)
+
+/* ------------------------------------------------------------------ records */
+
+static grd_lock_id id_of(const struct grd_lock_local *local, const struct grd_lock_owner *owner)
+{
+    return (uint64_t)owner->generation << 32 | (grd_lock_owner_number(local, owner) + 1);
+}
+
+/* NULL: the id names nothing. */
+static struct grd_lock_owner *owner_of(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    uint32_t number = (uint32_t)lock - 1;
+    struct grd_lock_owner *owner;
+
+    if ((uint32_t)lock == 0 || number >= local->options.claims)
+        return NULL;
+    owner = &local->owners[number];
+    return owner->resource && owner->generation == (uint32_t)(lock >> 32) ? owner : NULL;
+}
+
+/* NULL: not granted, or its last call has not been answered yet. */
+static struct grd_lock_owner *held_of(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    struct grd_lock_owner *owner = owner_of(local, lock);
+
+    return owner && owner->claim.state == GRD_LOCK_HELD && !owner->is_done && owner->publish_version == 0
+               ? owner
+               : NULL;
+}
+
+static struct grd_lock_owner *owner_take(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                                         const struct grd_lock_want *want)
+{
+    struct grd_lock_owner *owner;
+
+    if (local->owner_free == NULL)
+        return NULL;
+    owner = grd_lock_owner_from(local->owner_free);
+    local->owner_free = owner->claim.next;
+    local->owners_used++;
+    owner->resource = resource;
+    owner->owner = want->owner;
+    owner->cookie = want->cookie;
+    owner->cost = want->cost;
+    owner->publish_version = 0;
+    owner->is_done = owner->is_in_call = owner->is_demoted = owner->has_value = false;
+    owner->claim.flags = want->flags;
+    grd_lock_queue_enter(&resource->queue, &owner->claim);
+    return owner;
+}
+
+/* The claim is out of its queue already. */
+static void owner_give(struct grd_lock_local *local, struct grd_lock_owner *owner)
+{
+    owner->resource = NULL;
+    owner->generation++;
+    owner->claim.next = local->owner_free;
+    local->owner_free = &owner->claim;
+    local->owners_used--;
+}
+
+/* ------------------------------------------------------------------ completions */
+
+void grd_lock_owner_complete(struct grd_lock_local *local, struct grd_lock_owner *owner, enum cf_rc rc)
+{
+    owner->rc = (int16_t)rc;
+    if (owner->is_in_call)
+        return;
+    owner->is_done = true;
+    owner->done_next = NULL;
+    *(local->done_last ? &local->done_last->done_next : &local->done_first) = owner;
+    local->done_last = owner;
+}
+
+bool grd_lock_local_next_done(struct grd_lock_local *local, struct grd_lock_done *done_out)
+{
+    struct grd_lock_owner *owner = local->done_first;
+
+    if (owner == NULL)
+        return grd_lock_call_next_done(local, done_out);
+    local->done_first = owner->done_next;
+    if (local->done_first == NULL)
+        local->done_last = NULL;
+    owner->is_done = false;
+    *done_out = (struct grd_lock_done){
+        .lock = id_of(local, owner),
+        .owner = owner->owner,
+        .cookie = owner->cookie,
+        .rc = (enum cf_rc)owner->rc,
+        .mode = owner->claim.held,
+        .is_held = owner->claim.state != GRD_LOCK_FREE,
+        .is_demoted = owner->is_demoted,
+        .value = owner->has_value ? &owner->resource->value : NULL,
+    };
+    owner->has_value = owner->is_demoted = false;
+    if (owner->claim.state == GRD_LOCK_FREE)
+        owner_give(local, owner);
+    return true;
+}
+
+void grd_lock_owner_fail(struct grd_lock_local *local, struct grd_lock_owner *owner, enum cf_rc rc)
+{
+    struct grd_lock_resource *resource = owner->resource;
+
+    grd_lock_queue_leave(&resource->queue, &owner->claim);
+    if (resource->ask_for == owner)
+        resource->ask_for = NULL;
+    if (!owner->claim.is_known)
+        grd_lock_queue_drop(&resource->queue, &owner->claim);
+    grd_lock_owner_complete(local, owner, rc);
+}
+
+void grd_lock_owner_grant(struct grd_lock_local *local, struct grd_lock_owner *owner)
+{
+    struct grd_lock_claim *claim = &owner->claim;
+    uint8_t row = claim->is_known ? claim->held : GRD_LOCK_ROW_NEW;
+
+    owner->has_value = grd_lock_value_move(row, claim->want) == GRD_LOCK_READ_VALUE;
+    grd_lock_queue_grant(&owner->resource->queue, claim, claim->want);
+    owner->grant_id = grd_lock_local_id(local, owner);
+    if (owner->resource->ask_for == owner)
+        owner->resource->ask_for = NULL;
+    grd_lock_owner_complete(local, owner, CF_OK);
+}
+
+void grd_lock_owner_demote(struct grd_lock_local *local, struct grd_lock_owner *owner)
+{
+    grd_lock_queue_lower(&owner->resource->queue, &owner->claim, GRD_LOCK_NL);
+    owner->grant_id = grd_lock_local_id(local, owner);
+    owner->is_demoted = true;
+    local->counters.demoted++;
+}
+
+void grd_lock_owner_published(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                              uint64_t version)
+{
+    struct grd_lock_owner **at = &resource->publish_first, *owner;
+
+    while ((owner = *at) != NULL) {
+        if (owner->publish_version > version) {
+            at = &owner->publish_next;
+            continue;
+        }
+        *at = owner->publish_next;
+        owner->publish_version = 0;
+        grd_lock_owner_complete(local, owner, CF_OK);
+    }
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+static void wait_begin(struct grd_lock_local *local, struct grd_lock_owner *owner, uint8_t mode,
+                       uint64_t now_ns)
+{
+    owner->wait_id = grd_lock_local_id(local, owner);
+    owner->since_ns = now_ns;
+    owner->is_demoted = false;
+    grd_lock_queue_add(&owner->resource->queue, &owner->claim, mode, ++local->arrival_last);
+}
+
+static void demote_here(struct grd_lock_local *local, struct grd_lock_owner *owner)
+{
+    if (owner->resource->ask_for == owner) /* it said what the owner held: asked anew */
+        owner->resource->ask_for = NULL;
+    grd_lock_owner_demote(local, owner);
+}
+
+/* True: `owner` itself shall end. */
+static bool deadlock_break(struct grd_lock_local *local, struct grd_lock_owner *owner)
+{
+    struct grd_lock_queue *queue = &owner->resource->queue;
+    struct grd_lock_claim *other = grd_lock_queue_deadlock(queue, &owner->claim, NULL), *next;
+
+    if (other == NULL)
+        return false;
+    local->counters.deadlocks++;
+    if (owner->claim.flags & GRD_LOCK_DEMOTE) {
+        demote_here(local, owner);
+        return false;
+    }
+    for (; other; other = grd_lock_queue_deadlock(queue, &owner->claim, other))
+        if (!(other->flags & GRD_LOCK_DEMOTE))
+            return true;
+    for (other = grd_lock_queue_deadlock(queue, &owner->claim, NULL); other; other = next) {
+        next = grd_lock_queue_deadlock(queue, &owner->claim, other);
+        demote_here(local, grd_lock_owner_from(other));
+    }
+    return false;
+}
+
+/* What a call answers after its claim has been queued. The claim may be gone afterwards. */
+static enum cf_rc wait_answer(struct grd_lock_local *local, struct grd_lock_owner *owner, uint64_t now_ns,
+                              struct grd_actions *actions)
+{
+    struct grd_lock_resource *resource = owner->resource;
+    struct grd_lock_owner *next;
+    enum cf_rc rc = CF_OK;
+
+    owner->is_in_call = true;
+    next = grd_lock_ask_serve(local, resource, now_ns, actions);
+    if (owner->claim.state == GRD_LOCK_CONVERTING &&
+        grd_lock_queue_deadlock(&resource->queue, &owner->claim, NULL)) {
+        if (deadlock_break(local, owner))
+            rc = CF_DEADLOCK;
+        else
+            next = grd_lock_ask_serve(local, resource, now_ns, actions);
+    }
+    if (grd_lock_is_waiting(&owner->claim) && rc == CF_OK) {
+        if (!(owner->claim.flags & GRD_LOCK_TRY) ||
+            (next == owner && (resource->ask_for == NULL || resource->ask_for == owner))) {
+            owner->is_in_call = false;
+            return CF_PENDING;
+        }
+        rc = CF_BUSY;
+        if (owner->claim.flags & GRD_LOCK_NOTIFY)
+            grd_lock_local_note_wanted(local, resource, owner->claim.want);
+    }
+    if (rc != CF_OK) {
+        grd_lock_owner_fail(local, owner, rc);
+        if (owner->claim.state == GRD_LOCK_FREE)
+            owner_give(local, owner);
+        grd_lock_ask_serve(local, resource, now_ns, actions);
+    }
+    owner->is_in_call = owner->has_value = false;
+    return rc;
+}
+
+enum cf_rc grd_lock_local_want(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                               const struct grd_lock_want *want, uint64_t now_ns, struct grd_actions *actions,
+                               grd_lock_id *lock_out)
+{
+    struct grd_lock_limit limit;
+    struct grd_lock_owner *owner;
+    grd_lock_id lock;
+    enum cf_rc rc;
+
+    cf_assert(resource->handles > 0);
+    if (want->mode >= GRD_LOCK_MODES || (want->flags & ~WANT_FLAGS))
+        return CF_LOCK_MODE;
+    owner = owner_take(local, resource, want);
+    if (owner == NULL)
+        return CF_AGAIN;
+    lock = id_of(local, owner);
+    local->counters.locks++;
+    limit = grd_lock_local_limit(resource);
+    if (CF_LIKELY(!grd_lock_queue_waits(&resource->queue) && limit.is_known &&
+                  grd_lock_covers(limit.cap, want->mode) && grd_lock_covers(limit.ask_cap, want->mode) &&
+                  grd_lock_compatible(want->mode, limit.demand) &&
+                  grd_lock_queue_fits(&resource->queue, &owner->claim, want->mode))) {
+        grd_lock_queue_grant(&resource->queue, &owner->claim, want->mode);
+        owner->grant_id = grd_lock_local_id(local, owner);
+        local->counters.cached++;
+        *lock_out = lock;
+        return CF_OK;
+    }
+    wait_begin(local, owner, want->mode, now_ns);
+    rc = wait_answer(local, owner, now_ns, actions);
+    local->counters.cached += rc == CF_OK;
+    if (rc == CF_OK || rc == CF_PENDING)
+        *lock_out = lock;
+    return rc;
+}
+
+/* ------------------------------------------------------------------ values, conversion, unlock */
+
+/* May this value be given, with these flags, to a conversion that moves it so? */
+static bool value_is_good(enum grd_lock_move move, uint8_t flags, const struct grd_lock_value *value)
+{
+    if (move == GRD_LOCK_WRITE_VALUE)
+        return value == NULL || value->bytes_count <= GRD_LOCK_VALUE_BYTES;
+    return value == NULL && (flags & (GRD_LOCK_PUBLISH | GRD_LOCK_INVALIDATE)) == 0;
+}
+
+static void value_store(struct grd_lock_resource *resource, uint8_t flags, const struct grd_lock_value *value)
+{
+    if (value) {
+        resource->value.bytes_count = value->bytes_count;
+        memcpy(resource->value.bytes, value->bytes, value->bytes_count);
+    }
+    if (value || (flags & GRD_LOCK_INVALIDATE)) {
+        resource->value.is_valid = (flags & GRD_LOCK_INVALIDATE) == 0;
+        resource->value.version++;
+        resource->is_dirty = true;
+    }
+}
+
+/* True: the completion tells when the master has the value. */
+static bool publish_begin(struct grd_lock_local *local, struct grd_lock_owner *owner, uint8_t flags,
+                          uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_lock_resource *resource = owner->resource;
+
+    if (!(flags & GRD_LOCK_PUBLISH) || !resource->is_dirty)
+        return false;
+    owner->publish_version = resource->value.version;
+    owner->publish_next = resource->publish_first;
+    resource->publish_first = owner;
+    grd_lock_ask_publish(local, resource, now_ns, actions);
+    return true;
+}
+
+static bool is_asked_of(const struct grd_lock_resource *resource)
+{
+    return grd_lock_queue_waits(&resource->queue) || resource->demand != GRD_LOCK_NL;
+}
+
+enum cf_rc grd_lock_local_convert(struct grd_lock_local *local, grd_lock_id lock, uint8_t mode, uint8_t flags,
+                                  const struct grd_lock_value *value, uint64_t now_ns,
+                                  struct grd_actions *actions)
+{
+    struct grd_lock_owner *owner = held_of(local, lock);
+    struct grd_lock_resource *resource;
+    bool is_published;
+
+    if (mode >= GRD_LOCK_MODES || (flags & ~CONVERT_FLAGS))
+        return CF_LOCK_MODE;
+    if (owner == NULL)
+        return CF_NOT_HELD;
+    if (!value_is_good(grd_lock_value_move(owner->claim.held, mode), flags, value))
+        return CF_VALUE_MODE;
+    resource = owner->resource;
+    local->counters.locks++;
+    if (!grd_lock_covers(owner->claim.held, mode)) {
+        enum cf_rc rc;
+
+        owner->claim.flags = flags;
+        wait_begin(local, owner, mode, now_ns);
+        rc = wait_answer(local, owner, now_ns, actions);
+        local->counters.cached += rc == CF_OK;
+        return rc;
+    }
+    value_store(resource, flags, value);
+    is_published = publish_begin(local, owner, flags, now_ns, actions);
+    if (mode != owner->claim.held) {
+        grd_lock_queue_lower(&resource->queue, &owner->claim, mode);
+        owner->grant_id = grd_lock_local_id(local, owner);
+        if (is_asked_of(resource))
+            grd_lock_ask_serve(local, resource, now_ns, actions);
+    }
+    local->counters.cached++;
+    return is_published ? CF_PENDING : CF_OK;
+}
+
+enum cf_rc grd_lock_local_unlock(struct grd_lock_local *local, grd_lock_id lock, uint8_t flags,
+                                 const struct grd_lock_value *value, uint64_t now_ns,
+                                 struct grd_actions *actions)
+{
+    struct grd_lock_owner *owner = held_of(local, lock);
+    struct grd_lock_resource *resource;
+    bool is_published;
+
+    if (flags & ~UNLOCK_FLAGS)
+        return CF_LOCK_MODE;
+    if (owner == NULL)
+        return CF_NOT_HELD;
+    if (!value_is_good(grd_lock_value_move(owner->claim.held, GRD_LOCK_NL), flags, value))
+        return CF_VALUE_MODE;
+    resource = owner->resource;
+    value_store(resource, flags, value);
+    is_published = publish_begin(local, owner, flags, now_ns, actions);
+    grd_lock_queue_drop(&resource->queue, &owner->claim);
+    if (!is_published)
+        owner_give(local, owner);
+    if (is_asked_of(resource))
+        grd_lock_ask_serve(local, resource, now_ns, actions);
+    return is_published ? CF_PENDING : CF_OK;
+}
+
+/* ------------------------------------------------------------------ cancel, inspection */
+
+enum cf_rc grd_lock_local_cancel(struct grd_lock_local *local, grd_lock_id lock, enum cf_rc rc,
+                                 uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_lock_owner *owner = owner_of(local, lock);
+
+    if (owner == NULL || !grd_lock_is_waiting(&owner->claim))
+        return CF_NOT_HELD;
+    grd_lock_owner_fail(local, owner, rc);
+    grd_lock_ask_serve(local, owner->resource, now_ns, actions);
+    return CF_OK;
+}
+
+grd_lock_id grd_lock_local_waiter(const struct grd_lock_local *local, uint64_t wait)
+{
+    uint32_t number = (uint32_t)wait & (GRD_LOCK_CLAIMS_MAX - 1);
+    const struct grd_lock_owner *owner;
+
+    if (number >= local->options.claims)
+        return 0;
+    owner = &local->owners[number];
+    return owner->resource && grd_lock_is_waiting(&owner->claim) && owner->wait_id == wait
+               ? id_of(local, owner)
+               : 0;
+}
+
+const struct grd_lock_value *grd_lock_local_value(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    const struct grd_lock_owner *owner = owner_of(local, lock);
+
+    return owner && owner->claim.is_known ? &owner->resource->value : NULL;
+}
+
+bool grd_lock_local_is_wanted(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    const struct grd_lock_owner *owner = owner_of(local, lock);
+    const struct grd_lock_claim *waiter;
+
+    if (owner == NULL || !owner->claim.is_known)
+        return false;
+    if (!grd_lock_compatible(owner->claim.held, owner->resource->demand))
+        return true;
+    for (waiter = owner->resource->queue.convert_first; waiter; waiter = waiter->queue_next)
+        if (waiter != &owner->claim && !grd_lock_compatible(owner->claim.held, waiter->want))
+            return true;
+    for (waiter = owner->resource->queue.new_first; waiter; waiter = waiter->queue_next)
+        if (waiter != &owner->claim && !grd_lock_compatible(owner->claim.held, waiter->want))
+            return true;
+    return false;
+}
