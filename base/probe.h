@@ -19,7 +19,7 @@
 #include <sys/sdt.h>
 #define CF_PROBE6(name, a, b, c, d, e, f) STAP_PROBE6(cachefusion, name, a, b, c, d, e, f)
 #else
-#define CF_PROBE6(name, a, b, c, d, e, f) ((void)0)
+#define CF_PROBE6(name, a, b, c, d, e, f) ((void)(a), (void)(b), (void)(c), (void)(d), (void)(e), (void)(f))
 #endif
 
 #endif

@@ -148,8 +148,6 @@ static void send_or_queue(struct cf_instance *instance, uint16_t to, const struc
 /* Messages of the roles of this instance to each other are told as well: the path of a block stays whole. */
 static inline void probe_sent(const struct cf_instance *instance, uint16_t to, const struct grd_msg *msg)
 {
-    (void)instance;
-    (void)to;
     if (msg->type == GRD_MSG_REQUEST)
         CF_PROBE6(request, instance->node, to, msg->key.file, msg->key.block, msg->mode, msg->request);
     else if (msg->type == GRD_MSG_FORWARD)

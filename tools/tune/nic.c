@@ -178,25 +178,28 @@ static bool ethtool(const struct tune_host *host, int fd, void *command)
 /* Drivers count pause frames of a class as rx_prio3_pause, tx_prio3_pause and the like. */
 static void stats_read(struct tune_host *host, int fd)
 {
-    struct {
+    union { /* the head, and the one count that follows it */
         struct ethtool_sset_info head;
-        uint32_t count;
+        uint32_t words[sizeof(struct ethtool_sset_info) / sizeof(uint32_t) + 1];
     } info = {.head = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_STATS}};
     struct ethtool_gstrings *names;
     struct ethtool_stats *values;
+    uint32_t count;
 
-    if (!ethtool(host, fd, &info) || info.head.sset_mask == 0 || info.count == 0 ||
-        info.count > FLOW_STATS_MAX)
+    if (!ethtool(host, fd, &info) || info.head.sset_mask == 0)
         return;
-    names = calloc(1, sizeof *names + (size_t)info.count * ETH_GSTRING_LEN);
-    values = calloc(1, sizeof *values + (size_t)info.count * sizeof(uint64_t));
+    count = info.words[CF_COUNTOF(info.words) - 1];
+    if (count == 0 || count > FLOW_STATS_MAX)
+        return;
+    names = calloc(1, sizeof *names + (size_t)count * ETH_GSTRING_LEN);
+    values = calloc(1, sizeof *values + (size_t)count * sizeof(uint64_t));
     if (names != NULL && values != NULL) {
         names->cmd = ETHTOOL_GSTRINGS;
         names->string_set = ETH_SS_STATS;
-        names->len = info.count;
+        names->len = count;
         values->cmd = ETHTOOL_GSTATS;
-        values->n_stats = info.count;
-        if (ethtool(host, fd, names) && ethtool(host, fd, values) && names->len <= info.count) {
+        values->n_stats = count;
+        if (ethtool(host, fd, names) && ethtool(host, fd, values) && names->len <= count) {
             for (uint32_t i = 0; i < names->len; i++) {
                 char name[ETH_GSTRING_LEN + 1] = "";
 

@@ -136,7 +136,7 @@ static void a_scrape_holds_every_counter_with_its_help_and_type(void **state)
 #define CF_STAT(name, text)                                                                                 \
     assert_has(answer, "# HELP cachefusion_" #name "_total ");                                              \
     assert_has(answer, "# TYPE cachefusion_" #name "_total counter\ncachefusion_" #name "_total" LABELS "}" \
-                                                                                                        " ");
+                       " ");
 #define CF_GAUGE(name, text)                             \
     assert_has(answer, "# HELP cachefusion_" #name " "); \
     assert_has(answer, "# TYPE cachefusion_" #name " gauge\ncachefusion_" #name LABELS "} ");
