@@ -108,7 +108,7 @@ lib_pc := $(OUT)/cachefusion.pc
 dpdk_so := $(if $(has_dpdk),$(OUT)/libcachefusion-dpdk.so)
 DPDK_CFLAGS := $(if $(has_dpdk),$(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk)) -DALLOW_EXPERIMENTAL_API)
 DPDK_LIBS := -lrte_eal -lrte_ethdev -lrte_mempool -lrte_mbuf -lrte_ring -lrte_bus_vdev -lrte_net_ring -Wl,--no-as-needed \
-    -lrte_bus_pci -lrte_mempool_ring -lrte_net_memif -lrte_net_af_packet -Wl,--as-needed
+    -lrte_bus_pci -lrte_mempool_stack -lrte_mempool_ring -lrte_net_memif -lrte_net_af_packet -Wl,--as-needed
 layer_a := $(foreach l,$(LAYERS),$(OUT)/lib$(l).a)
 command := $(if $(main_src),$(OUT)/cachefusion)
 command_sim := $(if $(main_src),$(OUT)/cachefusion-sim)

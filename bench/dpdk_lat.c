@@ -49,6 +49,7 @@ static const char *const names[] = {"round trip 64 B", "64 B asked, 8 KiB answer
 
 struct shared {
     _Atomic uint32_t ready;
+    _Atomic uint32_t listens;
     _Atomic uint64_t ns; /* of a round trip, or of a message */
 };
 
@@ -119,7 +120,8 @@ static void meet(struct shared *shared)
 
 /* ------------------------------------------------------------------ bare */
 
-static uint16_t bare_open(const struct options *options, int side, struct rte_mempool **pool_out)
+static uint16_t bare_open(const struct options *options, int side, struct shared *shared,
+                          struct rte_mempool **pool_out)
 {
     char cores[32], args[160];
     const char *const words[] = {"dpdk_lat",     "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
@@ -128,7 +130,6 @@ static uint16_t bare_open(const struct options *options, int side, struct rte_me
     char *argv[CF_COUNTOF(words) + 1] = {NULL};
     struct rte_eth_conf conf;
     struct rte_eth_link link = {.link_status = RTE_ETH_LINK_DOWN};
-    bool is_started = false;
     uint16_t port;
 
     snprintf(cores, sizeof(cores), "0@%d", sysconf(_SC_NPROCESSORS_ONLN) > 1 ? side : 0);
@@ -153,15 +154,15 @@ static uint16_t bare_open(const struct options *options, int side, struct rte_me
     cf_assert(rte_eth_dev_configure(port, 1, 1, &conf) == 0);
     cf_assert(rte_eth_rx_queue_setup(port, 0, 256, SOCKET_ID_ANY, NULL, *pool_out) == 0);
     cf_assert(rte_eth_tx_queue_setup(port, 0, 256, SOCKET_ID_ANY, NULL) == 0);
-    /* A client that came before its server was ready is turned away and has to come again. */
-    for (uint32_t tries = 0; link.link_status != RTE_ETH_LINK_UP; tries++) {
-        if (side == 1 && tries % 50 == 0)
-            (void)rte_eth_dev_stop(port);
-        if ((side == 1 && tries % 50 == 0) || tries == 0)
-            is_started = rte_eth_dev_start(port) == 0;
+    /* A client that calls before its server listens is turned away for good. */
+    while (side == 1 && atomic_load(&shared->listens) == 0)
         usleep(1000);
-        if (is_started)
-            cf_assert(rte_eth_link_get_nowait(port, &link) == 0);
+    cf_assert(rte_eth_dev_start(port) == 0);
+    if (side == 0)
+        atomic_store(&shared->listens, 1);
+    while (link.link_status != RTE_ETH_LINK_UP) {
+        usleep(1000);
+        cf_assert(rte_eth_link_get_nowait(port, &link) == 0);
     }
     return port;
 }
@@ -219,7 +220,7 @@ static void bare_rate(uint16_t port, struct rte_mempool *pool, int side, const s
 static void bare_run(const struct options *options, enum what what, int side, struct shared *shared)
 {
     struct rte_mempool *pool;
-    uint16_t port = bare_open(options, side, &pool);
+    uint16_t port = bare_open(options, side, shared, &pool);
     uint32_t reply = what == ROUND_BLOCK ? BLOCK_BYTES : SMALL;
     struct chunks chunks = {.each = 1};
 

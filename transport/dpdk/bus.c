@@ -14,7 +14,6 @@
 
 #define POOL_FRAMES 1023u
 #define POOL_FRAMES_RING 8191u
-#define CACHE_FRAMES 64u
 
 static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *what, const char *remedy)
 {
@@ -25,7 +24,10 @@ static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char
     return rc;
 }
 
-/* Frames of a ring lie in it when their sender closes: its pool belongs to the process. */
+/*
+ * A stack, so that the buffer freed last, which is in the processor's cache, is used next; a ring would walk through all of
+ * them. Frames of a ring lie in it when their sender closes: its pool belongs to the process.
+ */
 static enum cf_rc pool_open(struct xp_dpdk_bus *bus, struct cf_error *error)
 {
     bool is_ring = bus->address.kind == XP_DPDK_RING;
@@ -40,10 +42,8 @@ static enum cf_rc pool_open(struct xp_dpdk_bus *bus, struct cf_error *error)
     bus->pool = is_ring ? rte_mempool_lookup(name) : NULL;
     if (bus->pool == NULL)
         bus->pool = rte_pktmbuf_pool_create_by_ops(name, is_ring ? POOL_FRAMES_RING : POOL_FRAMES, 0, 0, room,
-                                                   SOCKET_ID_ANY, is_ring ? "ring_mp_mc" : "ring_sp_sc");
-    if (bus->pool != NULL && !is_ring)
-        bus->cache = rte_mempool_cache_create(CACHE_FRAMES, SOCKET_ID_ANY);
-    if (bus->pool == NULL || (bus->cache == NULL && !is_ring))
+                                                   SOCKET_ID_ANY, "stack");
+    if (bus->pool == NULL)
         return fail(error, CF_MEMORY, "no memory for a pool of packets",
                     "fewer instances in one process, or a smaller mtu");
     return CF_OK;
@@ -90,14 +90,9 @@ void xp_dpdk_bus_close(struct xp_dpdk_bus *bus)
             xp_device_close(bus, port);
     }
     xp_dpdk_fault_close(&bus->fault);
-    if (bus->cache != NULL) {
-        rte_mempool_cache_flush(bus->cache, bus->pool);
-        rte_mempool_cache_free(bus->cache);
-    }
     if (!bus->is_shared_pool)
         rte_mempool_free(bus->pool);
     bus->pool = NULL;
-    bus->cache = NULL;
 }
 
 bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg)
@@ -148,7 +143,7 @@ uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port)
     if (p->queued == XP_DPDK_BURST)
         port_flush(bus, p);
     if (p->spare == NULL) {
-        if (rte_mempool_generic_get(bus->pool, (void **)&p->spare, 1, bus->cache) != 0) {
+        if (rte_mempool_generic_get(bus->pool, (void **)&p->spare, 1, NULL) != 0) {
             p->spare = NULL;
             bus->no_memory++;
             return NULL;

@@ -47,7 +47,6 @@ struct xp_dpdk_bus {
     bool is_shared_pool; /* of the process: it stays */
     uint32_t frame_bytes;
     struct rte_mempool *pool;
-    struct rte_mempool_cache *cache;
     struct xp_dpdk_fault fault;
     struct xp_ether_end end;
     uint64_t frames_received, frames_sent, frames_refused, no_memory;

@@ -257,8 +257,17 @@ static void peer_turn(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
     }
 }
 
+/* Who did not look has not heard: silence counts only while this instance itself had a processor. */
+static void forgive(struct xp_dpdk *dpdk)
+{
+    for (uint32_t i = 0; i < dpdk->nodes; i++)
+        dpdk->peers[i].link.heard_ns = dpdk->now_ns;
+}
+
 void xp_dpdk_conn_turn(struct xp_dpdk *dpdk)
 {
+    if (!dpdk->is_local && dpdk->now_ns > dpdk->control_next_ns + patience_ns(dpdk) / 4)
+        forgive(dpdk);
     dpdk->is_control_due = false;
     dpdk->control_next_ns = dpdk->now_ns + TURN_NS;
     if (dpdk->now_ns >= dpdk->ports_next_ns) {
