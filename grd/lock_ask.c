@@ -118,17 +118,23 @@ void grd_lock_ask_publish(struct grd_lock_local *local, struct grd_lock_resource
     grd_lock_local_arm(local, resource, now_ns);
 }
 
-/* True: the demand is met, or was. */
+/*
+ * True: something changed. Where owners stand against the demand, all that they do not need is given up at once: a
+ * peer further back in the queue may need no more than that, and the detector takes it for granted.
+ */
 static bool try_lower(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
                       struct grd_actions *actions)
 {
-    uint8_t demand = resource->demand;
+    uint8_t demand = resource->demand, needed = grd_lock_queue_join(&resource->queue);
 
     if (demand == GRD_LOCK_NL)
         return false;
-    if (!grd_lock_compatible(grd_lock_queue_join(&resource->queue, NULL), demand) &&
-        !grd_lock_mutant(GRD_LOCK_MUT_DOWN_EARLY))
-        return false;
+    if (!grd_lock_compatible(needed, demand) && !grd_lock_mutant(GRD_LOCK_MUT_DOWN_EARLY)) {
+        if (needed == resource->mode)
+            return false;
+        lower(local, resource, needed, now_ns, actions);
+        return true;
+    }
     resource->demand = GRD_LOCK_NL;
     if (!grd_lock_compatible(resource->mode, demand))
         lower(local, resource, grd_lock_lowered(resource->mode, demand), now_ns, actions);
@@ -144,7 +150,8 @@ static void ask_begin(struct grd_lock_local *local, struct grd_lock_resource *re
 
     resource->ask_request = local->request_next++;
     resource->ask_for = owner;
-    resource->ask_mode = grd_lock_join(grd_lock_queue_join(&resource->queue, claim), claim->want);
+    /* With what the claim itself holds: it may be cancelled, and keep that. */
+    resource->ask_mode = grd_lock_join(grd_lock_queue_join(&resource->queue), claim->want);
     resource->ask_stake = claim->state == GRD_LOCK_CONVERTING ? claim->held : GRD_LOCK_NL;
     resource->ask_flags = claim->flags & GRD_LOCK_REQUEST_FLAGS;
     resource->ask_is_cancelled = false;
@@ -159,8 +166,7 @@ static void ask_pass_on(struct grd_lock_local *local, struct grd_lock_resource *
 {
     if (next && next->claim.state == GRD_LOCK_WAITING && resource->ask_stake == GRD_LOCK_NL &&
         (next->claim.flags & GRD_LOCK_REQUEST_FLAGS) == resource->ask_flags &&
-        grd_lock_join(grd_lock_queue_join(&resource->queue, &next->claim), next->claim.want) ==
-            resource->ask_mode) {
+        grd_lock_join(grd_lock_queue_join(&resource->queue), next->claim.want) == resource->ask_mode) {
         resource->ask_for = next;
         return;
     }
@@ -185,8 +191,12 @@ struct grd_lock_owner *grd_lock_ask_serve(struct grd_lock_local *local, struct g
     if (resource->ask_request == 0) {
         if (next && !resource->is_releasing)
             ask_begin(local, resource, next, now_ns, actions);
-    } else if (resource->ask_for == NULL && !resource->ask_is_cancelled) {
-        ask_pass_on(local, resource, next, now_ns, actions);
+    } else if (!resource->ask_is_cancelled) {
+        /* Conversions come first; and the master must know of one to see that it deadlocks. */
+        if (next && resource->ask_for && next->claim.state > resource->ask_for->claim.state)
+            resource->ask_for = NULL;
+        if (resource->ask_for == NULL)
+            ask_pass_on(local, resource, next, now_ns, actions);
     }
     return next;
 }
@@ -228,7 +238,7 @@ void grd_lock_ask_on_grant(struct grd_lock_local *local, struct grd_lock_resourc
     resource->record = msg->record;
     resource->lower_tenure = 0; /* of an older tenure: the master knows better by now */
     resource->demand = GRD_LOCK_NL;
-    cf_assert_id(grd_lock_covers(resource->mode, grd_lock_queue_join(&resource->queue, NULL)) ||
+    cf_assert_id(grd_lock_covers(resource->mode, grd_lock_queue_join(&resource->queue)) ||
                      grd_lock_mutant(GRD_LOCK_MUT_GRANT_ANY),
                  "I-11");
     grd_lock_ask_learn(resource, msg);
@@ -278,7 +288,7 @@ static void try_demand(struct grd_lock_local *local, struct grd_lock_resource *r
 {
     struct grd_msg *answer;
 
-    if (grd_lock_compatible(grd_lock_queue_join(&resource->queue, NULL), msg->mode)) {
+    if (grd_lock_compatible(grd_lock_queue_join(&resource->queue), msg->mode)) {
         lower(local, resource, grd_lock_lowered(resource->mode, msg->mode), now_ns, actions);
         grd_lock_ask_serve(local, resource, now_ns, actions);
         return;

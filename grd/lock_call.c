@@ -92,7 +92,7 @@ enum cf_rc grd_lock_local_swap(struct grd_lock_local *local, struct grd_lock_res
         return CF_VALUE_MODE;
     local->counters.swaps++;
     if (resource->queue.guard != GRD_LOCK_NL ||
-        !grd_lock_compatible(grd_lock_queue_join(&resource->queue, NULL), GRD_LOCK_PW))
+        !grd_lock_compatible(grd_lock_queue_join(&resource->queue), GRD_LOCK_PW))
         return CF_BUSY;
     if (grd_lock_covers(resource->mode, GRD_LOCK_PW)) {
         if (resource->value.version != expected)

@@ -110,16 +110,45 @@ void grd_lock_queue_leave(struct grd_lock_queue *queue, struct grd_lock_claim *c
     claim->want = claim->held;
 }
 
-/* A conversion passes those that came before it: all of the new, and the conversions in front of it. */
+/* Does what it holds keep a conversion that waits out? Then it must move first, whatever the order. */
+static bool keeps_out(const struct grd_lock_queue *queue, const struct grd_lock_claim *claim)
+{
+    const struct grd_lock_claim *other;
+
+    for (other = queue->convert_first; other; other = other->queue_next)
+        if (other != claim && !grd_lock_compatible(claim->held, other->want))
+            return true;
+    return false;
+}
+
+/* The first of the new who holds it back. Behind one that it keeps out itself nobody does. */
+static struct grd_lock_claim *new_holder_back(const struct grd_lock_queue *queue,
+                                              const struct grd_lock_claim *claim)
+{
+    struct grd_lock_claim *waiter;
+
+    if (keeps_out(queue, claim))
+        return NULL;
+    for (waiter = queue->new_first; waiter && grd_lock_compatible(claim->held, waiter->want);
+         waiter = waiter->queue_next)
+        if (waiter->overtaken >= GRD_LOCK_OVERTAKE_MAX && waiter->arrival < claim->arrival)
+            return waiter;
+    return NULL;
+}
+
+/* The conversion is granted, and passes those that came before it. It is out of its queue already. */
 static void count_overtaken(struct grd_lock_queue *queue, const struct grd_lock_claim *claim)
 {
     struct grd_lock_claim *waiter;
 
+    if (keeps_out(queue, claim))
+        return;
     for (waiter = queue->convert_first; waiter; waiter = waiter->queue_next)
-        if (waiter->arrival < claim->arrival && grd_lock_compatible(claim->held, waiter->want))
+        if (waiter->arrival < claim->arrival && !(queue->exhausted_count && new_holder_back(queue, waiter)))
             overtake(queue, waiter);
-    for (waiter = queue->new_first; waiter; waiter = waiter->queue_next)
-        if (waiter->arrival < claim->arrival && grd_lock_compatible(claim->held, waiter->want))
+    for (waiter = queue->new_first; waiter && grd_lock_compatible(claim->held, waiter->want);
+         waiter = waiter->queue_next)
+        if (waiter->arrival < claim->arrival)
             overtake(queue, waiter);
 }
 
@@ -169,32 +198,33 @@ bool grd_lock_queue_fits(const struct grd_lock_queue *queue, const struct grd_lo
     return true;
 }
 
-static bool holds_back(const struct grd_lock_claim *waiter, const struct grd_lock_claim *claim)
-{
-    return waiter->overtaken >= GRD_LOCK_OVERTAKE_MAX && waiter->arrival < claim->arrival &&
-           grd_lock_compatible(claim->held, waiter->want);
-}
-
 struct grd_lock_claim *grd_lock_queue_holder_back(const struct grd_lock_queue *queue,
                                                   const struct grd_lock_claim *claim)
 {
     struct grd_lock_claim *waiter;
 
-    if (queue->exhausted_count == 0 || grd_lock_mutant(GRD_LOCK_MUT_NO_BOUND))
+    if (queue->exhausted_count == 0 || grd_lock_mutant(GRD_LOCK_MUT_NO_BOUND) || keeps_out(queue, claim))
         return NULL;
+    waiter = new_holder_back(queue, claim);
+    if (waiter)
+        return waiter;
     for (waiter = queue->convert_first; waiter; waiter = waiter->queue_next)
-        if (holds_back(waiter, claim))
-            return waiter;
-    for (waiter = queue->new_first; waiter; waiter = waiter->queue_next)
-        if (holds_back(waiter, claim))
+        if (waiter->overtaken >= GRD_LOCK_OVERTAKE_MAX && waiter->arrival < claim->arrival &&
+            !new_holder_back(queue, waiter))
             return waiter;
     return NULL;
 }
 
-bool grd_lock_queue_is_demanded(const struct grd_lock_limit *limit, const struct grd_lock_claim *claim)
+bool grd_lock_queue_is_demanded(const struct grd_lock_queue *queue, const struct grd_lock_limit *limit,
+                                const struct grd_lock_claim *claim)
 {
     return !grd_lock_compatible(claim->want, limit->demand) &&
-           grd_lock_compatible(claim->held, limit->demand);
+           grd_lock_compatible(claim->held, limit->demand) && !keeps_out(queue, claim);
+}
+
+bool grd_lock_queue_is_ordered(const struct grd_lock_queue *queue, const struct grd_lock_claim *claim)
+{
+    return (claim->flags & GRD_LOCK_FIFO) && !keeps_out(queue, claim);
 }
 
 static bool is_allowed(const struct grd_lock_limit *limit, const struct grd_lock_claim *claim)
@@ -225,17 +255,17 @@ struct grd_lock_claim *grd_lock_queue_next(const struct grd_lock_queue *queue,
     if (claim && claim->want == GRD_LOCK_NL && may_go(limit, claim, short_out))
         return claim;
     for (claim = queue->convert_first; claim; claim = claim->queue_next) {
-        if (grd_lock_queue_is_demanded(limit, claim) || grd_lock_queue_holder_back(queue, claim))
+        if (grd_lock_queue_is_demanded(queue, limit, claim) || grd_lock_queue_holder_back(queue, claim))
+            continue;
+        if (is_gated && grd_lock_queue_is_ordered(queue, claim))
             continue;
         is_gated = true;
-        if ((claim->flags & GRD_LOCK_FIFO) && claim != queue->convert_first)
-            continue;
         if (grd_lock_queue_fits(queue, claim, claim->want) && may_go(limit, claim, short_out))
             return claim;
     }
     claim = queue->new_first;
     if (claim == NULL || (is_gated && !grd_lock_mutant(GRD_LOCK_MUT_NEW_FIRST)) ||
-        grd_lock_queue_is_demanded(limit, claim) || !grd_lock_queue_fits(queue, claim, claim->want) ||
+        !grd_lock_compatible(claim->want, limit->demand) || !grd_lock_queue_fits(queue, claim, claim->want) ||
         !may_go(limit, claim, short_out))
         return NULL;
     return claim;
@@ -257,12 +287,12 @@ struct grd_lock_claim *grd_lock_queue_deadlock(const struct grd_lock_queue *queu
     return NULL;
 }
 
-uint8_t grd_lock_queue_join(const struct grd_lock_queue *queue, const struct grd_lock_claim *except)
+uint8_t grd_lock_queue_join(const struct grd_lock_queue *queue)
 {
     uint8_t mode, join = GRD_LOCK_NL;
 
     for (mode = GRD_LOCK_CR; mode < GRD_LOCK_MODES; mode++)
-        if (queue->held_count[mode] > (uint32_t)(except && except->is_known && except->held == mode))
+        if (queue->held_count[mode] > 0)
             join = grd_lock_join(join, mode);
     return join;
 }

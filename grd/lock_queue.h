@@ -20,9 +20,11 @@
  * waits for nobody.
  *
  * Overtaking: whoever waits counts the conversions that arrived later, were granted before it, and held nothing
- * that kept it out; requests for the head of the queue count too. At GRD_LOCK_OVERTAKE_MAX the next ones are
- * held back until it has been served. A conversion whose held mode keeps the waiter out is never held back: it
- * must move first.
+ * that kept it, or anybody it waits behind, out; requests for the head of the queue count too. At
+ * GRD_LOCK_OVERTAKE_MAX the next ones are held back until it has been served.
+ *
+ * A conversion whose held mode keeps out somebody whom it would have to wait for must move first: it is never held
+ * back, nor ordered by FIFO. So order alone never makes a cycle (docs/locks.md).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -43,9 +45,9 @@
 
 enum grd_lock_state {
     GRD_LOCK_FREE = 0,
-    GRD_LOCK_HELD = 1,       /* holds `held`, waits for nothing */
-    GRD_LOCK_CONVERTING = 2, /* holds `held` (CR or more), waits for `want` among the conversions */
-    GRD_LOCK_WAITING = 3     /* holds nothing or NL, waits for `want` among the new */
+    GRD_LOCK_HELD = 1,      /* holds `held`, waits for nothing */
+    GRD_LOCK_WAITING = 2,   /* holds nothing or NL, waits for `want` among the new */
+    GRD_LOCK_CONVERTING = 3 /* holds `held` (CR or more), waits for `want` among the conversions */
 };
 
 struct grd_lock_claim {
@@ -81,7 +83,7 @@ struct grd_lock_limit {
 
 static inline bool grd_lock_is_waiting(const struct grd_lock_claim *claim)
 {
-    return claim->state >= GRD_LOCK_CONVERTING;
+    return claim->state >= GRD_LOCK_WAITING;
 }
 static inline bool grd_lock_queue_waits(const struct grd_lock_queue *queue)
 {
@@ -114,14 +116,17 @@ CF_HOT struct grd_lock_claim *grd_lock_queue_next(const struct grd_lock_queue *q
 /* Who was overtaken too often and holds this conversion back, or NULL. */
 struct grd_lock_claim *grd_lock_queue_holder_back(const struct grd_lock_queue *queue,
                                                   const struct grd_lock_claim *claim);
-/* Would it stand against the demand anew? Then it waits until the demand has been met. */
-bool grd_lock_queue_is_demanded(const struct grd_lock_limit *limit, const struct grd_lock_claim *claim);
+/* Would this conversion stand against the demand anew? Then it waits until the demand has been met. */
+bool grd_lock_queue_is_demanded(const struct grd_lock_queue *queue, const struct grd_lock_limit *limit,
+                                const struct grd_lock_claim *claim);
+/* Does this conversion wait behind the conversions before it (FIFO)? */
+bool grd_lock_queue_is_ordered(const struct grd_lock_queue *queue, const struct grd_lock_claim *claim);
 /* Two conversions that keep one another out: the partner of `claim` after `after` (NULL: the first), or NULL. */
 struct grd_lock_claim *grd_lock_queue_deadlock(const struct grd_lock_queue *queue,
                                                const struct grd_lock_claim *claim,
                                                const struct grd_lock_claim *after);
-/* The weakest mode that covers what all but `except` (or NULL) hold. */
-CF_HOT uint8_t grd_lock_queue_join(const struct grd_lock_queue *queue, const struct grd_lock_claim *except);
+/* The weakest mode that covers what all hold. */
+CF_HOT uint8_t grd_lock_queue_join(const struct grd_lock_queue *queue);
 /* Asserts lists and counts against each other. */
 void grd_lock_queue_check(const struct grd_lock_queue *queue);
 

@@ -32,15 +32,15 @@ static void tell_holders(struct teller *teller, const struct grd_lock_queue *que
             teller->tell(teller, waiter, other, GRD_DETECT_HOLDS);
 }
 
-/* Conversions that the new requests wait for. */
+/* Conversions that the new requests wait for, and conversions in order for those before them. */
 static bool tell_conversions(struct teller *teller, const struct grd_lock_queue *queue,
                              const struct grd_lock_limit *limit, struct grd_lock_claim *waiter)
 {
     struct grd_lock_claim *other;
     bool is_gated = false;
 
-    for (other = queue->convert_first; other; other = other->queue_next) {
-        if (grd_lock_queue_is_demanded(limit, other) || grd_lock_queue_holder_back(queue, other))
+    for (other = queue->convert_first; other && other != waiter; other = other->queue_next) {
+        if (grd_lock_queue_is_demanded(queue, limit, other) || grd_lock_queue_holder_back(queue, other))
             continue;
         teller->tell(teller, waiter, other, GRD_DETECT_WAITS);
         is_gated = true;
@@ -59,16 +59,17 @@ static bool tell_waiter(struct teller *teller, const struct grd_lock_queue *queu
         back = grd_lock_queue_holder_back(queue, waiter);
         if (back)
             teller->tell(teller, waiter, back, GRD_DETECT_WAITS);
-        if ((waiter->flags & GRD_LOCK_FIFO) && !is_first)
-            teller->tell(teller, waiter, waiter->queue_prev, GRD_DETECT_WAITS);
-        is_first = back == NULL && (is_first || !(waiter->flags & GRD_LOCK_FIFO));
+        is_first = back == NULL;
+        if (grd_lock_queue_is_ordered(queue, waiter) && tell_conversions(teller, queue, limit, waiter))
+            is_first = false;
     } else if (!is_first) {
         teller->tell(teller, waiter, waiter->queue_prev, GRD_DETECT_WAITS);
         return false; /* the one before it tells the rest */
     } else {
         is_first = !tell_conversions(teller, queue, limit, waiter);
     }
-    if (grd_lock_queue_is_demanded(limit, waiter)) {
+    if (waiter->state == GRD_LOCK_CONVERTING ? grd_lock_queue_is_demanded(queue, limit, waiter)
+                                             : !grd_lock_compatible(waiter->want, limit->demand)) {
         tell_holders(teller, queue, waiter, limit->demand);
         is_first = false;
     }
