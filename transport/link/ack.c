@@ -76,6 +76,8 @@ static uint32_t lane_ack_full(struct xp_link *link, struct xp_link_tx *tx,
 {
     uint32_t fresh;
 
+    if (tx->next == tx->una && head->next == tx->una)
+        return 0; /* nothing is outstanding */
     if (tx->next - tx->una != XP_LINK_SEGMENTS || head->next != tx->next)
         return lane_ack(link, tx, head);
     fresh = XP_LINK_SEGMENTS - (uint32_t)__builtin_popcountll(tx->acked);

@@ -66,13 +66,19 @@ void xp_ether_front(uint8_t front[XP_ETHER_FRONT_BYTES], const struct xp_ether_e
     put32(front + AT_IP + 16, to->ip);
     put16(front + AT_UDP, source_port);
     put16(front + AT_UDP + 2, XP_ETHER_PORT);
+    put16(front + AT_IP + 10, ip_sum(front + AT_IP));
 }
 
 void xp_ether_finish(uint8_t *frame, uint32_t packet_bytes)
 {
-    put16(frame + AT_IP + 2, XP_ETHER_IP_BYTES + XP_ETHER_UDP_BYTES + packet_bytes);
-    put16(frame + AT_IP + 10, 0);
-    put16(frame + AT_IP + 10, ip_sum(frame + AT_IP));
+    uint32_t before = get16(frame + AT_IP + 2), after = XP_ETHER_IP_BYTES + XP_ETHER_UDP_BYTES + packet_bytes;
+    /* Only the length has changed: RFC 1624, equation 3. */
+    uint32_t sum = (~get16(frame + AT_IP + 10) & 0xffff) + (~before & 0xffff) + after;
+
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    put16(frame + AT_IP + 2, after);
+    put16(frame + AT_IP + 10, ~sum);
     put16(frame + AT_UDP + 4, XP_ETHER_UDP_BYTES + packet_bytes);
 }
 

@@ -42,10 +42,10 @@ struct xp_ether_filter {
     uint16_t node;
 };
 
-/* The 42 bytes in front of a packet; the lengths are filled in by xp_ether_finish. */
+/* The 42 bytes in front of a packet; xp_ether_finish brings lengths and header checksum up to date. */
 void xp_ether_front(uint8_t front[XP_ETHER_FRONT_BYTES], const struct xp_ether_end *from,
                     const struct xp_ether_end *to, uint16_t source_port);
-/* Completes a copied front for a link packet of so many bytes: lengths and header checksum. */
+/* Completes a front, or a copy of one, for a link packet of so many bytes. */
 void xp_ether_finish(uint8_t *frame, uint32_t packet_bytes);
 /*
  * Looks at a received frame, the cheapest test first. Ours: *packet_out is the link packet with a checksum that fits,

@@ -260,7 +260,8 @@ static uint32_t piece_encode(struct xp_link_piece *piece, uint8_t *out)
     }
     memcpy(out, &piece->head, XP_LINK_SEGMENT_BYTES);
     bytes = piece_bytes(piece);
-    memset(at + piece->head.bytes, 0, bytes - XP_LINK_SEGMENT_BYTES - piece->head.bytes);
+    if (bytes != XP_LINK_SEGMENT_BYTES + piece->head.bytes)
+        memset(at + piece->head.bytes, 0, bytes - XP_LINK_SEGMENT_BYTES - piece->head.bytes);
     return bytes;
 }
 
