@@ -490,7 +490,7 @@ int main(int argc, char **argv)
     cf_assert(mkdtemp(options.directory) != NULL);
     printf("%-28s %10s %10s %8s   provider / bare of each repetition\n", "", "bare ns", "provider", "ratio");
     for (uint32_t w = 0; w < WHATS; w++) {
-        uint64_t bare[REPEATS_MAX], ours[REPEATS_MAX];
+        uint64_t bare[REPEATS_MAX] = {0}, ours[REPEATS_MAX] = {0};
 
         for (uint32_t r = 0; r < options.repeats; r++) {
             bare[r] = pair_run(&options, bare_run, (enum what)w);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transport/dpdk/fault.h"
 
+#include <rte_mbuf.h>
+
 /* A frame that is held back comes with one of the next polls. */
 #define RELEASE_CHANCE 0.1
 

@@ -6,9 +6,10 @@
  * Faults for tests, at the place where frames come in: each received frame may be lost, doubled, held back or damaged,
  * from a seed of its own. In an address: loss=, twice=, late=, damage= (chances), seed=.
  */
-#include <rte_mbuf.h>
-
 #include "base/rng.h"
+
+struct rte_mbuf;
+struct rte_mempool;
 
 #define XP_DPDK_HELD_MAX 64u
 
