@@ -127,7 +127,7 @@ static void a_truncate_that_a_reference_stands_in_the_way_of_is_undone(void **st
 
     (void)state;
     cluster_init(&s.c, 2);
-    s.c.call_timeout_ns = 200000000;
+    s.c.call_timeout_ns = CF_NS_PER_S;
     shared_open(&s, 2, 20);
     cluster_write(&s.c, 0, s.file[0], 3, 33);
     assert_int_equal(cf_get(s.c.session[1], s.file[1], 5, CF_MODE_S, 0, cluster_deadline(), &ref), CF_OK);
@@ -400,7 +400,7 @@ static void a_stop_that_comes_late_is_ended_by_who_said_it_even_if_it_has_detach
 
     (void)state;
     cluster_init(&s.c, 2);
-    s.c.call_timeout_ns = 100000000;
+    s.c.call_timeout_ns = CF_NS_PER_S;
     shared_open(&s, 2, 20);
     cluster_write(&s.c, 1, s.file[1], 3, 33);
     assert_int_equal(cf_get(s.c.session[1], s.file[1], 5, CF_MODE_S, 0, cluster_deadline(), &ref), CF_OK);
@@ -451,7 +451,7 @@ static void a_stopped_instance_changes_nothing_before_it_hears_go(void **state)
 
     (void)state;
     cluster_init(&s.c, 2);
-    s.c.call_timeout_ns = 100000000;
+    s.c.call_timeout_ns = CF_NS_PER_S;
     shared_open(&s, 2, 20);
     stop_as_if_by_node_0(&s, 900);
     assert_int_equal(stopping_of(s.c.instance[1]), 1);
