@@ -120,14 +120,10 @@ static void park(void *arg)
             sched_yield();
 }
 
-static const char *park_begin(void)
+static const char *park_register(struct rte_intr_handle *handle)
 {
-    struct rte_intr_handle *handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
     uint64_t one = 1;
 
-    eal.has_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-    if (handle == NULL || sem_init(&eal.asked, 0, 0) != 0)
-        return "no memory for an interrupt handle";
     /* Readable for ever: every round of the interrupt thread comes by. */
     eal.ready_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (eal.ready_fd < 0 || write(eal.ready_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
@@ -135,9 +131,20 @@ static const char *park_begin(void)
     if (rte_intr_fd_set(handle, eal.ready_fd) != 0 || rte_intr_type_set(handle, RTE_INTR_HANDLE_EXT) != 0)
         return "an interrupt handle is refused";
     atomic_store_explicit(&eal.closed, 1, memory_order_seq_cst);
-    if (rte_intr_callback_register(handle, park, NULL) != 0)
-        return "an interrupt callback is refused";
-    return NULL;
+    return rte_intr_callback_register(handle, park, NULL) == 0 ? NULL : "an interrupt callback is refused";
+}
+
+static const char *park_begin(void)
+{
+    struct rte_intr_handle *handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
+    const char *why;
+
+    eal.has_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    if (handle == NULL || sem_init(&eal.asked, 0, 0) != 0)
+        return "no memory for an interrupt handle";
+    why = park_register(handle);
+    rte_intr_instance_free(handle); /* EAL has made its own copy */
+    return why;
 }
 
 static const char *start_eal(const char *pci)
