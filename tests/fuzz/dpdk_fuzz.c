@@ -141,7 +141,7 @@ static void deliver(struct world *world)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
 {
-    struct world world = {.memory = calloc(1, xp_link_bytes(SLOTS)),
+    struct world world = {.memory = aligned_alloc(CF_CACHE_LINE, xp_link_bytes(SLOTS)),
                           .frames = malloc(FRAME_COUNT * CF_BLOCK_BYTES_MAX)};
     struct xp_link_frames frames = {.take = take, .bytes = bytes_of, .give = give, .arg = &world};
     uint64_t now_ns = 1000000;
@@ -149,6 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
     size_t at = 0;
 
     fuzz_check(world.memory != NULL && world.frames != NULL);
+    memset(world.memory, 0, xp_link_bytes(SLOTS));
     link_begin(&world.link, world.memory, 1);
     memset(world.is_lent, 1, sizeof(world.is_lent));
     while (bytes - at > 2) {
@@ -186,12 +187,13 @@ size_t fuzz_make(struct cf_rng *rng, uint8_t *input)
     static uint8_t block_bytes[CF_BLOCK_BYTES_MIN];
     const struct xp_ether_end from = {.ip = 1}, to = {.ip = 2};
     struct xp_link_block block = {.bytes = block_bytes, .class_index = 0};
-    uint8_t *memory = calloc(1, xp_link_bytes(SLOTS));
+    uint8_t *memory = aligned_alloc(CF_CACHE_LINE, xp_link_bytes(SLOTS));
     struct xp_link_packet packet;
     struct xp_link link;
     size_t at = 0;
 
     fuzz_check(memory != NULL);
+    memset(memory, 0, xp_link_bytes(SLOTS));
     link_begin(&link, memory, 0);
     for (uint32_t i = 0; i < 6; i++) {
         enum xp_class lane = cf_rng_chance(rng, 0.5) ? XP_DATA : XP_CONTROL;

@@ -59,7 +59,7 @@ void xp_link_close(struct xp_link *link, const struct xp_link_frames *frames)
             struct xp_link_slot *slot = &rx->slots[s];
 
             if (slot->message > rx->delivered && slot->frame != XP_LINK_FRAME_NONE)
-                frames->give(frames->arg, slot->block.class_index, slot->frame);
+                frames->give(frames->arg, slot->class_index, slot->frame);
             slot->message = 0;
         }
         rx->slots = link->tx[i].slots = NULL;

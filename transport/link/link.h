@@ -26,6 +26,7 @@
  * XP_LINK_REORDER_PACKETS packets later has arrived: RFC 9002, section 6.1.1) and by a timer (rtt.h, doubling). How much may be in
  * flight and how fast it goes is in swift.h.
  */
+#include "base/compiler.h"
 #include "transport/credit.h"
 #include "transport/link/rtt.h"
 #include "transport/link/swift.h"
@@ -72,16 +73,21 @@ struct xp_link_frames {
     void *arg;
 };
 
+/* A small message is two lines: what is known of it lies in the line of its header. */
 struct xp_link_slot {
-    struct xp_header header;
-    uint8_t body[XP_BODY_BYTES_MAX];
+    struct xp_header header CF_ALIGNED(CF_CACHE_LINE);
     uint64_t message; /* its number; 0: never used */
-    struct xp_link_block block;
-    uint32_t frame;    /* receiver: where the block lands */
-    uint16_t segments; /* sender: of the message */
-    uint16_t body_bytes;
-    bool is_torn;
+    uint32_t frame;   /* receiver: where the block lands */
+    uint16_t body_bytes : 15;
+    uint16_t is_torn : 1;
+    uint8_t segments; /* of the message; receiver: those that have arrived */
+    uint8_t class_index;
+    uint8_t body[XP_BODY_BYTES_MAX];
+    struct xp_link_block block; /* sender */
 };
+_Static_assert(offsetof(struct xp_link_slot, body) == CF_CACHE_LINE, "the body begins a line");
+_Static_assert((XP_LINK_CHUNK_BYTES_MIN + CF_BLOCK_BYTES_MAX) / XP_LINK_CHUNK_BYTES_MIN < UINT8_MAX,
+               "segments of a message");
 
 /* One transmission of one segment. */
 struct xp_link_flight {

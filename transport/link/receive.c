@@ -30,7 +30,7 @@ static bool is_sound(const struct xp_link *link, const struct xp_link_segment *h
 static void frame_drop(struct xp_link_slot *slot, const struct xp_link_frames *frames)
 {
     if (slot->frame != XP_LINK_FRAME_NONE)
-        frames->give(frames->arg, slot->block.class_index, slot->frame);
+        frames->give(frames->arg, slot->class_index, slot->frame);
     slot->frame = XP_LINK_FRAME_NONE;
     slot->is_torn = true;
 }
@@ -47,10 +47,10 @@ static struct xp_link_slot *slot_of(struct xp_link_rx *rx, const struct xp_link_
         return NULL;
     slot = &rx->slots[message & rx->mask];
     if (slot->message == message)
-        return slot->block.class_index == head->class_index && slot->body_bytes == head->body ? slot : NULL;
+        return slot->class_index == head->class_index && slot->body_bytes == head->body ? slot : NULL;
     slot->message = message;
-    slot->body_bytes = head->body;
-    slot->block.class_index = head->class_index;
+    slot->body_bytes = head->body & 0x7fff;
+    slot->class_index = head->class_index;
     slot->frame = XP_LINK_FRAME_NONE;
     slot->is_torn = false;
     slot->segments = 0;
@@ -180,7 +180,7 @@ void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packe
 
 static uint32_t segments_of(const struct xp_link *link, const struct xp_link_slot *slot)
 {
-    uint32_t total = XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->block.class_index);
+    uint32_t total = XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->class_index);
 
     return (total - 1) / link->chunk_bytes + 1;
 }
@@ -204,7 +204,7 @@ bool xp_link_take(struct xp_link *link, enum xp_class lane, struct xp_link_deliv
                                               .body_bytes = slot->body_bytes,
                                               .frame = slot->frame,
                                               .is_torn = slot->is_torn,
-                                              .class_index = slot->block.class_index};
+                                              .class_index = slot->class_index};
     return true;
 }
 

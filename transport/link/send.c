@@ -30,7 +30,7 @@ struct xp_link_slot *xp_link_begin(struct xp_link *link, enum xp_class lane, uin
 
 static uint32_t total_of(const struct xp_link_slot *slot)
 {
-    return XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->block.class_index);
+    return XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->class_index);
 }
 
 void xp_link_post(struct xp_link *link, enum xp_class lane, const struct xp_link_block *block)
@@ -41,12 +41,13 @@ void xp_link_post(struct xp_link *link, enum xp_class lane, const struct xp_link
     cf_assert(tx->is_begun);
     tx->is_begun = false;
     slot->message = ++tx->credit.sent;
-    slot->body_bytes = (uint16_t)tx->body_bytes;
-    slot->is_torn = false;
-    if (block != NULL)
+    slot->body_bytes = tx->body_bytes & 0x7fff;
+    slot->is_torn = 0;
+    slot->class_index = XP_LINK_NO_BLOCK;
+    if (block != NULL) {
         slot->block = *block;
-    else
-        slot->block.class_index = XP_LINK_NO_BLOCK;
+        slot->class_index = block->class_index;
+    }
     slot->segments = block == NULL ? 1
                                    : (uint16_t)((total_of(slot) + link->chunk_bytes - 1) / link->chunk_bytes);
     cf_assert_id(tx->credit.sent - tx->credit.returned <= tx->credit.window, "L-2");
@@ -91,7 +92,7 @@ static bool piece_add(struct xp_link *link, struct xp_link_packet *packet, uint3
         .body = piece->slot->body_bytes,
         .flags = (uint8_t)((lane == XP_DATA ? XP_LINK_LANE : 0) |
                            (flight->index + 1 == piece->slot->segments ? XP_LINK_LAST : 0)),
-        .class_index = piece->slot->block.class_index};
+        .class_index = piece->slot->class_index};
     piece_fill(link, piece, flight->index);
     if (packet->bytes + piece_bytes(piece) > link->options.packet_bytes)
         return false;
@@ -252,7 +253,7 @@ static uint32_t piece_encode(struct xp_link_piece *piece, uint8_t *out)
     if (piece->block_bytes != 0) {
         memcpy(at + piece->front_bytes, slot->block.bytes + piece->block_from, piece->block_bytes);
         if (!is_stable(&slot->block)) {
-            slot->is_torn = true;
+            slot->is_torn = 1;
             piece->block_bytes = 0;
             piece->head.flags |= XP_LINK_TORN;
             piece->head.bytes = (uint16_t)piece->front_bytes;

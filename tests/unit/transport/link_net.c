@@ -314,10 +314,11 @@ static void end_open(struct net *net, uint32_t side)
                                       .target_ns = 4 * net->options.delay_ns,
                                       .window_min = XP_SWIFT_ONE / 8};
 
-    end->memory = calloc(1, xp_link_bytes(options.lane_slots));
+    end->memory = aligned_alloc(CF_CACHE_LINE, xp_link_bytes(options.lane_slots));
     end->frames = calloc(FRAMES_MAX, BLOCK_BYTES);
     if (end->memory == NULL || end->frames == NULL)
         abort();
+    memset(end->memory, 0, xp_link_bytes(options.lane_slots));
     xp_link_open(&end->link, &options, end->memory, net->now_ns);
     for (uint32_t i = 0; i < net->options.frames; i++)
         end->is_lent[i] = true;

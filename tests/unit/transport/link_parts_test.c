@@ -55,9 +55,10 @@ static void *side_open(struct xp_link *link, uint16_t node, uint32_t packet_byte
                                       .keepalive_ns = 50000 * US,
                                       .target_ns = 100 * US,
                                       .window_min = XP_SWIFT_ONE / 8};
-    void *memory = calloc(1, xp_link_bytes(options.lane_slots));
+    void *memory = aligned_alloc(CF_CACHE_LINE, xp_link_bytes(options.lane_slots));
 
     assert_non_null(memory);
+    memset(memory, 0, xp_link_bytes(options.lane_slots));
     xp_link_open(link, &options, memory, 1000 * US);
     return memory;
 }
