@@ -175,8 +175,32 @@ static void ask_pass_on(struct grd_lock_local *local, struct grd_lock_resource *
     grd_lock_local_arm(local, resource, now_ns);
 }
 
-struct grd_lock_owner *grd_lock_ask_serve(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                                          uint64_t now_ns, struct grd_actions *actions)
+/* A conversion from something held says more to the master than one from nothing, or a new request. */
+static uint32_t rank_of(const struct grd_lock_owner *owner)
+{
+    return owner->claim.state == GRD_LOCK_CONVERTING ? 1 + (owner->claim.held != GRD_LOCK_NL) : 0;
+}
+
+/* Who only tries, and is neither the next nor asked for, would have to wait for others: it ends. */
+static bool fail_tries(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                       const struct grd_lock_owner *next)
+{
+    struct grd_lock_claim *claim;
+    struct grd_lock_owner *owner;
+
+    for (claim = resource->tries > 0 ? resource->queue.first : NULL; claim; claim = claim->next) {
+        owner = grd_lock_owner_from(claim);
+        if (!grd_lock_is_waiting(claim) || !(claim->flags & GRD_LOCK_TRY) || owner->is_in_call ||
+            owner == next || owner == resource->ask_for)
+            continue;
+        grd_lock_owner_fail(local, owner, CF_BUSY);
+        return true;
+    }
+    return false;
+}
+
+static struct grd_lock_owner *serve_once(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                                         uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_lock_claim *claim, *lacks;
     struct grd_lock_owner *next;
@@ -193,11 +217,22 @@ struct grd_lock_owner *grd_lock_ask_serve(struct grd_lock_local *local, struct g
             ask_begin(local, resource, next, now_ns, actions);
     } else if (!resource->ask_is_cancelled) {
         /* Conversions come first; and the master must know of one to see that it deadlocks. */
-        if (next && resource->ask_for && next->claim.state > resource->ask_for->claim.state)
+        if (next && resource->ask_for && rank_of(next) > rank_of(resource->ask_for))
             resource->ask_for = NULL;
         if (resource->ask_for == NULL)
             ask_pass_on(local, resource, next, now_ns, actions);
     }
+    return next;
+}
+
+struct grd_lock_owner *grd_lock_ask_serve(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                                          uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_lock_owner *next;
+
+    do
+        next = serve_once(local, resource, now_ns, actions);
+    while (fail_tries(local, resource, next));
     return next;
 }
 
@@ -309,6 +344,13 @@ void grd_lock_ask_on_demand(struct grd_lock_local *local, struct grd_lock_resour
         local->counters.stale++;
         return;
     }
+    if (msg->mode == GRD_LOCK_NL) {
+        if (resource->demand_number != msg->request)
+            return;
+        resource->demand = GRD_LOCK_NL;
+        grd_lock_ask_serve(local, resource, now_ns, actions);
+        return;
+    }
     local->counters.demands++;
     if ((msg->flags & GRD_LOCK_DEMOTE) && owner && resource->ask_request == msg->request &&
         owner->claim.state == GRD_LOCK_CONVERTING && owner->claim.held != GRD_LOCK_NL) {
@@ -322,9 +364,26 @@ void grd_lock_ask_on_demand(struct grd_lock_local *local, struct grd_lock_resour
         return;
     }
     resource->demand = msg->mode;
+    resource->demand_number = msg->flags & GRD_LOCK_DEMOTE ? 0 : msg->request;
+    resource->demand_ns = now_ns;
     grd_lock_ask_serve(local, resource, now_ns, actions);
-    if (resource->demand != GRD_LOCK_NL)
-        grd_lock_local_note_wanted(local, resource, msg->mode);
+    if (resource->demand == GRD_LOCK_NL)
+        return;
+    grd_lock_local_note_wanted(local, resource, msg->mode);
+    if (!cf_timer_armed(&resource->timer))
+        grd_lock_local_arm(local, resource, now_ns);
+}
+
+bool grd_lock_ask_demand_ends(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                              uint64_t now_ns, struct grd_actions *actions)
+{
+    if (resource->demand == GRD_LOCK_NL)
+        return false;
+    if (now_ns - resource->demand_ns >= local->options.resend_ns * GRD_LOCK_DEMAND_PERIODS) {
+        resource->demand = GRD_LOCK_NL;
+        grd_lock_ask_serve(local, resource, now_ns, actions);
+    }
+    return true;
 }
 
 void grd_lock_ask_on_lowered(struct grd_lock_local *local, struct grd_lock_resource *resource,

@@ -260,6 +260,7 @@ bool grd_lock_local_tick(struct grd_lock_local *local, uint64_t now_ns, struct g
     resource = cf_container_of(timer, struct grd_lock_resource, timer);
     is_needed = grd_lock_ask_again(local, resource, actions);
     is_needed = grd_lock_call_again(local, resource, actions) || is_needed;
+    is_needed = grd_lock_ask_demand_ends(local, resource, now_ns, actions) || is_needed;
     if (!is_needed)
         return true;
     local->counters.resends++;

@@ -11,6 +11,8 @@
 
 #define GRD_LOCK_NUMBER_BITS 24u
 _Static_assert(GRD_LOCK_CLAIMS_MAX == 1u << GRD_LOCK_NUMBER_BITS, "a wait id holds the number of its claim");
+/* A demand that has not been said again for so many resend periods is withdrawn. */
+#define GRD_LOCK_DEMAND_PERIODS 8u
 /* A swap that meets others in use is tried this often. */
 #define GRD_LOCK_SWAP_TRIES 8u
 
@@ -58,8 +60,10 @@ struct grd_lock_resource {
     uint8_t wanted_mode; /* to be told by grd_lock_local_next_wanted; NL = nothing */
     uint16_t retries;
     uint32_t handles;
+    uint32_t tries; /* owners that wait with TRY */
     uint32_t record;
-    uint64_t tenure; /* 0: the master knows nothing of this instance here */
+    uint64_t demand_number, demand_ns; /* which demand, and when it was last heard */
+    uint64_t tenure;                   /* 0: the master knows nothing of this instance here */
     /* the request under way */
     uint64_t ask_request;           /* 0 = none */
     struct grd_lock_owner *ask_for; /* NULL: nobody wants it any more */
@@ -156,6 +160,9 @@ void grd_lock_ask_on_demand(struct grd_lock_local *local, struct grd_lock_resour
                             const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
 void grd_lock_ask_on_lowered(struct grd_lock_local *local, struct grd_lock_resource *resource,
                              const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
+/* Forgets a demand that the master does not repeat. True: there is one. */
+bool grd_lock_ask_demand_ends(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                              uint64_t now_ns, struct grd_actions *actions);
 /* Says again what the master has not answered. False: there is nothing. */
 bool grd_lock_ask_again(struct grd_lock_local *local, struct grd_lock_resource *resource,
                         struct grd_actions *actions);

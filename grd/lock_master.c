@@ -54,7 +54,7 @@ static void send_demand(struct grd_lock_master *master, const struct grd_lock_sh
 {
     struct grd_msg *msg = grd_action_send(actions, share->node, GRD_MSG_LOCK_DEMAND, &share->entry->key);
 
-    msg->request = share->request;
+    msg->request = flags & GRD_LOCK_DEMOTE ? share->request : share->demand_number;
     msg->tenure = share->tenure;
     msg->mode = mode;
     msg->flags = flags;
@@ -63,33 +63,29 @@ static void send_demand(struct grd_lock_master *master, const struct grd_lock_sh
 
 /* ------------------------------------------------------------------ demands */
 
-/* The first that waits for what this claim holds; one that only tries comes after all others. */
+/* The first that waits for what this claim holds. */
 static const struct grd_lock_claim *who_demands(const struct grd_lock_queue *queue,
                                                 const struct grd_lock_claim *holder)
 {
-    const struct grd_lock_claim *claim, *tries = NULL;
+    const struct grd_lock_claim *claim;
 
-    for (claim = queue->convert_first; claim; claim = claim->queue_next) {
-        if (claim == holder || grd_lock_compatible(holder->held, claim->want))
-            continue;
-        if (!(claim->flags & GRD_LOCK_TRY))
+    for (claim = queue->convert_first; claim; claim = claim->queue_next)
+        if (claim != holder && !grd_lock_compatible(holder->held, claim->want))
             return claim;
-        tries = tries ? tries : claim;
-    }
     claim = queue->new_first;
-    if (claim && claim != holder && !grd_lock_compatible(holder->held, claim->want))
-        tries = tries && (claim->flags & GRD_LOCK_TRY) ? tries : claim;
-    return tries;
+    return claim && claim != holder && !grd_lock_compatible(holder->held, claim->want) ? claim : NULL;
 }
 
+/* Demands that nobody stands behind any more are withdrawn; should that be lost, they end by not being repeated. */
 static void send_demands(struct grd_lock_master *master, struct grd_lock_entry *entry, bool again,
                          struct grd_actions *actions)
 {
     const struct grd_lock_claim *who;
     struct grd_lock_claim *claim;
 
-    if (!grd_lock_queue_waits(&entry->queue))
+    if (!grd_lock_queue_waits(&entry->queue) && !entry->has_demands)
         return;
+    entry->has_demands = grd_lock_queue_waits(&entry->queue);
     for (claim = entry->queue.first; claim; claim = claim->next) {
         struct grd_lock_share *share = grd_lock_share_from(claim);
         uint8_t flags;
@@ -100,12 +96,16 @@ static void send_demands(struct grd_lock_master *master, struct grd_lock_entry *
         }
         who = claim->held == GRD_LOCK_NL ? NULL : who_demands(&entry->queue, claim);
         if (who == NULL) {
+            if (share->demanded != GRD_LOCK_NL)
+                send_demand(master, share, GRD_LOCK_NL, 0, actions);
             share->demanded = GRD_LOCK_NL;
             continue;
         }
         flags = who->flags & GRD_LOCK_TRY ? who->flags & (GRD_LOCK_TRY | GRD_LOCK_NOTIFY) : 0;
         if (!again && share->demanded == who->want && share->demanded_flags == flags)
             continue;
+        if (share->demanded != who->want || share->demanded_flags != flags)
+            share->demand_number = ++master->arrival_last;
         share->demanded = who->want;
         share->demanded_flags = flags;
         send_demand(master, share, who->want, flags, actions);
@@ -238,6 +238,19 @@ static bool is_ready(const struct grd_lock_share *share, const struct grd_msg *m
            (grd_lock_covers(msg->now, share->claim.held) || grd_lock_mutant(GRD_LOCK_MUT_NOW_IGNORED));
 }
 
+/* Somebody came before those who only try: they would wait for their turn, which is not what they asked for. */
+static void refuse_tries(struct grd_lock_master *master, const struct grd_lock_share *share,
+                         struct grd_actions *actions)
+{
+    struct grd_lock_claim *claim, *next;
+
+    for (claim = share->entry->queue.first; claim; claim = next) {
+        next = claim->next;
+        if (claim != &share->claim && grd_lock_is_waiting(claim) && (claim->flags & GRD_LOCK_TRY))
+            do_refuse(master, grd_lock_share_from(claim), GRD_LOCK_BUSY, actions);
+    }
+}
+
 static void do_wait(struct grd_lock_master *master, struct grd_lock_share *share, const struct grd_msg *msg,
                     uint64_t now_ns, struct grd_actions *actions)
 {
@@ -251,9 +264,13 @@ static void do_wait(struct grd_lock_master *master, struct grd_lock_share *share
     do_serve(master, share->entry, actions);
     if (!grd_lock_is_waiting(&share->claim))
         return;
-    if ((msg->flags & GRD_LOCK_TRY) && others_wait)
+    if ((msg->flags & GRD_LOCK_TRY) && others_wait) {
         do_refuse(master, share, GRD_LOCK_BUSY, actions);
-    else if (share->claim.stake != GRD_LOCK_NL)
+        return;
+    }
+    if (share->claim.state == GRD_LOCK_CONVERTING || (msg->flags & GRD_LOCK_HEAD))
+        refuse_tries(master, share, actions);
+    if (share->claim.stake != GRD_LOCK_NL)
         do_deadlock(master, share, actions);
 }
 

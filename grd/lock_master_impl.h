@@ -19,6 +19,7 @@ struct grd_lock_share {
     uint8_t refusal; /* enum grd_lock_answer its last request ended with, if not by a grant */
     uint8_t demote;  /* it shall give up what its converting owner holds, for this mode; NL = no */
     bool is_demote_sent;
+    uint64_t demand_number; /* of that demand; never used twice */
     uint64_t request;       /* highest number heard */
     uint64_t grant_request; /* the one that `tenure` was granted for */
     uint64_t tenure;        /* 0: nothing granted yet */
@@ -36,6 +37,7 @@ struct grd_lock_entry {
     uint32_t idle_prev, idle_next; /* remembered for its value alone, oldest first; free list */
     bool in_use;
     bool is_idle;
+    bool has_demands; /* some share may have been demanded something */
 };
 
 /* The last swap of one slot of one instance, so that a repetition has the same answer. */

@@ -118,6 +118,7 @@ void grd_lock_owner_fail(struct grd_lock_local *local, struct grd_lock_owner *ow
 {
     struct grd_lock_resource *resource = owner->resource;
 
+    resource->tries -= (owner->claim.flags & GRD_LOCK_TRY) != 0;
     grd_lock_queue_leave(&resource->queue, &owner->claim);
     if (resource->ask_for == owner)
         resource->ask_for = NULL;
@@ -131,6 +132,7 @@ void grd_lock_owner_grant(struct grd_lock_local *local, struct grd_lock_owner *o
     struct grd_lock_claim *claim = &owner->claim;
     uint8_t row = claim->is_known ? claim->held : GRD_LOCK_ROW_NEW;
 
+    owner->resource->tries -= (claim->flags & GRD_LOCK_TRY) != 0;
     owner->has_value = grd_lock_value_move(row, claim->want) == GRD_LOCK_READ_VALUE;
     grd_lock_queue_grant(&owner->resource->queue, claim, claim->want);
     owner->grant_id = grd_lock_local_id(local, owner);
@@ -171,6 +173,7 @@ static void wait_begin(struct grd_lock_local *local, struct grd_lock_owner *owne
     owner->wait_id = grd_lock_local_id(local, owner);
     owner->since_ns = now_ns;
     owner->is_demoted = false;
+    owner->resource->tries += (owner->claim.flags & GRD_LOCK_TRY) != 0;
     grd_lock_queue_add(&owner->resource->queue, &owner->claim, mode, ++local->arrival_last);
 }
 

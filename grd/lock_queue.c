@@ -233,13 +233,13 @@ static bool is_allowed(const struct grd_lock_limit *limit, const struct grd_lock
            grd_lock_covers(limit->ask_cap, claim->want);
 }
 
-/* Notes the first who only lacks the caps. */
+/* Notes the first who only lacks the caps, one that holds something before one that was demoted. */
 static bool may_go(const struct grd_lock_limit *limit, struct grd_lock_claim *claim,
                    struct grd_lock_claim **short_out)
 {
     if (is_allowed(limit, claim))
         return true;
-    if (*short_out == NULL)
+    if (*short_out == NULL || (claim->held != GRD_LOCK_NL && (*short_out)->held == GRD_LOCK_NL))
         *short_out = claim;
     return false;
 }

@@ -49,6 +49,9 @@ static inline uint64_t grd_lock_reports_cursor(const struct grd_lock_reports *re
     return (uint64_t)record << 32 | reports->told;
 }
 
+/* A demand's number in the place of an ask's: the two never meet. */
+#define GRD_LOCK_REPORT_DEMAND (UINT64_C(1) << 63)
+
 /* A grant's id changes with each grant and each change of its mode. */
 static inline uint64_t grd_lock_grant_id(uint64_t tenure, uint8_t mode)
 {

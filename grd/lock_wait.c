@@ -5,8 +5,11 @@
  *  - the one directly before it in its queue, whatever the modes, when order alone keeps it (new requests; FIFO);
  *  - the conversions that new requests wait for, when it is the first of the new;
  *  - who was overtaken too often, when that one holds it back;
- *  - in an instance, the claims that stand against a demand, when it waits for the demand to be met; and what the
- *    instance has asked of the master, when only that is lacking.
+ *  - in an instance, the demand, when it waits for that to be met; and what the instance has asked of the master,
+ *    when only that is lacking.
+ *
+ * A demand is an ask too: the master tells that the demand on an instance stands behind that instance's own grant.
+ * So it counts only as long as the master stands by it.
  */
 #include "base/assert.h"
 #include "grd/lock_local_impl.h"
@@ -48,7 +51,7 @@ static bool tell_conversions(struct teller *teller, const struct grd_lock_queue 
     return is_gated;
 }
 
-/* True: nothing here keeps it; only the mode of the instance may be lacking. */
+/* True: it is its turn, by order. */
 static bool tell_waiter(struct teller *teller, const struct grd_lock_queue *queue,
                         const struct grd_lock_limit *limit, struct grd_lock_claim *waiter)
 {
@@ -68,13 +71,8 @@ static bool tell_waiter(struct teller *teller, const struct grd_lock_queue *queu
     } else {
         is_first = !tell_conversions(teller, queue, limit, waiter);
     }
-    if (waiter->state == GRD_LOCK_CONVERTING ? grd_lock_queue_is_demanded(queue, limit, waiter)
-                                             : !grd_lock_compatible(waiter->want, limit->demand)) {
-        tell_holders(teller, queue, waiter, limit->demand);
-        is_first = false;
-    }
     tell_holders(teller, queue, waiter, waiter->want);
-    return is_first && grd_lock_queue_fits(queue, waiter, waiter->want);
+    return is_first;
 }
 
 /* ------------------------------------------------------------------ in an instance */
@@ -114,20 +112,33 @@ static bool is_told(const struct grd_lock_claim *claim, uint64_t since_ns, uint6
     return grd_lock_is_waiting(claim) && !(claim->flags & GRD_LOCK_TRY) && since_ns <= before_ns;
 }
 
+/* The demand or ask that whose turn it is waits for; 0 = neither, or not settled yet. */
+static uint64_t ask_of(const struct grd_lock_resource *resource, const struct grd_lock_limit *limit,
+                       const struct grd_lock_claim *claim)
+{
+    if (claim->state == GRD_LOCK_CONVERTING ? grd_lock_queue_is_demanded(&resource->queue, limit, claim)
+                                            : !grd_lock_compatible(claim->want, limit->demand))
+        return resource->demand_number ? resource->demand_number | GRD_LOCK_REPORT_DEMAND : 0;
+    if (!grd_lock_queue_fits(&resource->queue, claim, claim->want) || resource->ask_is_cancelled)
+        return 0;
+    return resource->ask_request;
+}
+
 static void tell_resource(struct teller *teller, const struct grd_lock_resource *resource, uint64_t before_ns)
 {
     struct grd_lock_limit limit = grd_lock_local_limit(resource);
     struct grd_detect_report *report;
     struct grd_lock_claim *claim;
+    uint64_t ask;
 
     for (claim = resource->queue.first; claim && !teller->reports.is_full; claim = claim->next) {
         if (!is_told(claim, grd_lock_owner_from(claim)->since_ns, before_ns) ||
-            !tell_waiter(teller, &resource->queue, &limit, claim) || resource->ask_request == 0 ||
-            resource->ask_is_cancelled)
+            !tell_waiter(teller, &resource->queue, &limit, claim))
             continue;
-        report = owner_report(teller, grd_lock_owner_from(claim), GRD_DETECT_ASKS);
+        ask = ask_of(resource, &limit, claim);
+        report = ask ? owner_report(teller, grd_lock_owner_from(claim), GRD_DETECT_ASKS) : NULL;
         if (report)
-            report->grant = resource->ask_request;
+            report->grant = ask;
     }
 }
 
@@ -211,13 +222,42 @@ static void tell_behind(struct teller *teller, struct grd_lock_claim *waiter, st
         .grant = side == GRD_DETECT_HOLDS ? grd_lock_grant_id(peer->tenure, other->held) : peer->request};
 }
 
-uint32_t grd_lock_master_waits(const struct grd_lock_master *master, uint64_t before_ns, uint64_t *cursor,
-                               struct grd_detect_report *reports, uint32_t reports_max)
+static void tell_demand(struct teller *teller, const struct grd_lock_share *share)
+{
+    struct grd_detect_report *report;
+
+    if (share->demanded == GRD_LOCK_NL || (share->demanded_flags & GRD_LOCK_TRY))
+        return;
+    report = grd_lock_reports_add(&teller->reports);
+    if (report == NULL)
+        return;
+    *report = (struct grd_detect_report){.kind = GRD_DETECT_BEHIND,
+                                         .side = GRD_DETECT_HOLDS,
+                                         .mode = share->demanded,
+                                         .node = share->node,
+                                         .peer = share->node,
+                                         .key = grd_lock_report_key(&share->entry->key),
+                                         .wait = share->demand_number | GRD_LOCK_REPORT_DEMAND,
+                                         .grant = grd_lock_grant_id(share->tenure, share->claim.held)};
+}
+
+static void tell_entry(struct teller *teller, const struct grd_lock_entry *entry, uint64_t before_ns)
 {
     static const struct grd_lock_limit none = {
         .is_known = true, .cap = GRD_LOCK_EX, .ask_cap = GRD_LOCK_EX, .demand = GRD_LOCK_NL};
-    struct teller teller = {.reports = {.item = reports, .item_max = reports_max}, .tell = tell_behind};
     struct grd_lock_claim *claim;
+
+    for (claim = entry->queue.first; claim && !teller->reports.is_full; claim = claim->next) {
+        tell_demand(teller, grd_lock_share_from(claim));
+        if (is_told(claim, grd_lock_share_from(claim)->since_ns, before_ns))
+            tell_waiter(teller, &entry->queue, &none, claim);
+    }
+}
+
+uint32_t grd_lock_master_waits(const struct grd_lock_master *master, uint64_t before_ns, uint64_t *cursor,
+                               struct grd_detect_report *reports, uint32_t reports_max)
+{
+    struct teller teller = {.reports = {.item = reports, .item_max = reports_max}, .tell = tell_behind};
     uint32_t record;
 
     grd_lock_reports_resume(&teller.reports, *cursor, &record);
@@ -225,9 +265,7 @@ uint32_t grd_lock_master_waits(const struct grd_lock_master *master, uint64_t be
         const struct grd_lock_entry *entry = &master->entries[record];
 
         if (entry->in_use && grd_lock_queue_waits(&entry->queue))
-            for (claim = entry->queue.first; claim && !teller.reports.is_full; claim = claim->next)
-                if (is_told(claim, grd_lock_share_from(claim)->since_ns, before_ns))
-                    tell_waiter(&teller, &entry->queue, &none, claim);
+            tell_entry(&teller, entry, before_ns);
         if (teller.reports.is_full) {
             *cursor = grd_lock_reports_cursor(&teller.reports, record);
             return teller.reports.count;

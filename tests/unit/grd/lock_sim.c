@@ -274,6 +274,8 @@ static void granted(struct sim *s, struct client *client, struct held *held, uin
 
 /* ------------------------------------------------------------------ clients */
 
+static void drain(struct sim *s, uint16_t node);
+
 static struct held *held_add(struct client *client, uint32_t name, grd_lock_id lock)
 {
     struct held *held = &client->held[client->held_count++];
@@ -359,6 +361,7 @@ static void client_want(struct sim *s, struct client *client)
     client->want = want.mode;
     client->flags = want.flags;
     if (rc == CF_OK) {
+        drain(s, client->node); /* others may have been granted or demoted within this call */
         granted(s, client, held, want.mode);
         return;
     }
@@ -391,6 +394,8 @@ static void client_convert(struct sim *s, struct client *client, uint32_t at)
     client->flags = flags;
     client->at = at;
     if (rc == CF_OK) {
+        held->mode = GRD_LOCK_NL;
+        drain(s, client->node);
         granted(s, client, held, mode);
     } else if (rc == CF_PENDING) {
         s->result.waits++;
