@@ -10,11 +10,13 @@
 #include "base/units.h"
 #include "tools/exits.h"
 #include "tools/tools.h"
+#include "transport/module.h"
 
-static const struct cf_cli_spec version_spec = {.program = "cachefusion",
-                                                .command = "version",
-                                                .summary = "Prints the version of library and interface.",
-                                                .notes = EXITS_NOTE};
+static const struct cf_cli_spec version_spec = {
+    .program = "cachefusion",
+    .command = "version",
+    .summary = "Prints the version of library and interface, and which transports are present.",
+    .notes = EXITS_NOTE};
 
 static const struct cf_cli_spec options_spec = {
     .program = "cachefusion",
@@ -28,10 +30,15 @@ static const struct cf_cli_spec options_spec = {
 int tool_version(int argc, char **argv)
 {
     enum cf_cli_result result = cf_cli_parse(&version_spec, argc, argv, NULL, NULL, NULL);
+    char why[400];
 
     if (result != CF_CLI_OK)
         return cf_cli_exit(result);
     printf("cachefusion %s (abi %u)\n", cf_version(), cf_abi_version());
+    if (xp_module_is_present("dpdk", why, sizeof(why)))
+        printf("transports: shm: verbs: dpdk:\n");
+    else
+        printf("transports: shm: verbs:    without dpdk: (%s)\n", why);
     return EXIT_OK;
 }
 

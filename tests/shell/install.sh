@@ -52,7 +52,12 @@ ${CC:-gcc} -std=gnu11 -Wall -Wextra -Werror docs/example.c -o "$work/example" -p
 ldd_out=$(LD_LIBRARY_PATH=$lib ldd "$work/example")
 grep -q "$lib/libcachefusion.so.0" <<<"$ldd_out"
 
-[ "$("$work/root/opt/cf/bin/cachefusion" version)" = "cachefusion 0.1.0 (abi 1)" ]
+"$work/root/opt/cf/bin/cachefusion" version >"$work/version"
+[ "$(head -1 "$work/version")" = "cachefusion 0.1.0 (abi 1)" ]
+# The installed command finds the installed module.
+if pkg-config --exists libdpdk; then
+    grep -qx 'transports: .* dpdk:' "$work/version"
+fi
 env -u MAKEFLAGS -u MFLAGS make --no-print-directory BUILD="$build" CONFIG="$config" DESTDIR="$work/root" PREFIX=/opt/cf uninstall >/dev/null
 left=$(find "$work/root" -type f -o -type l)
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
