@@ -223,6 +223,8 @@ struct eng_counters { /* [own], read by others without order */
 };
 
 enum eng_peer_state { ENG_PEER_ABSENT = 0, ENG_PEER_UP, ENG_PEER_GONE };
+struct eng_peer_list;
+
 struct eng_peer {
     uint8_t state;
     _Atomic bool has_left;                /* [atomic] LEAVE received; the owner writes, who closes reads */
@@ -290,6 +292,7 @@ struct cf_instance {
     uint32_t ship_wait_first, ship_wait_last; /* [own] ships that wait for the log */
     struct grd_msg decoded;                   /* [own] the message at hand */
     struct eng_peer *peers;                   /* [own] */
+    struct eng_peer_list *peer_list;          /* [const] what the transport was given; NULL: all on this host */
     uint64_t peer_frames_max; /* [const] frames and past images of a peer that the directory allows for */
     uint32_t peer_outstanding_max; /* [const] */
     bool dirty_seen;               /* [own] the last full sweep met dirty frames: look again by age */

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "engine/instance.h"
 #include "engine/metrics.h"
+#include "engine/peers.h"
 #include "engine/pool.h"
 
 #define ENG_TRACE_RECORDS 4096u
@@ -291,6 +292,18 @@ static void lend_frames(struct cf_instance *instance, const uint32_t count[CF_BL
     }
 }
 
+/* The device that a transport's address names, as hwloc knows it; NULL: it names none. */
+static const char *nic_of(const struct cf_options *options, char name[CF_OPTION_STRING_BYTES])
+{
+    const char *verbs = "verbs:", *transport = options->transport;
+
+    if (strncmp(transport, verbs, strlen(verbs)) != 0)
+        return NULL;
+    transport += strlen(verbs);
+    snprintf(name, CF_OPTION_STRING_BYTES, "%.*s", (int)strcspn(transport, "?"), transport);
+    return name[0] != '\0' ? name : NULL;
+}
+
 static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, void *network,
                                  struct cf_error *error)
 {
@@ -317,8 +330,15 @@ static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, 
         .allocator = instance->allocator,
         .log = &instance->log,
         .network = network,
+        .numa_node = network != NULL ? ENG_NODE_ANY : instance->plan.node,
     };
+    enum cf_rc rc = eng_peers_make(options, instance->allocator, &instance->peer_list);
 
+    if (rc != CF_OK) {
+        eng_error_set(error, rc, 0, instance->node, "no memory for the addresses of peers");
+        return rc;
+    }
+    xp.peers = instance->peer_list != NULL ? instance->peer_list->address : NULL;
     memcpy(xp.hello, &hello, sizeof hello);
     return xp_open(&xp, &instance->xp, error);
 }
@@ -370,6 +390,7 @@ static void close_all(struct cf_instance *instance)
     }
     if (instance->xp)
         xp_close(&instance->xp);
+    eng_peers_free(instance->peer_list, instance->nodes, a);
     for (s = 0; s < instance->shards; s++)
         grd_master_close(&instance->masters[s]);
     cf_free(a, instance->actions, sizeof *instance->actions);
@@ -428,7 +449,9 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
         return rc;
     instance->trace.now_ns = now_ns;
     if (!manual) {
-        rc = eng_plan_make(options, NULL, &instance->plan, error);
+        char nic[CF_OPTION_STRING_BYTES];
+
+        rc = eng_plan_make(options, nic_of(options, nic), &instance->plan, error);
         if (rc != CF_OK)
             return rc;
         cf_log_info(&instance->log, "engine", "%s", instance->plan.text);

@@ -17,6 +17,7 @@
 #include "engine/format.h"
 #include "engine/frame.h"
 #include "engine/metrics.h"
+#include "engine/peers.h"
 
 #define CHOICES_MAX 4u
 #define CHOICE_BYTES_MAX 64u
@@ -401,6 +402,8 @@ static enum cf_rc check_texts(const struct cf_options *options, struct cf_error 
         return fail(error, CF_OPTION,
                     "option secret: %zu characters; transport %.100s leaves the host and needs at least %u",
                     strlen(options->secret), options->transport, SECRET_BYTES_MIN);
+    if (eng_peers_check(options, error) != CF_OK)
+        return CF_OPTION;
     if (options->metrics[0] != '\0' && !eng_metrics_parse(options->metrics, &metrics))
         return fail(error, CF_OPTION,
                     "option metrics: value '%.100s'; it is a numeric address and a port from 0 to 65535, as "

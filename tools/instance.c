@@ -7,6 +7,7 @@
 #include "tools/instance.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -51,6 +52,8 @@ static const struct cf_option_desc table[] = {
      .dflt = "false"},
     ARG(control, CF_OPTION_U32, "0", 0, 1 << 20, NULL,
         "descriptor of the launcher's connection; 0 = by hand"),
+    ARG(led, CF_OPTION_BOOL, "false", 0, 0, NULL,
+        "a launcher on another host speaks over standard input and output; it sends the cluster file"),
 };
 
 static const struct cf_cli_spec spec = {
@@ -71,18 +74,60 @@ static int usage(const char *text)
     return EXIT_USAGE;
 }
 
+/* Takes the launcher's connection; what else is printed goes to where errors go. */
+static bool link_take(struct member *member)
+{
+    int out;
+
+    member->is_led = member->args->control != 0 || member->args->led;
+    ctl_open(&member->link, -1, -1);
+    if (!member->is_led)
+        return true;
+    if (!member->args->led) {
+        ctl_open(&member->link, (int)member->args->control, (int)member->args->control);
+        return true;
+    }
+    out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (out < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        return false;
+    ctl_open(&member->link, STDIN_FILENO, out);
+    return true;
+}
+
+/* Where the cluster file is to be read; *fd_out is to be closed after that. False: errno. */
+static bool config_find(struct member *member, char *path, size_t path_bytes, int *fd_out)
+{
+    *fd_out = -1;
+    snprintf(path, path_bytes, "%s", member->args->config);
+    if (!member->args->led)
+        return true;
+    *fd_out = ctl_file_receive(&member->link);
+    snprintf(path, path_bytes, "/proc/self/fd/%d", *fd_out);
+    return *fd_out >= 0;
+}
+
 static int plan_make(struct member *member)
 {
     const struct instance_args *args = member->args;
     struct cf_error error = {0};
+    char path[sizeof(args->config)];
+    enum cf_rc rc;
+    int fd = -1;
 
     member->plan.workload = workload_find(args->workload);
     if (member->plan.workload == NULL)
         return usage("unknown workload; there are bank, ring, ycsb-a to ycsb-f, hot and scan");
-    if (args->config[0] == '\0' || args->data[0] == '\0')
+    if ((args->config[0] == '\0' && !args->led) || args->data[0] == '\0')
         return usage("--config and --data are needed");
+    if (!config_find(member, path, sizeof(path), &fd)) {
+        fprintf(stderr, "cachefusion instance: no cluster file from the launcher: %s\n", strerror(errno));
+        return EXIT_TROUBLE;
+    }
     cf_options_init(&member->options);
-    if (cf_options_load(&member->options, args->config, args->node, &error) != CF_OK) {
+    rc = cf_options_load(&member->options, path, args->node, &error);
+    if (fd >= 0)
+        close(fd);
+    if (rc != CF_OK) {
         fprintf(stderr, "cachefusion instance: %s\n", error.text);
         return EXIT_USAGE;
     }
@@ -98,7 +143,10 @@ static bool signals_take(struct member *member)
 {
     sigset_t mask;
 
-    if (member->args->control != 0)
+    /* A launcher that is gone is seen by what it does not take. */
+    if (member->is_led && signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return false;
+    if (member->is_led)
         return signal(SIGINT, SIG_IGN) != SIG_ERR; /* Ctrl-C reaches the whole group; the launcher decides */
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
@@ -120,7 +168,7 @@ static void live(struct member *member)
         return;
     memset(&record, 0, sizeof(record));
     /* By hand others may still be at work: what is seen now proves nothing. */
-    if (member->args->control == 0 && !member->plan.workload->is_foreign)
+    if (!member->is_led && !member->plan.workload->is_foreign)
         return;
     if (!member_verify(member, &record.sums))
         return;
@@ -175,6 +223,10 @@ int tool_instance(int argc, char **argv)
     result = cf_cli_parse(&spec, argc, argv, &args, NULL, NULL);
     if (result != CF_CLI_OK)
         return cf_cli_exit(result);
+    if (!link_take(&member)) {
+        fprintf(stderr, "cachefusion instance: standard output: %s\n", strerror(errno));
+        return EXIT_TROUBLE;
+    }
     status = plan_make(&member);
     if (status != EXIT_OK)
         return status;
@@ -187,11 +239,11 @@ int tool_instance(int argc, char **argv)
     if (member.signal_fd >= 0)
         close(member.signal_fd);
     if (member.rc != CF_OK) {
-        if (args.control == 0)
+        if (!member.is_led)
             fprintf(stderr, "cachefusion instance: node %u: %s\n", member.plan.node, member.text);
         return member.rc == CF_CORRUPT ? EXIT_CHECK : EXIT_TROUBLE;
     }
-    if (args.control != 0)
+    if (member.is_led)
         return EXIT_OK;
     printf("node %u: closed after %llu %s\n", member.plan.node, (unsigned long long)member.ops,
            member.plan.workload->op);

@@ -18,6 +18,7 @@ struct instance_args {
     uint64_t block_bytes; /* of a foreign file */
     bool accept_loss;
     uint32_t control; /* descriptor of the launcher's connection; 0 = by hand */
+    bool led;         /* the launcher is at the other end of standard input and output */
 };
 
 /* Words for every status the tools print; a full sentence. Returns buf. */
@@ -34,10 +35,12 @@ struct member {
     struct clients clients;
     uint64_t ops;                    /* of all clients, once stopped */
     uint8_t digest[WL_DIGEST_BYTES]; /* foreign: what the clients read */
-    int signal_fd;                   /* by hand: SIGINT, SIGTERM; else -1 */
-    bool closing;                    /* the launcher said CLOSE, or is gone */
-    enum cf_rc rc;                   /* first failure */
-    char text[CTL_TEXT_BYTES];       /* its words */
+    bool is_led;                     /* there is a launcher, at the other end of: */
+    struct ctl_link link;
+    int signal_fd;             /* by hand: SIGINT, SIGTERM; else -1 */
+    bool closing;              /* the launcher said CLOSE, or is gone */
+    enum cf_rc rc;             /* first failure */
+    char text[CTL_TEXT_BYTES]; /* its words */
 };
 
 /* Opens instance, session and file; the plan is complete but for the head. False: member->rc and text say why. */

@@ -152,12 +152,13 @@ bool member_verify(struct member *member, struct wl_sums *sums_out)
 void member_say(struct member *member, enum ctl_kind kind, struct ctl_record *record)
 {
     record->magic = CTL_MAGIC;
+    record->bytes = sizeof(*record);
     record->kind = kind;
     record->node = member->plan.node;
     record->stats.size = sizeof(record->stats);
     if (member->instance != NULL && cf_stats_read(member->instance, &record->stats) != CF_OK)
         memset(&record->stats, 0, sizeof(record->stats));
-    if (member->args->control != 0 && !ctl_send((int)member->args->control, record))
+    if (member->is_led && !ctl_send(&member->link, record))
         member->closing = true;
 }
 
@@ -172,17 +173,17 @@ static bool is_well(struct member *member)
 
 bool member_await(struct member *member, enum ctl_kind kind)
 {
-    struct pollfd ready = {.fd = (int)member->args->control, .events = POLLIN};
+    struct pollfd ready = {.fd = member->link.in, .events = POLLIN};
     struct ctl_record record;
 
-    if (member->args->control == 0)
+    if (!member->is_led)
         return true;
     while (!member->closing && is_well(member)) {
         enum ctl_result result;
 
         if (poll(&ready, 1, CTL_PROGRESS_MS) < 0 && errno != EINTR)
             return member_failed(member, CF_SYSTEM, "poll: %s", strerror(errno));
-        result = ctl_receive(ready.fd, &record);
+        result = ctl_receive(&member->link, &record);
         if (result == CTL_END || (result == CTL_GOT && record.kind == CTL_CLOSE))
             member->closing = true;
         else if (result == CTL_GOT && record.kind == (uint32_t)kind)
@@ -204,9 +205,9 @@ static bool told_to_stop(struct member *member)
     struct ctl_record record;
     enum ctl_result result;
 
-    if (member->args->control == 0)
+    if (!member->is_led)
         return signalled(member);
-    result = ctl_receive((int)member->args->control, &record);
+    result = ctl_receive(&member->link, &record);
     if (result == CTL_END || (result == CTL_GOT && record.kind == CTL_CLOSE))
         member->closing = true;
     return member->closing || (result == CTL_GOT && record.kind == CTL_STOP);
@@ -214,16 +215,15 @@ static bool told_to_stop(struct member *member)
 
 static void watch_clients(struct member *member)
 {
-    struct pollfd ready[] = {
-        {.fd = member->args->control != 0 ? (int)member->args->control : member->signal_fd, .events = POLLIN},
-        {.fd = member->clients.ended_fd, .events = POLLIN}};
+    struct pollfd ready[] = {{.fd = member->is_led ? member->link.in : member->signal_fd, .events = POLLIN},
+                             {.fd = member->clients.ended_fd, .events = POLLIN}};
     uint64_t end_ns = cf_now_ns() + (uint64_t)(member->args->seconds * (double)CF_NS_PER_S);
     struct ctl_record record;
 
     for (;;) {
         uint64_t now_ns = cf_now_ns();
 
-        if (member->args->control == 0 && now_ns >= end_ns)
+        if (!member->is_led && now_ns >= end_ns)
             return;
         if (poll(ready, 2, CTL_PROGRESS_MS) < 0 && errno != EINTR)
             return;

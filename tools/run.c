@@ -99,12 +99,14 @@ static const char *late_text(enum run_phase phase)
 /* A phase took longer than its bound: says who is late. */
 static void on_late(struct run *run)
 {
-    char late[128] = "";
+    char late[256] = "";
     size_t length = 0;
 
-    for (uint32_t node = 0; node < run->args->instances && length + 8 < sizeof(late); node++)
+    for (uint32_t node = 0; node < run->instances && length + 64 < sizeof(late); node++)
         if (!run->child[node].exited)
-            length += (size_t)snprintf(late + length, sizeof(late) - length, " %u", node);
+            length += (size_t)snprintf(late + length, sizeof(late) - length, " %u%s%.40s", node,
+                                       run->hosts_count > 0 ? " on " : "",
+                                       run->hosts_count > 0 ? run->host[node] : "");
     run_failure(run, "not all have %s within %" PRIu64 " s; still there: node%s", late_text(run->phase),
                 phase_bound_ns(run, run->phase) / CF_NS_PER_S, late);
     if (run->phase == RUN_FAILING) {
@@ -139,9 +141,10 @@ static void print_start(const struct run *run)
 {
     char path[RUN_PATH_BYTES];
 
-    printf("%s: %u instances over %s, data file %s%s\n", run->workload->name, run->args->instances,
-           run->args->transport, run->data, run->made_data ? " (new)" : "");
-    for (uint32_t node = 0; run->args->status && node < run->args->instances; node++)
+    printf("%s: %u instances over %s%s%s, data file %s%s\n", run->workload->name, run->instances,
+           run->args->transport, run->hosts_count > 0 ? " on " : "", run->args->hosts, run->data,
+           run->made_data ? " (new)" : "");
+    for (uint32_t node = 0; run->args->status && node < run->instances; node++)
         printf("  cachefusion status --socket %s\n",
                rundir_file(&run->dir, "node%u.status", node, path, sizeof(path)));
     fflush(stdout);
@@ -152,7 +155,7 @@ static void print_logs(const struct run *run)
 {
     char path[RUN_PATH_BYTES], line[256];
 
-    for (uint32_t node = 0; node < run->args->instances; node++) {
+    for (uint32_t node = 0; node < run->instances; node++) {
         FILE *log = fopen(rundir_file(&run->dir, "node%u.log", node, path, sizeof(path)), "re");
 
         for (uint32_t i = 0; log != NULL && i < 20 && fgets(line, sizeof(line), log) != NULL; i++)
@@ -202,6 +205,9 @@ static bool signals_take(struct run *run)
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGHUP);
     sigaddset(&mask, SIGCHLD);
+    /* What is said to an instance that has gone fails by word. */
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return false;
     if (sigprocmask(SIG_BLOCK, &mask, NULL) != 0)
         return false;
     run->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -210,9 +216,8 @@ static bool signals_take(struct run *run)
 
 static void clean_up(struct run *run, int status)
 {
-    for (uint32_t node = 0; node < run->args->instances; node++)
-        if (run->child[node].fd > 0)
-            close(run->child[node].fd);
+    for (uint32_t node = 0; node < run->instances; node++)
+        ctl_close(&run->child[node].link);
     if (run->signal_fd >= 0)
         close(run->signal_fd);
     if (run->dir.path[0] != '\0' && (run->args->keep || (run->args->data[0] == '\0' && run->made_data &&
@@ -259,7 +264,10 @@ int tool_run(int argc, char **argv)
         return EXIT_TROUBLE;
     }
     run->args = &args;
+    run->instances = args.instances;
     run->signal_fd = -1;
+    for (uint32_t node = 0; node < RUN_INSTANCES_MAX; node++)
+        ctl_open(&run->child[node].link, -1, -1);
     status = run_all(run);
     clean_up(run, status);
     free(run);

@@ -13,10 +13,11 @@
 #define RUN_INSTANCES_MAX 64u
 #define RUN_SETS_MAX 64u
 #define RUN_PATH_BYTES 256u
+#define RUN_HOSTS_BYTES 1024u
 
 struct run_args {
     uint32_t instances;
-    char transport[64];
+    char transport[RUN_PATH_BYTES];
     char workload[24];
     double seconds;
     uint64_t seed;
@@ -32,6 +33,9 @@ struct run_args {
     bool keep;
     const char *sets[RUN_SETS_MAX];
     uint32_t sets_count;
+    char hosts[RUN_HOSTS_BYTES];
+    char launcher[RUN_PATH_BYTES];
+    char program[RUN_PATH_BYTES];
 };
 
 /* How far all instances have come. */
@@ -47,8 +51,9 @@ enum run_phase {
 
 struct child {
     pid_t pid;
-    int fd;           /* -1: closed */
+    struct ctl_link link;
     uint32_t reached; /* enum ctl_kind: the last step, PROGRESS aside */
+    bool has_spoken;
     bool exited;
     int wait_status;
     bool told; /* its failure or death has been printed */
@@ -63,6 +68,10 @@ struct child {
 
 struct run {
     const struct run_args *args;
+    uint32_t instances;
+    uint32_t hosts_count; /* 0: all run on this one */
+    char hosts[RUN_HOSTS_BYTES];
+    const char *host[RUN_INSTANCES_MAX]; /* of each node, as the launcher is told; points into hosts */
     const struct workload *workload;
     struct wl_plan plan;
     struct rundir dir;
@@ -96,8 +105,10 @@ CF_CHECK enum cf_cli_result run_args_parse(struct run_args *args, int argc, char
 /* run_prepare.c: directory, cluster file, data file. A status of tools/exits.h; on failure the words are printed. */
 int run_prepare(struct run *run);
 
-/* run_child.c */
+/* run_start.c: one child an instance: itself, or the remote shell (--launcher) that runs it on another host. */
 bool run_children_start(struct run *run);
+
+/* run_child.c */
 void run_children_say(struct run *run, enum ctl_kind kind);
 /* Takes what has come and who has died; true when all have reached the step that ends the phase. */
 bool run_children_step(struct run *run, uint32_t timeout_ms);

@@ -22,6 +22,24 @@ static const struct cf_option_desc table[] = {
      .offset = FIELD(transport),
      .dflt = "shm:",
      .max = sizeof(((struct run_args *)0)->transport)},
+    {.name = "hosts",
+     .text = "an instance on each of these hosts, by commas, in the place of --instances; needs --data",
+     .type = CF_OPTION_STRING,
+     .offset = FIELD(hosts),
+     .dflt = "",
+     .max = RUN_HOSTS_BYTES},
+    {.name = "launcher",
+     .text = "runs a command line on a host: gets the host and the line as two words",
+     .type = CF_OPTION_STRING,
+     .offset = FIELD(launcher),
+     .dflt = "ssh -o BatchMode=yes",
+     .max = RUN_PATH_BYTES},
+    {.name = "program",
+     .text = "cachefusion on those hosts; empty: the path it has here",
+     .type = CF_OPTION_STRING,
+     .offset = FIELD(program),
+     .dflt = "",
+     .max = RUN_PATH_BYTES},
     {.name = "workload",
      .text = "what the clients do; listed below",
      .type = CF_OPTION_STRING,
@@ -123,6 +141,11 @@ static const struct cf_cli_spec spec = {
         "equal\n\n"
         "In the report, gets, hits, hops and ships are of the time the clients worked, storage and latencies "
         "from open to close.\n"
+        "Several hosts: --data is on storage that all of them and this one have at the same path, and the "
+        "transport is "
+        "one that\nleaves the host. The hosts' names without 'user@' are the addresses of the instances, "
+        "--set "
+        "peers=A,B names others.\n"
         "Ctrl-C ends a run early and checks it like any other; a second one kills the "
         "instances.\n" EXITS_NOTE,
 };

@@ -53,7 +53,7 @@ static bool sums_equal(const struct wl_sums *a, const struct wl_sums *b)
 /* Every instance saw the same through its cache as the file holds. */
 static bool check_caches(struct run *run)
 {
-    for (uint32_t node = 0; node < run->args->instances; node++) {
+    for (uint32_t node = 0; node < run->instances; node++) {
         const struct wl_sums *sums = &run->child[node].sums;
 
         if (sums->bad > 0)
@@ -107,7 +107,7 @@ void run_check(struct run *run)
     struct wl_evidence evidence = {
         .plan = &run->plan, .before = &run->before, .after = &run->after, .seen = seen, .tally = tally};
 
-    for (uint32_t node = 0; node < run->args->instances; node++) {
+    for (uint32_t node = 0; node < run->instances; node++) {
         seen[node] = run->child[node].sums;
         evidence.ops += run->child[node].ops;
         for (uint32_t i = 0; i < WL_TALLIES; i++)

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The instances as seen by the launcher: starting them, what they say, how they end. */
+/* The instances as seen by the launcher: what they say, how they end. */
+#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -15,118 +13,39 @@
 #include "base/clock.h"
 #include "tools/run.h"
 
-/* In the child, between fork and exec: async-signal-safe calls only. Descriptors but the control end are close-on-exec. */
-static void become_instance(const char *program, const char *const argv[], int control_fd,
-                            const char *log_path)
+#define WHO_BYTES 96u
+
+/* "node 1 (pid 42)" or "node 1 on host b". Returns buf. */
+static const char *who(const struct run *run, uint32_t node, char *buf, size_t buf_bytes)
 {
-    sigset_t none;
-    int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-
-    sigemptyset(&none);
-    if (log_fd < 0 || dup2(log_fd, STDERR_FILENO) < 0 || dup2(log_fd, STDOUT_FILENO) < 0 ||
-        fcntl(control_fd, F_SETFD, 0) != 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0)
-        _exit(127);
-    execv(program, (char *const *)(uintptr_t)argv); /* execv changes nothing in it */
-    _exit(127);
-}
-
-/* This binary by its name, for the sake of ps; by the kernel's link when it has been replaced since. */
-static void program_path(char *path, size_t path_bytes)
-{
-    ssize_t length = readlink("/proc/self/exe", path, path_bytes - 1);
-
-    if (length > 0)
-        path[length] = '\0';
-    if (length <= 0 || access(path, X_OK) != 0)
-        snprintf(path, path_bytes, "/proc/self/exe");
-}
-
-static bool start_one(struct run *run, uint32_t node)
-{
-    const struct run_args *args = run->args;
-    char program[RUN_PATH_BYTES], config[RUN_PATH_BYTES], log[RUN_PATH_BYTES], words[5][32];
-    const char *const argv[] = {"cachefusion",
-                                "instance",
-                                "--config",
-                                config,
-                                "--node",
-                                words[0],
-                                "--workload",
-                                args->workload,
-                                "--data",
-                                run->data,
-                                "--threads",
-                                words[1],
-                                "--seed",
-                                words[2],
-                                "--control",
-                                words[3],
-                                "--block-size",
-                                words[4],
-                                args->accept_loss ? "--accept-loss" : "--no-accept-loss",
-                                NULL};
-    int fds[2];
-
-    if (ctl_pair(fds) != 0)
-        return false;
-    program_path(program, sizeof(program));
-    rundir_file(&run->dir, "cluster.ini", 0, config, sizeof(config));
-    rundir_file(&run->dir, "node%u.log", node, log, sizeof(log));
-    snprintf(words[0], sizeof(words[0]), "%u", node);
-    snprintf(words[1], sizeof(words[1]), "%u", args->threads);
-    snprintf(words[2], sizeof(words[2]), "%" PRIu64, args->seed);
-    snprintf(words[3], sizeof(words[3]), "%d", fds[1]);
-    snprintf(words[4], sizeof(words[4]), "%" PRIu64, args->block_bytes);
-    run->child[node].pid = fork();
-    if (run->child[node].pid == 0)
-        become_instance(program, argv, fds[1], log);
-    close(fds[1]);
-    if (run->child[node].pid < 0) {
-        run->child[node].exited = true;
-        close(fds[0]);
-        return false;
-    }
-    run->child[node].fd = fds[0];
-    run->child[node].exited = false;
-    return true;
-}
-
-bool run_children_start(struct run *run)
-{
-    for (uint32_t node = 0; node < run->args->instances; node++) {
-        run->child[node].fd = -1;
-        run->child[node].exited = true;
-    }
-    for (uint32_t node = 0; node < run->args->instances; node++)
-        if (!start_one(run, node)) {
-            run_failure(run, "node %u could not be started: %s", node, strerror(errno));
-            return false;
-        }
-    return true;
+    if (run->hosts_count > 0)
+        snprintf(buf, buf_bytes, "node %u on host %s", node, run->host[node]);
+    else
+        snprintf(buf, buf_bytes, "node %u (pid %d)", node, (int)run->child[node].pid);
+    return buf;
 }
 
 void run_children_say(struct run *run, enum ctl_kind kind)
 {
-    struct ctl_record record = {.magic = CTL_MAGIC, .kind = kind};
+    struct ctl_record record = {.magic = CTL_MAGIC, .bytes = sizeof(record), .kind = kind};
 
-    for (uint32_t node = 0; node < run->args->instances; node++)
-        if (run->child[node].fd >= 0 && !ctl_send(run->child[node].fd, &record)) {
-            /* It has gone; its death is told when it has been waited for. */
-            close(run->child[node].fd);
-            run->child[node].fd = -1;
-        }
+    for (uint32_t node = 0; node < run->instances; node++)
+        if (run->child[node].link.out >= 0 && !ctl_send(&run->child[node].link, &record))
+            ctl_close(
+                &run->child[node].link); /* it has gone; its death is told when it has been waited for */
 }
 
 void run_children_kill(struct run *run, int signal_number)
 {
-    for (uint32_t node = 0; node < run->args->instances; node++)
+    for (uint32_t node = 0; node < run->instances; node++)
         if (!run->child[node].exited)
-            kill(run->child[node].pid, signal_number);
+            /* A remote shell with all that it has started. */
+            kill(run->hosts_count > 0 ? -run->child[node].pid : run->child[node].pid, signal_number);
 }
 
 bool run_children_gone(const struct run *run)
 {
-    for (uint32_t node = 0; node < run->args->instances; node++)
+    for (uint32_t node = 0; node < run->instances; node++)
         if (!run->child[node].exited)
             return false;
     return true;
@@ -135,9 +54,11 @@ bool run_children_gone(const struct run *run)
 static void on_record(struct run *run, uint32_t node, const struct ctl_record *record)
 {
     struct child *child = &run->child[node];
+    char name[WHO_BYTES];
 
     if (record->stats.size == sizeof(record->stats))
         child->stats = record->stats;
+    child->has_spoken = true;
     if (record->kind != CTL_PROGRESS)
         child->reached = record->kind;
     switch (record->kind) {
@@ -158,11 +79,36 @@ static void on_record(struct run *run, uint32_t node, const struct ctl_record *r
         break;
     case CTL_FAILED:
         if (!child->told)
-            run_failure(run, "node %u (pid %d) stopped: %s", node, (int)child->pid, record->text);
+            run_failure(run, "%s stopped: %s", who(run, node, name, sizeof(name)), record->text);
         child->told = true;
         run->damaged |= record->rc == CF_CORRUPT;
         break;
     }
+}
+
+/* Something else than an instance speaks: a shell that greets, another version. */
+static void on_foreign(struct run *run, uint32_t node)
+{
+    struct child *child = &run->child[node];
+    const char *bytes = (const char *)&child->link.record;
+    char name[WHO_BYTES], said[64];
+    uint32_t length = 0;
+
+    if (child->told || child->link.arrived < sizeof(uint32_t))
+        return;
+    child->told = true;
+    if (child->link.record.magic == CTL_MAGIC) {
+        run_failure(run, "%s is of another version: install the same everywhere",
+                    who(run, node, name, sizeof(name)));
+        return;
+    }
+    for (; length < child->link.arrived && length + 1 < sizeof(said) && isprint((uint8_t)bytes[length]);
+         length++)
+        said[length] = bytes[length];
+    said[length] = '\0';
+    run_failure(run,
+                "%s: not an instance speaks there, it says '%s': --launcher must print nothing of its own",
+                who(run, node, name, sizeof(name)), said);
 }
 
 static void take_records(struct run *run, uint32_t node)
@@ -171,34 +117,57 @@ static void take_records(struct run *run, uint32_t node)
     struct ctl_record record;
     enum ctl_result result = CTL_EMPTY;
 
-    while (child->fd >= 0 && (result = ctl_receive(child->fd, &record)) == CTL_GOT)
+    while (child->link.in >= 0 && (result = ctl_receive(&child->link, &record)) == CTL_GOT)
         on_record(run, node, &record);
-    if (child->fd >= 0 && result == CTL_END) {
-        close(child->fd);
-        child->fd = -1;
+    if (child->link.in < 0 || result != CTL_END)
+        return;
+    if (child->link.is_foreign)
+        on_foreign(run, node);
+    ctl_close(&child->link);
+}
+
+/* The last line of what it wrote to its log: a remote shell says there why it failed. Returns buf. */
+static const char *last_words(const struct run *run, uint32_t node, char *buf, size_t buf_bytes)
+{
+    char path[RUN_PATH_BYTES], line[256];
+    FILE *log = fopen(rundir_file(&run->dir, "node%u.log", node, path, sizeof(path)), "re");
+
+    snprintf(buf, buf_bytes, "it said nothing");
+    while (log != NULL && fgets(line, sizeof(line), log) != NULL) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0] != '\0')
+            snprintf(buf, buf_bytes, "%.160s", line);
     }
+    if (log != NULL)
+        fclose(log);
+    return buf;
 }
 
 static void on_exit_of(struct run *run, uint32_t node)
 {
     struct child *child = &run->child[node];
     int status = child->wait_status;
+    char name[WHO_BYTES], words[192];
 
     take_records(run, node); /* what it said last */
     if (child->told || (child->reached == CTL_CLOSED && WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return;
     child->told = true;
+    who(run, node, name, sizeof(name));
     if (WIFSIGNALED(status))
-        run_failure(run, "node %u (pid %d) was killed by signal %d (SIG%s)", node, (int)child->pid,
-                    WTERMSIG(status), sigabbrev_np(WTERMSIG(status)));
+        run_failure(run, "%s was killed by signal %d (SIG%s)", name, WTERMSIG(status),
+                    sigabbrev_np(WTERMSIG(status)));
+    else if (run->hosts_count > 0 && child->reached == CTL_NONE && !child->has_spoken)
+        run_failure(run, "%s could not be started: '%.60s' ended with status %d: %s", name,
+                    run->args->launcher, WEXITSTATUS(status), last_words(run, node, words, sizeof(words)));
     else
-        run_failure(run, "node %u (pid %d) ended with status %d after it had said '%s'", node,
-                    (int)child->pid, WEXITSTATUS(status), ctl_kind_name(child->reached));
+        run_failure(run, "%s ended with status %d after it had said '%s'", name, WEXITSTATUS(status),
+                    ctl_kind_name(child->reached));
 }
 
 static void take_deaths(struct run *run)
 {
-    for (uint32_t node = 0; node < run->args->instances; node++) {
+    for (uint32_t node = 0; node < run->instances; node++) {
         struct child *child = &run->child[node];
 
         if (child->exited || waitpid(child->pid, &child->wait_status, WNOHANG) != child->pid)
@@ -228,7 +197,7 @@ static bool all_reached(const struct run *run)
         return run_children_gone(run);
     if (run->phase == RUN_WORKING)
         return false;
-    for (uint32_t node = 0; node < run->args->instances; node++)
+    for (uint32_t node = 0; node < run->instances; node++)
         if (run->child[node].reached != (uint32_t)goals[run->phase])
             return false;
     return true;
@@ -238,12 +207,12 @@ bool run_children_step(struct run *run, uint32_t timeout_ms)
 {
     struct pollfd ready[RUN_INSTANCES_MAX + 1] = {{.fd = run->signal_fd, .events = POLLIN}};
 
-    for (uint32_t node = 0; node < run->args->instances; node++)
-        ready[1 + node] = (struct pollfd){.fd = run->child[node].fd, .events = POLLIN};
-    if (poll(ready, 1 + run->args->instances, (int)timeout_ms) < 0 && errno != EINTR)
+    for (uint32_t node = 0; node < run->instances; node++)
+        ready[1 + node] = (struct pollfd){.fd = run->child[node].link.in, .events = POLLIN};
+    if (poll(ready, 1 + run->instances, (int)timeout_ms) < 0 && errno != EINTR)
         run_failure(run, "poll: %s", strerror(errno));
     take_signals(run);
-    for (uint32_t node = 0; node < run->args->instances; node++)
+    for (uint32_t node = 0; node < run->instances; node++)
         take_records(run, node);
     take_deaths(run);
     return all_reached(run);

@@ -91,13 +91,24 @@ static void write_transport(const struct run *run, FILE *file)
         fprintf(file, "transport = %s\n", transport);
 }
 
+/* Where the instances are: at the hosts, without the name of a user. */
+static void write_peers(const struct run *run, FILE *file)
+{
+    for (uint32_t node = 0; node < run->hosts_count; node++) {
+        const char *at = strrchr(run->host[node], '@');
+
+        fprintf(file, "%s%s", node == 0 ? "peers = " : ",", at != NULL ? at + 1 : run->host[node]);
+    }
+    fputc('\n', file);
+}
+
 static void write_cluster_file(const struct run *run, uint64_t block_bytes, const char *secret, FILE *file)
 {
     const struct run_args *args = run->args;
     char socket[RUN_PATH_BYTES];
 
     fprintf(file, "[cluster]\ncluster = %s\nsecret = %s\nnodes = %u\n", cluster_name(run), secret,
-            args->instances);
+            run->instances);
     write_transport(run, file);
     if (block_bytes != CF_BLOCK_BYTES_DEFAULT && !is_set(args, "cache_bytes"))
         fprintf(file, "cache_bytes = 0\n");
@@ -107,7 +118,9 @@ static void write_cluster_file(const struct run *run, uint64_t block_bytes, cons
         if (set_counts(args, i))
             fprintf(file, "%.*s = %s\n", (int)strcspn(args->sets[i], "="), args->sets[i],
                     strchr(args->sets[i], '=') + 1);
-    for (uint32_t node = 0; node < args->instances; node++)
+    if (run->hosts_count > 0 && !is_set(args, "peers"))
+        write_peers(run, file);
+    for (uint32_t node = 0; run->hosts_count == 0 && node < run->instances; node++)
         fprintf(file, "[node %u]\nstatus_path = %s\n", node,
                 rundir_file(&run->dir, "node%u.status", node, socket, sizeof(socket)));
 }
@@ -272,16 +285,47 @@ static int check_memory(const struct run_args *args)
         cf_format_size(args->cache_bytes, cache, sizeof(cache)), args->instances, available >> 20);
 }
 
+/* Splits --hosts, and refuses what cannot be on several hosts. */
+static int find_hosts(struct run *run)
+{
+    const struct run_args *args = run->args;
+    char *save = NULL;
+
+    if (args->hosts[0] == '\0')
+        return EXIT_OK;
+    snprintf(run->hosts, sizeof(run->hosts), "%s", args->hosts);
+    for (char *host = strtok_r(run->hosts, ",", &save); host != NULL; host = strtok_r(NULL, ",", &save)) {
+        if (run->hosts_count == RUN_INSTANCES_MAX)
+            return complain(EXIT_USAGE, "--hosts names more than %u", RUN_INSTANCES_MAX);
+        if (host[0] == '-' || strpbrk(host, " \t\r\n") != NULL)
+            return complain(EXIT_USAGE, "--hosts: '%s' is not the name of a host", host);
+        run->host[run->hosts_count++] = host;
+    }
+    if (run->hosts_count == 0)
+        return complain(EXIT_USAGE, "--hosts names none; give them by commas");
+    if (args->data[0] == '\0')
+        return complain(EXIT_USAGE,
+                        "--hosts needs --data: a file on storage that all hosts have at the same path");
+    if (args->status)
+        return complain(EXIT_USAGE,
+                        "--status has no sockets to show on other hosts; --set metrics=ADDRESS:PORT does");
+    run->instances = run->hosts_count;
+    return EXIT_OK;
+}
+
 int run_prepare(struct run *run)
 {
     int status = check_sets(run->args);
 
+    if (status == EXIT_OK)
+        status = find_hosts(run);
     if (status != EXIT_OK)
         return status;
     if ((run->args->block_bytes & (run->args->block_bytes - 1)) != 0)
         return complain(EXIT_USAGE, "--block-size %" PRIu64 ": 2KiB, 4KiB, 8KiB, 16KiB or 32KiB",
                         run->args->block_bytes);
-    status = check_memory(run->args);
+    if (run->hosts_count == 0)
+        status = check_memory(run->args);
     if (status != EXIT_OK)
         return status;
     if (!cf_hash_init() || !rundir_make(&run->dir))
@@ -295,7 +339,7 @@ int run_prepare(struct run *run)
     if (status != EXIT_OK)
         return status;
     run->plan.workload = run->workload;
-    run->plan.nodes = run->args->instances;
+    run->plan.nodes = run->instances;
     run->plan.threads = run->args->threads;
     run->plan.seed = run->args->seed;
     if (!run->workload->is_foreign) {

@@ -61,7 +61,7 @@ static struct totals totals_of(const struct run *run)
 {
     struct totals totals = {.stats.size = sizeof(totals.stats)};
 
-    for (uint32_t node = 0; node < run->args->instances; node++) {
+    for (uint32_t node = 0; node < run->instances; node++) {
         struct cf_stats stats = worked(&run->child[node]);
 
         stats_add(&totals.stats, &stats);
@@ -140,9 +140,9 @@ void report_print(const struct run *run)
 
     if (run->interrupted != 0)
         snprintf(signal_text, sizeof(signal_text), ", ended by SIG%s", sigabbrev_np(run->interrupted));
-    printf("\n%s: %u instances over %s, %u client%s each, %.1f s%s\n", run->workload->name,
-           run->args->instances, run->args->transport, run->args->threads, run->args->threads == 1 ? "" : "s",
-           seconds_of(run), signal_text);
+    printf("\n%s: %u instances over %s, %u client%s each, %.1f s%s\n", run->workload->name, run->instances,
+           run->args->transport, run->args->threads, run->args->threads == 1 ? "" : "s", seconds_of(run),
+           signal_text);
     if (run->end_ns > 0)
         print_figures(run);
     if (run->failed) {
@@ -196,13 +196,14 @@ static json_t *instances_json(const struct run *run)
 {
     json_t *array = json_array();
 
-    for (uint32_t node = 0; array != NULL && node < run->args->instances; node++) {
+    for (uint32_t node = 0; array != NULL && node < run->instances; node++) {
         struct cf_stats stats = worked(&run->child[node]);
         json_t *object = json_object();
         char digest[2 * WL_DIGEST_BYTES + 1];
 
         wl_digest_text(run->child[node].sums.digest, digest);
         if (object == NULL || cf_json_add_u64(object, "node", node) != 0 ||
+            (run->hosts_count > 0 && cf_json_add_str(object, "host", run->host[node]) != 0) ||
             cf_json_add_u64(object, "pid", (uint64_t)run->child[node].pid) != 0 ||
             (run->workload->is_foreign && cf_json_add_str(object, "seen_sha256", digest) != 0) ||
             add_figures(object, run, &stats, run->child[node].ops, &run->child[node].op_latency) != 0 ||
@@ -226,7 +227,7 @@ static json_t *run_json(const struct run *run)
     if (object == NULL)
         return NULL;
     bad |= cf_json_add_str(object, "workload", run->workload->name);
-    bad |= cf_json_add_u64(object, "instances", run->args->instances);
+    bad |= cf_json_add_u64(object, "instances", run->instances);
     bad |= cf_json_add_u64(object, "threads", run->args->threads);
     bad |= cf_json_add_str(object, "transport", run->args->transport);
     bad |= cf_json_add_double(object, "seconds", seconds_of(run));

@@ -17,7 +17,7 @@ void show_begin(struct show *show, const struct run *run)
     memset(show, 0, sizeof(*show));
     show->is_terminal = isatty(STDOUT_FILENO) == 1;
     show->last_ns = cf_now_ns();
-    for (uint32_t node = 0; node < run->args->instances; node++)
+    for (uint32_t node = 0; node < run->instances; node++)
         show->last[node] = run->child[node].stats;
 }
 
@@ -64,10 +64,10 @@ static void print_table(struct show *show, const struct run *run, const struct r
     if (show->lines > 0)
         printf("\033[%uA", show->lines);
     printf("  %s: %.1f of %.1f s, %u instances\033[K\n", run->workload->name, seconds, run->args->seconds,
-           run->args->instances);
+           run->instances);
     printf("  %-4s %8s %10s %10s %10s %9s %9s %9s\033[K\n", "node", "pid", "ops/s", "shipped/s", "hits",
            "remote50", "remote99", "disk/s");
-    for (uint32_t node = 0; node < run->args->instances; node++) {
+    for (uint32_t node = 0; node < run->instances; node++) {
         char who[16], pid[16];
 
         snprintf(who, sizeof(who), "%u", node);
@@ -75,7 +75,7 @@ static void print_table(struct show *show, const struct run *run, const struct r
         print_row(who, pid, &each[node]);
     }
     print_row("all", "", all);
-    show->lines = run->args->instances + 3;
+    show->lines = run->instances + 3;
 }
 
 static void print_line(const struct run *run, const struct rates *all, double seconds)
@@ -103,7 +103,7 @@ void show_step(struct show *show, const struct run *run)
     if (run->phase != RUN_WORKING ||
         now_ns - show->last_ns < (show->is_terminal ? SHOW_TERMINAL_NS : SHOW_LINES_NS))
         return;
-    for (uint32_t node = 0; node < run->args->instances; node++) {
+    for (uint32_t node = 0; node < run->instances; node++) {
         const struct child *child = &run->child[node];
 
         each[node] = rates_between(&child->stats, &show->last[node], child->ops, show->last_ops[node],

@@ -91,8 +91,10 @@ struct xp_options {
     uint8_t hello[XP_HELLO_BYTES]; /* given to peers, checked by the layer above in XP_EV_HELLO */
     const struct cf_allocator *allocator;
     struct cf_log *log;
-    /* verbs: host or host:port of each node, [nodes]; NULL, or NULL for a node: it is on this host. */
+    /* Address of each node, [nodes], as long as the instance: verbs: host or host:port; NULL, or NULL for a node: it is
+     * on this host. dpdk: IP address. */
     const char *const *peers;
+    int numa_node; /* of the thread that polls, verbs: takes a near device; negative: where xp_open is called */
     void *network; /* sim: struct sim_net *; verbs: a test's struct xp_verbs_calls *, else NULL */
 };
 

@@ -162,6 +162,21 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
     return xp_verbs_calls_real.post_send(qp, wr, bad);
 }
 
+static int device_node(const char *device)
+{
+    return xp_verbs_calls_real.device_node(device);
+}
+
+static int own_node(void)
+{
+    return xp_verbs_calls_real.own_node();
+}
+
+static int node_distance(int from, int to)
+{
+    return xp_verbs_calls_real.node_distance(from, to);
+}
+
 static void free_device_list(struct ibv_device **list)
 {
     xp_verbs_calls_real.free_device_list(list);
@@ -201,7 +216,10 @@ const struct xp_verbs_calls verbs_shim_calls = {
 #define X(name, count) .name = name,
     VERBS_SHIM_CALLS(X)
 #undef X
-        .free_device_list = free_device_list,
+        .device_node = device_node,
+    .own_node = own_node,
+    .node_distance = node_distance,
+    .free_device_list = free_device_list,
     .get_async_event = get_async_event,
     .ack_async_event = ack_async_event,
     .get_cq_event = get_cq_event,

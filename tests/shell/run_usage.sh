@@ -38,6 +38,6 @@ echo 'not a data file' >"$work/text"
 refused 3 'of memory' run --cache 15TiB
 refused 3 'not a data file' run --workload bank --data "$work/text" --seconds 0.1
 [ "$(cat "$work/text")" = 'not a data file' ]
-"$BIN" options | grep -q cache_bytes
+"$BIN" options >"$work/options" && grep -q cache_bytes "$work/options"
 "$BIN" version | grep -q '^cachefusion 0\.1\.0'
 echo "run_usage: wrong command lines are named and refused"

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transport/verbs/calls.h"
 
+#include <fcntl.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 /* Some of the library's names are macros or inline functions, so that their address is not to be had. */
 static int query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr)
 {
@@ -47,7 +54,59 @@ static int create_id(struct rdma_event_channel *channel, struct rdma_cm_id **id_
     return rdma_create_id(channel, id_out, context, RDMA_PS_TCP);
 }
 
-const struct xp_verbs_calls xp_verbs_calls_real = {.get_device_list = ibv_get_device_list,
+/* The first line of a file of the kernel's; false: there is none. */
+static bool line_read(const char *path, char *text, size_t text_bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, text, text_bytes - 1) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    text[length > 0 ? length : 0] = 0;
+    return length > 0;
+}
+
+static int device_node(const char *device)
+{
+    char path[128], text[16];
+
+    snprintf(path, sizeof(path), "/sys/class/infiniband/%s/device/numa_node", device);
+    return line_read(path, text, sizeof(text)) ? atoi(text) : -1;
+}
+
+static int own_node(void)
+{
+    unsigned cpu, node;
+
+    return getcpu(&cpu, &node) == 0 ? (int)node : -1;
+}
+
+/* The line of `from` has a distance to each node that is there, in their order; nodes without a gap are the usual. */
+static int node_distance(int from, int to)
+{
+    char path[64], text[1024], *at = text;
+    long distance = -1;
+
+    if (from < 0 || to < 0)
+        return -1;
+    snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/distance", from);
+    if (!line_read(path, text, sizeof(text)))
+        return -1;
+    for (int node = 0; node <= to; node++) {
+        char *end;
+
+        distance = strtol(at, &end, 10);
+        if (end == at)
+            return -1;
+        at = end;
+    }
+    return (int)distance;
+}
+
+const struct xp_verbs_calls xp_verbs_calls_real = {.device_node = device_node,
+                                                   .own_node = own_node,
+                                                   .node_distance = node_distance,
+                                                   .get_device_list = ibv_get_device_list,
                                                    .free_device_list = ibv_free_device_list,
                                                    .open_device = ibv_open_device,
                                                    .close_device = ibv_close_device,

@@ -13,6 +13,11 @@
 struct xp_verbs_calls {
     void *arg; /* of the table, for tests */
 
+    /* NUMA: where a device is, where this thread is, how far apart two nodes are (10 = the same); negative: unknown. */
+    int (*device_node)(const char *device);
+    int (*own_node)(void);
+    int (*node_distance)(int from, int to);
+
     struct ibv_device **(*get_device_list)(int *count);
     void (*free_device_list)(struct ibv_device **list);
     struct ibv_context *(*open_device)(struct ibv_device *device);

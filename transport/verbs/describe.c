@@ -70,6 +70,8 @@ uint32_t xp_verbs_describe(const struct xp *xp, char *text, uint32_t bytes)
     line(&page, "mtu", "%u", vb->device.mtu_bytes);
     line(&page, "gid", "%d %s", vb->device.gid_index, vb->device.gid);
     line(&page, "address", "%s:%u", host, ntohs(in->sin_port));
+    line(&page, "numa_node", "%d polled from node %d at distance %d", vb->device.node, vb->device.node_here,
+         vb->device.distance);
     line(&page, "inline_bytes", "%u", vb->device.inline_bytes == XP_VERBS_NONE ? 0 : vb->device.inline_bytes);
     line(&page, "send_queue", "%u", vb->send_slots + XP_VERBS_READS_MAX);
     line(&page, "completion_queue", "%u", vb->completions_max);

@@ -2,14 +2,12 @@
 /* Which device, port and GID an instance uses. Every refusal names the cause and what to do about it. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ifaddrs.h>
-#include <sched.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "transport/verbs/parts.h"
 
@@ -43,8 +41,6 @@ static bool setting_take(struct xp_verbs_address *address, const char *name, con
         address->gid_index = (int)number;
     else if (strcmp(name, "port") == 0 && number_of(value, 65535 - XP_VERBS_NODES_MAX, &number))
         address->port_base = number;
-    else if (strcmp(name, "peers") == 0 && strlen(value) < sizeof(address->peers))
-        snprintf(address->peers, sizeof(address->peers), "%s", value);
     else
         return false;
     return true;
@@ -52,9 +48,9 @@ static bool setting_take(struct xp_verbs_address *address, const char *name, con
 
 enum cf_rc xp_verbs_address_parse(const char *rest, struct xp_verbs_address *address, struct cf_error *error)
 {
-    char text[512], *settings, *slash, *save = NULL;
+    char text[256], *settings, *slash, *save = NULL;
 
-    *address = (struct xp_verbs_address){.gid_index = -1};
+    *address = (struct xp_verbs_address){.gid_index = -1, .numa_node = -1};
     if (snprintf(text, sizeof(text), "%s", rest) >= (int)sizeof(text))
         return xp_verbs_fail(error, CF_OPTION, 0, "transport address is longer than %zu bytes", sizeof(text));
     settings = strchr(text, '?');
@@ -78,25 +74,9 @@ enum cf_rc xp_verbs_address_parse(const char *rest, struct xp_verbs_address *add
             *value++ = 0;
         if (value == NULL || !setting_take(address, setting, value))
             return xp_verbs_fail(error, CF_OPTION, 0,
-                                 "transport address verbs:%s: settings are gid=N, port=N and peers=HOST,HOST",
-                                 rest);
+                                 "transport address verbs:%s: settings are gid=N and port=N", rest);
     }
     return CF_OK;
-}
-
-/* NUMA node of a device, -1 when it has none or nobody says. */
-static int numa_of(const char *name)
-{
-    char path[128], text[16] = "";
-    int fd, node = -1;
-
-    snprintf(path, sizeof(path), "/sys/class/infiniband/%s/device/numa_node", name);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
-        node = atoi(text);
-    if (fd >= 0)
-        close(fd);
-    return node;
 }
 
 static uint32_t mtu_bytes_of(enum ibv_mtu mtu)
@@ -245,36 +225,69 @@ static enum cf_rc device_try(struct xp_verbs_device *device, const struct xp_ver
     return rc;
 }
 
-/* By name, else near ones first, else the first that is usable; of several unusable ones the first is named. */
+/* What of the devices of this host has been looked at, and how far each is. */
+struct search {
+    struct ibv_device **list;
+    uint32_t count, tried;
+    int here; /* the node of the thread that will poll */
+    int distance[XP_VERBS_DEVICES_MAX];
+    bool is_tried[XP_VERBS_DEVICES_MAX];
+};
+
+static void search_begin(struct search *search, const struct xp_verbs_calls *calls, struct ibv_device **list,
+                         int count, const struct xp_verbs_address *address)
+{
+    *search = (struct search){.list = list, .here = address->numa_node};
+    search->count = count < (int)XP_VERBS_DEVICES_MAX ? (uint32_t)count : XP_VERBS_DEVICES_MAX;
+    if (search->here < 0)
+        search->here = calls->own_node();
+    for (uint32_t i = 0; i < search->count; i++) {
+        int distance = calls->node_distance(search->here, calls->device_node(list[i]->name));
+
+        search->distance[i] = distance >= 0 ? distance : INT_MAX;
+        search->is_tried[i] = address->device[0] != 0 && strcmp(list[i]->name, address->device) != 0;
+    }
+}
+
+/* The nearest that has not been tried, the first of equals; XP_VERBS_NONE: there is none left. */
+static uint32_t search_next(struct search *search)
+{
+    uint32_t best = XP_VERBS_NONE;
+
+    for (uint32_t i = 0; i < search->count; i++)
+        if (!search->is_tried[i] && (best == XP_VERBS_NONE || search->distance[i] < search->distance[best]))
+            best = i;
+    if (best != XP_VERBS_NONE) {
+        search->is_tried[best] = true;
+        search->tried++;
+    }
+    return best;
+}
+
+/* The one of this name, else the nearest that is usable; of several unusable ones the nearest is named. */
 static enum cf_rc device_search(struct xp_verbs_device *device, const struct xp_verbs_calls *calls,
                                 struct ibv_device **list, int count, const struct xp_verbs_address *address,
                                 struct cf_error *error)
 {
-    struct cf_error first = {.rc = CF_OK}, now = {.rc = CF_OK};
-    unsigned cpu = 0, here = 0;
+    struct search search;
+    uint32_t i;
     enum cf_rc rc = CF_NOT_FOUND;
 
-    (void)getcpu(&cpu, &here); /* a preference only: 0 when it is not known */
-    for (int pass = 0; pass < 2 && rc != CF_OK; pass++) {
-        for (int i = 0; i < count && rc != CF_OK; i++) {
-            bool is_near = numa_of(list[i]->name) == (int)here;
-
-            if (address->device[0] != 0 ? pass == 1 || strcmp(list[i]->name, address->device) != 0
-                                        : is_near != (pass == 0))
-                continue;
-            rc = device_try(device, calls, list[i], address, &now);
-            if (rc != CF_OK && first.rc == CF_OK)
-                first = now;
-        }
+    search_begin(&search, calls, list, count, address);
+    while (rc != CF_OK && (i = search_next(&search)) != XP_VERBS_NONE) {
+        rc = device_try(device, calls, list[i], address, search.tried == 1 ? error : NULL);
+        if (rc != CF_OK)
+            continue;
+        device->node = calls->device_node(list[i]->name);
+        device->node_here = search.here;
+        device->distance = search.distance[i] != INT_MAX ? search.distance[i] : -1;
     }
-    if (rc == CF_OK)
-        return CF_OK;
-    if (first.rc == CF_OK)
+    if (rc == CF_OK && error != NULL)
+        *error = (struct cf_error){.rc = CF_OK, .node = CF_NODE_NONE};
+    if (search.tried == 0)
         return xp_verbs_fail(error, CF_NOT_FOUND, 0, "there is no RDMA device '%s': 'ibv_devices' lists them",
                              address->device);
-    if (error != NULL)
-        *error = first;
-    return (enum cf_rc)first.rc;
+    return rc;
 }
 
 enum cf_rc xp_verbs_device_open(struct xp_verbs_device *device, const struct xp_verbs_calls *calls,

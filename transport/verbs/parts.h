@@ -12,11 +12,11 @@ CF_COLD CF_PRINTF(4, 5) enum cf_rc
 
 /* device.c: `rest` is what follows "verbs:" in the address. */
 struct xp_verbs_address {
-    char device[XP_VERBS_NAME_BYTES]; /* empty: the first that is usable */
+    char device[XP_VERBS_NAME_BYTES]; /* empty: the nearest that is usable */
     uint32_t port;                    /* 0: the first that is active */
+    int numa_node;                    /* of the thread that will poll; negative: where xp_open is called */
     int gid_index;                    /* -1: the first RoCE v2 one with an IPv4 address */
     uint32_t port_base;               /* of rdma_cm, 0: from the name of the cluster */
-    char peers[256];                  /* host or host:port a node, by commas; empty: all on this host */
 };
 CF_CHECK enum cf_rc xp_verbs_address_parse(const char *rest, struct xp_verbs_address *address,
                                            struct cf_error *error);

@@ -121,24 +121,11 @@ static enum cf_rc address_set(struct xp_verbs *vb, uint32_t node, const char *te
 static enum cf_rc addresses_set(struct xp_verbs *vb, const struct xp_options *options,
                                 const struct xp_verbs_address *address, struct cf_error *error)
 {
-    uint32_t base = address->port_base != 0 ? address->port_base : xp_verbs_cm_port(options->cluster),
-             given = 0;
-    char list[sizeof(address->peers)], *save = NULL;
+    uint32_t base = address->port_base != 0 ? address->port_base : xp_verbs_cm_port(options->cluster);
     enum cf_rc rc = CF_OK;
 
-    snprintf(list, sizeof(list), "%s", address->peers);
-    for (uint32_t i = 0; i < vb->nodes && rc == CF_OK; i++) {
-        const char *text = options->peers != NULL ? options->peers[i]
-                           : list[0] != 0         ? strtok_r(given == 0 ? list : NULL, ",", &save)
-                                                  : NULL;
-
-        given += text != NULL;
-        rc = address_set(vb, i, text, base + i, error);
-    }
-    if (rc == CF_OK && options->peers == NULL && address->peers[0] != 0 &&
-        (given != vb->nodes || strtok_r(NULL, ",", &save) != NULL))
-        rc = xp_verbs_fail(error, CF_OPTION, 0, "peers= of the transport address must name %u hosts: '%s'",
-                           vb->nodes, address->peers);
+    for (uint32_t i = 0; i < vb->nodes && rc == CF_OK; i++)
+        rc = address_set(vb, i, options->peers != NULL ? options->peers[i] : NULL, base + i, error);
     return rc;
 }
 
@@ -174,6 +161,7 @@ static enum cf_rc verbs_open_instance(const struct xp_options *options, const ch
     rc = xp_verbs_address_parse(rest, &address, error);
     if (rc != CF_OK)
         return rc;
+    address.numa_node = options->numa_node;
     vb = verbs_alloc(options);
     if (vb == NULL)
         return xp_verbs_fail(error, CF_MEMORY, ENOMEM, "no memory for the transport");

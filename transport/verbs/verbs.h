@@ -59,6 +59,8 @@
 /* In the ring of positions: the rest is the index of a one-sided operation, not a slot. */
 #define XP_VERBS_READ_BIT 0x80000000u
 #define XP_VERBS_NAME_BYTES 64u
+/* Devices of a host that are looked at. */
+#define XP_VERBS_DEVICES_MAX 64u
 #define XP_VERBS_MTU_MIN 1024u
 /* Private data of an event of rdma_cm at most. */
 #define XP_VERBS_PRIVATE_BYTES 256u
@@ -234,7 +236,8 @@ struct xp_verbs_device {
     struct ibv_device_attr attr;
     struct ibv_port_attr port_attr;
     uint8_t port;
-    int gid_index; /* -1: InfiniBand, where rdma_cm finds it */
+    int node, node_here, distance; /* NUMA: of the device, of who polls it, between them; negative: unknown */
+    int gid_index;                 /* -1: InfiniBand, where rdma_cm finds it */
     uint32_t mtu_bytes;
     uint32_t inline_bytes;
     char name[XP_VERBS_NAME_BYTES];

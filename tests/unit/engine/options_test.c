@@ -276,6 +276,21 @@ static void check_refuses(struct loading *loading, const char *name, const char 
     cf_options_init(&loading->options);
 }
 
+static void peers_are_as_many_as_nodes(void **state)
+{
+    struct loading *loading = *state;
+
+    loading->options.nodes = 2;
+    snprintf(loading->options.secret, sizeof loading->options.secret, "at least sixteen characters");
+    snprintf(loading->options.peers, sizeof loading->options.peers, "192.0.2.1,host:4000");
+    assert_int_equal(cf_options_check(&loading->options, NULL), CF_OK);
+    loading->options.nodes = 3;
+    check_refuses(loading, "peers", "3 nodes");
+    loading->options.nodes = 2;
+    snprintf(loading->options.peers, sizeof loading->options.peers, "192.0.2.1,");
+    check_refuses(loading, "peers", "leaves one empty");
+}
+
 static void a_node_is_one_of_the_nodes(void **state)
 {
     struct loading *loading = *state;
@@ -394,6 +409,7 @@ int main(void)
         TEST(lines_that_could_be_misread_are_refused),
         TEST(a_file_that_is_not_there_is_told),
         TEST(lines_of_any_length_are_read_whole_or_refused),
+        TEST(peers_are_as_many_as_nodes),
         TEST(a_node_is_one_of_the_nodes),
         TEST(powers_of_two_are_asked_for),
         TEST(a_cache_has_frames_for_the_conversations_under_way),

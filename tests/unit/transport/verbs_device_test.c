@@ -26,18 +26,39 @@ static struct {
     enum ibv_mtu mtu;
     bool has_ipv4;
     uint32_t gid_type;
-    int living; /* objects made and not taken back */
-    struct ibv_device device;
+    const char *const *peers;
+    int living;         /* objects made and not taken back */
+    int nodes[3];       /* of the devices */
+    uint32_t port_down; /* bit a device: its port is down */
+    struct ibv_device device, further[2];
     struct ibv_context context;
     struct ibv_pd pd;
-    struct ibv_device *list[2];
+    struct ibv_device *list[4];
 } played;
+
+/* Node 1 is the own one. */
+static int device_node(const char *device)
+{
+    return played.nodes[device[4] - '0'];
+}
+
+static int own_node(void)
+{
+    return 1;
+}
+
+static int node_distance(int from, int to)
+{
+    return to < 0 ? -1 : 10 + 11 * (from > to ? from - to : to - from);
+}
 
 static struct ibv_device **get_device_list(int *count)
 {
     *count = played.count;
     played.list[0] = &played.device;
-    played.list[1] = NULL;
+    played.list[1] = &played.further[0];
+    played.list[2] = &played.further[1];
+    played.list[played.count] = NULL;
     return played.list;
 }
 
@@ -48,8 +69,8 @@ static void free_device_list(struct ibv_device **list)
 
 static struct ibv_context *open_device(struct ibv_device *device)
 {
-    assert_ptr_equal(device, &played.device);
     played.living++;
+    played.context.device = device;
     return &played.context;
 }
 
@@ -70,9 +91,10 @@ static int query_device(struct ibv_context *context, struct ibv_device_attr *att
 
 static int query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr)
 {
-    (void)context;
+    bool is_down = (played.port_down >> (context->device->name[4] - '0') & 1) != 0;
+
     assert_int_equal(port, 1);
-    *attr = (struct ibv_port_attr){.state = played.state,
+    *attr = (struct ibv_port_attr){.state = is_down ? IBV_PORT_DOWN : played.state,
                                    .active_mtu = played.mtu,
                                    .gid_tbl_len = 3,
                                    .link_layer = IBV_LINK_LAYER_ETHERNET};
@@ -119,7 +141,10 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *address, size_t bytes, int
     return NULL;
 }
 
-static const struct xp_verbs_calls calls = {.get_device_list = get_device_list,
+static const struct xp_verbs_calls calls = {.device_node = device_node,
+                                            .own_node = own_node,
+                                            .node_distance = node_distance,
+                                            .get_device_list = get_device_list,
                                             .free_device_list = free_device_list,
                                             .open_device = open_device,
                                             .close_device = close_device,
@@ -139,6 +164,8 @@ static void play(void)
     played.has_ipv4 = true;
     played.gid_type = IBV_GID_TYPE_ROCE_V2;
     snprintf(played.device.name, sizeof(played.device.name), "play0");
+    snprintf(played.further[0].name, sizeof(played.further[0].name), "play1");
+    snprintf(played.further[1].name, sizeof(played.further[1].name), "play2");
 }
 
 static struct xp_options options_of(const char *address)
@@ -150,6 +177,7 @@ static struct xp_options options_of(const char *address)
                                .secret = "not a secret",
                                .epoch = 1,
                                .lane_slots = 16,
+                               .peers = played.peers,
                                .network = (void *)(uintptr_t)&calls};
 }
 
@@ -200,20 +228,23 @@ static void addresses_that_make_no_sense_are_refused(void **state)
     expect_refused("verbs:?speed=9", CF_OPTION, "settings are", "gid=N");
     expect_refused("verbs:?gid=-1", CF_OPTION, "settings are", "gid=N");
     expect_refused("verbs:?port=70000", CF_OPTION, "settings are", "port=N");
-    expect_refused("verbs:?peers=192.0.2.1", CF_OPTION, "must name 2 hosts", "peers=");
-    expect_refused("verbs:?peers=192.0.2.1,192.0.2.2,192.0.2.3", CF_OPTION, "must name 2 hosts", "peers=");
-    expect_refused("verbs:?peers=192.0.2.1:0,192.0.2.2", CF_OPTION, "node 0", "port");
+    played.peers = (const char *const[]){"192.0.2.1:0", "192.0.2.2"};
+    expect_refused("verbs:", CF_OPTION, "node 0", "port");
+    played.peers = (const char *const[]){"192.0.2.1", "not a host"};
+    expect_refused("verbs:", CF_OPTION, "'not a host' of node 1", "");
 }
 
 static void a_device_that_is_there_is_taken_with_its_address(void **state)
 {
-    struct xp_options options = options_of("verbs:play0/1?gid=2&port=4000&peers=192.0.2.1,192.0.2.2:77");
+    struct xp_options options = options_of("verbs:play0/1?gid=2&port=4000");
+    const char *const peers[] = {"192.0.2.1", "192.0.2.2:77"};
     struct cf_error error = {.rc = 0};
     struct xp *xp = NULL;
     char text[2048];
 
     (void)state;
     play();
+    options.peers = peers;
     assert_int_equal(xp_open(&options, &xp, &error), CF_OK);
     assert_true(xp_describe(xp, text, sizeof(text)) > 0);
     assert_non_null(strstr(text, "device play0\nport 1\nlink Ethernet\nmtu 4096\ngid 2 ::ffff:192.0.0.7\n"));
@@ -222,6 +253,45 @@ static void a_device_that_is_there_is_taken_with_its_address(void **state)
     assert_true(xp_describe(xp, text, 40) <= 40);
     xp_close(&xp);
     assert_int_equal(played.living, 0);
+}
+
+/* Opening takes this device, and says how far it is. */
+static void expect_device(const char *address, int numa_node, const char *name, const char *distance)
+{
+    struct xp_options options = options_of(address);
+    struct cf_error error = {.rc = 0};
+    struct xp *xp = NULL;
+    char text[2048], line[64];
+
+    options.numa_node = numa_node;
+    assert_int_equal(xp_open(&options, &xp, &error), CF_OK);
+    assert_true(xp_describe(xp, text, sizeof(text)) > 0);
+    snprintf(line, sizeof(line), "device %s\n", name);
+    if (strstr(text, line) == NULL || strstr(text, distance) == NULL)
+        fail_msg("no '%s' or '%s' in:\n%s", line, distance, text);
+    xp_close(&xp);
+    assert_int_equal(played.living, 0);
+}
+
+static void of_several_devices_the_nearest_usable_one_is_taken(void **state)
+{
+    (void)state;
+    play();
+    played.count = 3;
+    played.nodes[0] = 3;
+    played.nodes[1] = 0;
+    played.nodes[2] = 2;
+    expect_device("verbs:", 3, "play0", "numa_node 3 polled from node 3 at distance 10\n");
+    expect_device("verbs:", 0, "play1", "numa_node 0 polled from node 0 at distance 10\n");
+    /* Where this thread is: two are equally far, the first of them is taken. */
+    expect_device("verbs:", -1, "play1", "numa_node 0 polled from node 1 at distance 21\n");
+    played.port_down = 1u << 1;
+    expect_device("verbs:", 0, "play2", "numa_node 2 polled from node 0 at distance 32\n");
+    expect_device("verbs:play0", 0, "play0", "numa_node 3 polled from node 0 at distance 43\n");
+    expect_refused("verbs:play1", CF_SYSTEM, "play1 port 1 is down", "bring its link up");
+    played.port_down = 0;
+    played.nodes[0] = played.nodes[1] = played.nodes[2] = -1;
+    expect_device("verbs:", 0, "play0", "numa_node -1 polled from node 0 at distance -1\n");
 }
 
 static void a_limit_of_locked_memory_is_named_with_the_need(void **state)
@@ -335,6 +405,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_with_a_device_is_said_with_its_remedy),
         cmocka_unit_test(addresses_that_make_no_sense_are_refused),
         cmocka_unit_test(a_device_that_is_there_is_taken_with_its_address),
+        cmocka_unit_test(of_several_devices_the_nearest_usable_one_is_taken),
         cmocka_unit_test(a_limit_of_locked_memory_is_named_with_the_need),
         cmocka_unit_test(facts_that_differ_are_named),
         cmocka_unit_test(a_signature_holds_for_one_key_and_one_challenge),
