@@ -17,19 +17,13 @@
 
 /* ------------------------------------------------------------------ sending */
 
-static void msg_copy(struct grd_msg *to, const struct grd_msg *from)
-{
-    memcpy(to, from, offsetof(struct grd_msg, set));
-    grd_set_copy(&to->set, &from->set);
-}
-
 static void self_push(struct cf_instance *instance, const struct grd_msg *msg)
 {
     if (instance->self_tail - instance->self_head == ENG_SELF_SLOTS) {
         instance->counters.backlog_dropped++;
         return;
     }
-    msg_copy(&instance->self[instance->self_tail++ & (ENG_SELF_SLOTS - 1)], msg);
+    grd_msg_copy(&instance->self[instance->self_tail++ & (ENG_SELF_SLOTS - 1)], msg);
     instance->counters.messages_local++;
 }
 
@@ -99,7 +93,7 @@ static void backlog_push(struct cf_instance *instance, uint16_t to, const struct
     entry->is_ship = is_ship;
     entry->frame = frame;
     entry->word = is_ship ? eng_frames_word(instance->frames, frame) & ENG_WORD_STABLE : 0;
-    msg_copy(&entry->msg, msg);
+    grd_msg_copy(&entry->msg, msg);
     instance->backlog_next[number] = GRD_FRAME_NONE;
     if (peer->backlog_first == GRD_FRAME_NONE)
         peer->backlog_first = number;
@@ -192,7 +186,7 @@ static void ship_wait_push(struct cf_instance *instance, uint16_t to, const stru
     entry->is_ship = 1;
     entry->frame = frame;
     entry->word = eng_frames_word(instance->frames, frame) & ENG_WORD_STABLE;
-    msg_copy(&entry->msg, msg);
+    grd_msg_copy(&entry->msg, msg);
     instance->backlog_next[number] = GRD_FRAME_NONE;
     if (instance->ship_wait_first == GRD_FRAME_NONE)
         instance->ship_wait_first = number;

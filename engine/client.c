@@ -50,12 +50,15 @@ enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, 
 static void op_prepare(struct cf_session *session, struct cf_op *op, bool is_sync)
 {
     struct eng_op *inner = eng_op_of(op);
+    const struct cf_lock_args *lock = op->kind >= CF_OP_LOCK ? op->lock : NULL;
 
     memset(inner, 0, sizeof *inner);
     inner->session = session;
     inner->started_ns = session->instance->is_manual ? session->instance->trace.now_ns : cf_now_ns();
     inner->is_sync = is_sync;
     inner->state = ENG_OP_QUEUED;
+    inner->owner = lock && lock->owner ? lock->owner : eng_owner_of(session);
+    inner->cost = lock && lock->owner ? lock->cost : session->cost;
     cf_timer_init(&inner->timer, 0);
 }
 
@@ -364,6 +367,10 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
                             "only a block held in S, of a file attached for writing, can be upgraded");
         op->file = op->ref.file;
         op->block = op->ref.block;
+    } else if (op->kind >= CF_OP_LOCK && op->kind <= CF_OP_VALUE_READ) {
+        rc = eng_lock_check(session, op);
+        if (rc != CF_OK)
+            return rc;
     } else if (op->kind != CF_OP_FLUSH) {
         return eng_fail(session, CF_INVALID, "no such kind of op: %u", op->kind);
     }
@@ -402,6 +409,8 @@ static void polled(struct cf_session *session, struct cf_op *op)
     }
     if (op->rc == CF_TIMEOUT)
         cf_count_u64(&session->timeouts);
+    if (op->rc == CF_DEADLOCK)
+        eng_lock_error(session, op);
 }
 
 static uint32_t collect(struct cf_session *session, struct cf_op **done, uint32_t max)

@@ -150,6 +150,8 @@ uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
                  local->kept_used, instance->slots_used, instance->backlog_used);
         leaks++;
     }
+    if (instance->locks.local && leaks == 0)
+        leaks += eng_lock_leaks(instance, text, text_bytes);
     for (s = 0; s < instance->shards; s++)
         in_directory += grd_directory_leaks(instance->masters[s]->directory, directory_text,
                                             sizeof directory_text);

@@ -31,6 +31,7 @@
 #include "base/wheel.h"
 #include "engine/engine.h"
 #include "engine/frame.h"
+#include "engine/lock.h"
 #include "engine/pool.h"
 #include "engine/place.h"
 #include "engine/store.h"
@@ -113,6 +114,12 @@ struct eng_op {
     uint8_t hops;          /* ENG_OP_WAS_HIT: satisfied at submit, by the frame word alone */
     uint8_t is_internal;   /* prefetch: no completion; back to the pool */
     _Atomic uint32_t done; /* [atomic] sync: 1 = completed */
+    /* lock ops */
+    struct cf_op *prev; /* of those that wait; `next` is the other way */
+    uint64_t claim;     /* grd_lock_id that waits; 0: a call, by its number */
+    uint32_t call;
+    uint32_t cost; /* as set by cf_owner_set at submit */
+    uint64_t owner;
 };
 _Static_assert(sizeof(struct eng_op) <= sizeof(((struct cf_op *)0)->private_), "room in cf_op");
 static inline struct eng_op *eng_op_of(struct cf_op *op)
@@ -120,12 +127,15 @@ static inline struct eng_op *eng_op_of(struct cf_op *op)
     return (struct eng_op *)(void *)op->private_;
 }
 #define ENG_OP_WAS_HIT 1u
+/* Owners that no caller names: the sessions themselves, by slot. */
+#define ENG_OWNER_SESSION (1ull << 63)
 enum eng_op_state {
     ENG_OP_IDLE = 0,
     ENG_OP_QUEUED, /* in the inbox */
     ENG_OP_BLOCK,  /* waits in its block's queue */
     ENG_OP_FRAME,  /* waits for a free frame, a conversation or a record */
     ENG_OP_FLUSH,  /* in the list of flushes */
+    ENG_OP_LOCK,   /* in the list of lock ops */
     ENG_OP_DONE
 };
 
@@ -175,6 +185,8 @@ struct cf_session {
     struct cf_op *prefetch;                 /* ENG_PREFETCH_OPS ops of the session's own */
     uint32_t prefetch_next;
     struct cf_hist *hit_hist; /* the session's thread */
+    uint64_t owner;           /* cf_owner_set; the session's thread */
+    uint32_t cost;
 };
 
 enum eng_inbox_kind { ENG_IN_OP = 1, ENG_IN_CANCEL = 2, ENG_IN_CALL = 3 };
@@ -281,6 +293,7 @@ struct cf_instance {
     struct grd_actions *actions; /* [own] */
     bool is_acting;              /* [own] eng_actions_run is at work */
     struct cf_hash_key cluster_key;
+    struct eng_locks locks; /* engine/lock.h */
 
     struct cf_mpsc inbox; /* client threads push, the owner pops */
     void *inbox_mem;
@@ -358,7 +371,8 @@ struct eng_hello {
     uint64_t frames;
     uint64_t past_images;
     uint32_t incarnation;
-    uint8_t reserved[20];
+    uint32_t locks;
+    uint8_t reserved[16];
 };
 _Static_assert(sizeof(struct eng_hello) == XP_HELLO_BYTES, "hello");
 
@@ -424,6 +438,15 @@ void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t b
 struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key);
 void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out);
 
+/* ---- lock.c ---- */
+/* What can be wrong with a lock op, said in the session's error. */
+enum cf_rc eng_lock_check(struct cf_session *session, const struct cf_op *op);
+static inline uint64_t eng_owner_of(const struct cf_session *session)
+{
+    return session->owner ? session->owner : ENG_OWNER_SESSION | session->slot;
+}
+/* The session's error for a call that answered CF_DEADLOCK: the cycle. The session's thread. */
+void eng_lock_error(struct cf_session *session, const struct cf_op *op);
 /* ---- client.c: the synchronous calls. The session's thread. ---- */
 /* As cf_get, for internal blocks too (ENG_SUPER_BLOCK); no check of the range. */
 /* What can be wrong with a get, said in the session's error; may look the length of the file up. */

@@ -325,6 +325,10 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
     }
     if (op->deadline_ns != CF_FOREVER && !cf_timer_armed(&inner->timer))
         cf_wheel_arm(&instance->op_wheel, &inner->timer, op->deadline_ns);
+    if (op->kind >= CF_OP_LOCK) {
+        eng_lock_submit_owner(instance, op, now_ns);
+        return;
+    }
     if (op->kind == CF_OP_FLUSH) {
         inner->state = ENG_OP_FLUSH;
         op->ref.version = atomic_load_explicit(&instance->scn, memory_order_relaxed);
@@ -384,6 +388,7 @@ static bool op_withdraw(struct cf_instance *instance, struct cf_op *op)
             ;
         *link = eng_op_of(op)->next;
         return true;
+    case ENG_OP_LOCK: /* op_end_early ends these */
     case ENG_OP_IDLE:
     case ENG_OP_QUEUED:
     case ENG_OP_DONE:
@@ -394,6 +399,10 @@ static bool op_withdraw(struct cf_instance *instance, struct cf_op *op)
 
 static void op_end_early(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc)
 {
+    if (eng_op_of(op)->state == ENG_OP_LOCK) {
+        eng_lock_end_owner(instance, op, rc, instance->trace.now_ns);
+        return;
+    }
     if (!op_withdraw(instance, op))
         return;
     if (rc == CF_TIMEOUT)
@@ -455,4 +464,5 @@ void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc)
         op_end_early(instance, instance->starved_first, rc);
     while (instance->flush_first)
         op_end_early(instance, instance->flush_first, rc);
+    eng_lock_fail_all(instance, rc);
 }

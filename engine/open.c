@@ -124,6 +124,7 @@ static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count
     struct eng_frames_options options = {.allocator = instance->allocator,
                                          .seed = cf_mix64(cf_now_ns(), instance->node)};
     uint64_t words_bytes = (frames * sizeof(uint64_t) + 4095) / 4096 * 4096;
+    uint64_t records_bytes = instance->options.locks ? eng_locks_record_bytes(instance) : 0;
     void *words;
     uint8_t *base;
     enum cf_rc rc;
@@ -133,12 +134,14 @@ static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count
     rc = memory_check(instance, words_bytes + eng_frames_bytes(count), error);
     if (rc != CF_OK)
         return rc;
-    /* One region, as the transport wants it: the words, then the frames. */
-    rc = xp_memory(instance->xp, words_bytes + eng_frames_bytes(count),
+    /* One region, as the transport wants it: the words, then the frames, then the values of locks. */
+    rc = xp_memory(instance->xp, words_bytes + eng_frames_bytes(count) + records_bytes,
                    instance->options.hugepages == 1 ? 0 : CF_ALLOC_HUGE, &words, error);
     if (rc != CF_OK)
         return rc;
     base = (uint8_t *)words + words_bytes;
+    if (records_bytes)
+        eng_locks_records_set(instance, base + eng_frames_bytes(count));
     memcpy(options.count, count, sizeof options.count);
     options.base = base;
     options.words = instance->guard->words = words;
@@ -161,18 +164,21 @@ static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames, 
                                          .probe_ns = instance->options.resend * 2,
                                          .now_ns = now_ns,
                                          .wheel_tick_ns = ENG_TIMER_TICK_NS};
-    uint64_t need, budget = instance->options.directory_bytes;
+    uint64_t need, locks, budget = instance->options.directory_bytes;
     enum cf_rc rc = CF_OK;
     uint32_t s;
 
     directory_need(instance, frames, &options.directory);
     need = grd_directory_size(&options.directory) * instance->shards;
+    locks = instance->options.locks ? eng_locks_bytes(instance) : 0;
+    budget = budget > locks ? budget - locks : budget != 0;
     if (budget != 0 && budget < need) {
         eng_error_set(error, CF_BUDGET, 0, instance->node,
                       "directory_bytes is %llu, but %llu frames on each of %u instances with %llu "
-                      "conversations need %llu",
-                      (unsigned long long)budget, (unsigned long long)frames, instance->nodes,
-                      (unsigned long long)instance->options.outstanding, (unsigned long long)need);
+                      "conversations and %llu locks need %llu",
+                      (unsigned long long)instance->options.directory_bytes, (unsigned long long)frames,
+                      instance->nodes, (unsigned long long)instance->options.outstanding,
+                      (unsigned long long)instance->options.locks, (unsigned long long)(need + locks));
         return CF_BUDGET;
     }
     instance->peer_frames_max = frames + past_images_of(&instance->options, frames);
@@ -315,7 +321,8 @@ static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, 
                               .outstanding = (uint32_t)options->outstanding,
                               .frames = frames,
                               .past_images = past_images_of(options, frames),
-                              .incarnation = instance->incarnation};
+                              .incarnation = instance->incarnation,
+                              .locks = (uint32_t)options->locks};
     struct xp_options xp = {
         .address = options->transport,
         .node = instance->node,
@@ -415,6 +422,7 @@ static void close_all(struct cf_instance *instance)
     cf_free(a, instance->inbox_mem, cf_ring_bytes(ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record)));
     cf_free(a, instance->trace.records, ENG_TRACE_RECORDS * sizeof *instance->trace.records);
     grd_local_close(&instance->local);
+    eng_locks_close(instance);
     grd_map_close(&instance->map);
     eng_frames_close(&instance->frames);
     if (instance->guard)
@@ -477,6 +485,8 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
         rc = open_directory(instance, frames, now_ns, error);
     if (rc == CF_OK)
         rc = open_local(instance, frames, now_ns, error);
+    if (rc == CF_OK && options->locks)
+        rc = eng_locks_open(instance, now_ns, error);
     if (rc == CF_OK)
         rc = open_pools(instance, error);
     if (rc != CF_OK)
@@ -781,6 +791,8 @@ enum cf_rc cf_session_open(struct cf_instance *instance, struct cf_session **ses
             session->slot = i;
             session->in_use = true;
             session->under_way = 0;
+            session->owner = 0;
+            session->cost = 0;
             memset(&session->error, 0, sizeof session->error);
             *session_out = session;
         }

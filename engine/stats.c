@@ -77,6 +77,27 @@ static void from_protocol(const struct cf_instance *instance, struct cf_stats *s
     }
 }
 
+static void from_locks(const struct cf_instance *instance, struct cf_stats *stats)
+{
+    const struct eng_locks *locks = &instance->locks;
+    struct grd_lock_local_counters counts;
+
+    if (locks->local == NULL)
+        return;
+    counts = grd_lock_local_counts(locks->local);
+    stats->locks = counts.locks;
+    stats->locks_cached = counts.cached;
+    stats->lock_waits = locks->waits;
+    stats->lock_requests = counts.requests;
+    stats->lock_demands = counts.demands;
+    stats->lock_resends = counts.resends;
+    stats->lock_swaps = counts.swaps;
+    stats->lock_reads = counts.reads;
+    stats->lock_deadlocks = locks->deadlocks;
+    for (uint32_t s = 0; s < instance->shards; s++)
+        stats->locks_known += grd_lock_master_used(locks->masters[s]).resources;
+}
+
 static void from_engine(const struct cf_instance *instance, struct cf_stats *stats)
 {
     const struct eng_counters *counters = &instance->counters;
@@ -122,11 +143,13 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     from_transport(instance, &all);
     from_protocol(instance, &all);
     from_engine(instance, &all);
+    from_locks(instance, &all);
     latency_of(&all.hit, &hit);
     latency_of(&all.remote2, &instance->hists[0]);
     latency_of(&all.remote3, &instance->hists[1]);
     latency_of(&all.disk, &instance->hists[2]);
     latency_of(&all.upgrade, &instance->hists[3]);
+    latency_of(&all.lock_wait, &instance->locks.wait_hist);
     cf_ring_tsan_show();
     all.size = size;
     memcpy(stats, &all, size < sizeof all ? size : sizeof all);
@@ -146,6 +169,7 @@ void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums 
     sums.remote3 = instance->hists[1].sum;
     sums.disk = instance->hists[2].sum;
     sums.upgrade = instance->hists[3].sum;
+    sums.lock_wait = instance->locks.wait_hist.sum;
     cf_ring_tsan_show();
     *sums_out = sums;
 }

@@ -70,8 +70,7 @@ static void master_step(struct cf_instance *instance, const struct grd_msg *msg,
     if (instance->workers_count)
         eng_worker_push(instance, msg, grd_map_shard(&instance->map, hash));
     else
-        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], msg, hash, now_ns,
-                        instance->actions);
+        eng_master_step(instance, grd_map_shard(&instance->map, hash), msg, hash, now_ns, instance->actions);
 }
 
 static void on_scn_ask(struct cf_instance *instance, const struct grd_msg *msg)
@@ -98,7 +97,20 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_KEPT:
     case GRD_MSG_PAST:
     case GRD_MSG_WRITE_ASK:
+    case GRD_MSG_LOCK_REQUEST:
+    case GRD_MSG_LOCK_CANCEL:
+    case GRD_MSG_LOCK_IN_USE:
+    case GRD_MSG_LOCK_DOWN:
+    case GRD_MSG_LOCK_SWAP:
+    case GRD_MSG_LOCK_READ:
         master_step(instance, msg, now_ns);
+        break;
+    case GRD_MSG_LOCK_GRANT:
+    case GRD_MSG_LOCK_REFUSED:
+    case GRD_MSG_LOCK_DEMAND:
+    case GRD_MSG_LOCK_LOWERED:
+    case GRD_MSG_LOCK_VALUE:
+        eng_lock_message_owner(instance, msg, now_ns);
         break;
     case GRD_MSG_SCN_ASK:
         on_scn_ask(instance, msg);
@@ -199,6 +211,8 @@ static void on_hello(struct cf_instance *instance, const struct xp_event *event)
         why = "it has another number of buckets";
     else if (hello.frames + hello.past_images > instance->peer_frames_max)
         why = "it has more frames than this instance's directory_bytes allows for";
+    else if (hello.locks != instance->options.locks)
+        why = "it has another number of locks";
     else if (hello.outstanding > instance->peer_outstanding_max)
         why = "it may have more conversations open than this instance's directory allows for";
     instance->peers[event->node].incarnation = hello.incarnation;
@@ -290,6 +304,7 @@ static void on_event(struct cf_instance *instance, const struct xp_event *event,
     case XP_EV_RESET:
         instance->counters.lane_resets++;
         grd_local_reset(instance->local, event->node, now_ns);
+        eng_lock_reset_owner(instance, now_ns);
         break;
     case XP_EV_DOWN:
         on_down(instance, event);
@@ -340,13 +355,11 @@ static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
             did = true;
         }
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
-        if (grd_master_next_ns(instance->masters[s]) <= now_ns)
-            for (i = 0;
-                 i < ENG_TURN_TIMERS_MAX && grd_master_tick(instance->masters[s], now_ns, instance->actions);
-                 i++) {
-                eng_actions_run(instance, now_ns);
-                did = true;
-            }
+        for (i = 0; i < ENG_TURN_TIMERS_MAX && eng_master_tick(instance, s, now_ns, instance->actions); i++) {
+            eng_actions_run(instance, now_ns);
+            did = true;
+        }
+    did |= eng_lock_tick_owner(instance, now_ns);
     if (cf_wheel_next_ns(&instance->op_wheel) <= now_ns)
         eng_ops_expire(instance, now_ns);
     return did;
@@ -383,8 +396,11 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
     if (atomic_load_explicit(&instance->attention, memory_order_relaxed)) {
         /* Cleared first: an unpin that comes during the walk asks for another one. */
         atomic_exchange_explicit(&instance->attention, 0, memory_order_acquire);
-        if (eng_state(instance) == CF_OK) /* after a stop nothing is given up any more */
+        if (eng_state(instance) == CF_OK) { /* after a stop nothing is given up any more */
             eng_attention_walk(instance, now_ns);
+            if (atomic_exchange_explicit(&instance->locks.news, 0, memory_order_relaxed))
+                eng_lock_news_owner(instance, now_ns);
+        }
         eng_self_drain(instance, now_ns);
         did = true;
     }
@@ -448,7 +464,8 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
         cf_mpsc_count(&instance->inbox) != 0)
         return 0;
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
-        next = earlier(next, grd_master_next_ns(instance->masters[s]));
+        next = earlier(next, eng_master_next_ns(instance, s));
+    next = earlier(next, eng_lock_next_ns_owner(instance));
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));
     if (instance->flush_first || instance->starved_first || instance->files_stopping)
         next = earlier(next, instance->trace.now_ns + ENG_FLUSH_TICK_NS);

@@ -85,14 +85,12 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
     while (cf_spsc_pop(&worker->in, &msg)) {
         uint64_t hash = grd_map_hash(&instance->map, &msg.key);
 
-        grd_master_step(instance->masters[grd_map_shard(&instance->map, hash)], &msg, hash, now_ns,
-                        worker->actions);
+        eng_master_step(instance, grd_map_shard(&instance->map, hash), &msg, hash, now_ns, worker->actions);
         hand_out(worker);
         did = true;
     }
     for (s = worker->number; s < instance->shards && is_heard(worker); s += instance->workers_count)
-        while (grd_master_next_ns(instance->masters[s]) <= now_ns &&
-               grd_master_tick(instance->masters[s], now_ns, worker->actions)) {
+        while (eng_master_tick(instance, s, now_ns, worker->actions)) {
             hand_out(worker);
             did = true;
         }

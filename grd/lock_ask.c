@@ -270,7 +270,7 @@ void grd_lock_ask_on_grant(struct grd_lock_local *local, struct grd_lock_resourc
     ask_end(resource);
     resource->tenure = msg->tenure;
     resource->mode = msg->mode;
-    resource->record = msg->record;
+    atomic_store_explicit(&resource->record, msg->record, memory_order_relaxed);
     resource->lower_tenure = 0; /* of an older tenure: the master knows better by now */
     resource->demand = GRD_LOCK_NL;
     cf_assert_id(grd_lock_covers(resource->mode, grd_lock_queue_join(&resource->queue)) ||

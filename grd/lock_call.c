@@ -167,7 +167,7 @@ void grd_lock_call_on_value(struct grd_lock_local *local, struct grd_lock_resour
         local->counters.stale++;
         return;
     }
-    resource->record = msg->record;
+    atomic_store_explicit(&resource->record, msg->record, memory_order_relaxed);
     if (call->is_swap && msg->how == GRD_LOCK_DONE) {
         swap_done(resource, call, msg->version);
     } else {

@@ -152,7 +152,7 @@ enum cf_rc grd_lock_local_attach(struct grd_lock_local *local, const struct grd_
     resource->name = *name;
     resource->master = grd_map_master(map, grd_map_hash(map, &key));
     resource->value.is_valid = true;
-    resource->record = NONE;
+    atomic_store_explicit(&resource->record, NONE, memory_order_relaxed);
     resource->in_use = true;
     resource->handles = 1;
     cf_timer_init(&resource->timer, 0);
@@ -323,6 +323,33 @@ void grd_lock_local_step(struct grd_lock_local *local, const struct grd_msg *msg
 
 /* ------------------------------------------------------------------ what others may ask */
 
+bool grd_lock_resource_is_ours(const struct grd_lock_local *local, const struct grd_lock_resource *resource)
+{
+    uintptr_t offset = (uintptr_t)resource - (uintptr_t)local->resources;
+
+    return offset < local->options.resources * sizeof *resource && offset % sizeof *resource == 0;
+}
+
+bool grd_lock_resource_is_open(const struct grd_lock_local *local, const struct grd_lock_resource *resource)
+{
+    return grd_lock_resource_is_ours(local, resource) && resource->in_use && resource->handles > 0;
+}
+
+const struct grd_lock_value *grd_lock_resource_value(const struct grd_lock_resource *resource)
+{
+    return &resource->value;
+}
+
+uint32_t grd_lock_resource_claims(const struct grd_lock_resource *resource)
+{
+    return resource->queue.claims_count;
+}
+
+uint32_t grd_lock_resource_handles(const struct grd_lock_resource *resource)
+{
+    return resource->handles;
+}
+
 const struct cf_block_key *grd_lock_resource_key(const struct grd_lock_resource *resource)
 {
     return &resource->key;
@@ -345,7 +372,7 @@ uint8_t grd_lock_resource_mode(const struct grd_lock_resource *resource)
 
 uint32_t grd_lock_resource_record(const struct grd_lock_resource *resource)
 {
-    return resource->record;
+    return atomic_load_explicit(&resource->record, memory_order_relaxed);
 }
 
 struct grd_lock_local_counters grd_lock_local_counts(const struct grd_lock_local *local)

@@ -104,6 +104,18 @@ CF_HOT CF_CHECK enum cf_rc grd_lock_local_want(struct grd_lock_local *local,
                                                const struct grd_lock_want *want, uint64_t now_ns,
                                                struct grd_actions *actions, grd_lock_id *lock_out);
 /*
+ * The same, if it can be granted at once without a message; else CF_PENDING, and nothing happened. Needs no clock and
+ * sends nothing: what a lock that is cached here costs.
+ */
+CF_HOT CF_CHECK enum cf_rc grd_lock_local_take(struct grd_lock_local *local,
+                                               struct grd_lock_resource *resource,
+                                               const struct grd_lock_want *want, grd_lock_id *lock_out);
+/* An unlock without value and flags, if nobody waits for the lock; else CF_PENDING, and nothing happened. CF_NOT_HELD. */
+CF_HOT CF_CHECK enum cf_rc grd_lock_local_leave(struct grd_lock_local *local, grd_lock_id lock);
+/* The claim's completions bring this cookie from now on. CF_NOT_HELD: it is not granted, or a call of it is under way. */
+CF_CHECK enum cf_rc grd_lock_local_cookie_set(struct grd_lock_local *local, grd_lock_id lock,
+                                              uint64_t cookie);
+/*
  * Changes the mode of a granted lock, up, down or to the same. `value` (or NULL) is stored where the table says W;
  * only its bytes count. CF_OK, CF_PENDING, CF_BUSY (TRY), CF_DEADLOCK (at once, of this lock's conversions);
  * CF_NOT_HELD, CF_LOCK_MODE, CF_VALUE_MODE (a value where the table has no W, or too long): the lock stays as it was.
@@ -149,6 +161,8 @@ CF_CHECK enum cf_rc grd_lock_local_swap(struct grd_lock_local *local, struct grd
 CF_CHECK enum cf_rc grd_lock_local_read(struct grd_lock_local *local, struct grd_lock_resource *resource,
                                         uint64_t cookie, uint64_t now_ns, struct grd_actions *actions);
 
+/* Is there a completion, or a lock that is wanted, to be taken? */
+bool grd_lock_local_has_news(const struct grd_lock_local *local);
 /* Takes the next completion; false: there is none. Call after every step until it is. */
 CF_HOT CF_CHECK bool grd_lock_local_next_done(struct grd_lock_local *local, struct grd_lock_done *done_out);
 
@@ -161,12 +175,24 @@ uint64_t grd_lock_local_next_ns(const struct grd_lock_local *local);
 /* A lane was rebuilt: everything unanswered is said again at the next tick. */
 void grd_lock_local_reset(struct grd_lock_local *local, uint64_t now_ns);
 
+/* Is the pointer one that attach may answer? Looks at no memory. */
+bool grd_lock_resource_is_ours(const struct grd_lock_local *local, const struct grd_lock_resource *resource);
+/* Does it name a lock that is attached here? For handles that come from a caller. */
+bool grd_lock_resource_is_open(const struct grd_lock_local *local, const struct grd_lock_resource *resource);
+/* The lock that a granted or waiting claim is of, or NULL: the id names nothing. */
+struct grd_lock_resource *grd_lock_local_resource(const struct grd_lock_local *local, grd_lock_id lock);
+/* The value as this instance last knew it. */
+const struct grd_lock_value *grd_lock_resource_value(const struct grd_lock_resource *resource);
+/* Claims of the lock, granted or waiting. */
+uint32_t grd_lock_resource_claims(const struct grd_lock_resource *resource);
+/* Handles of the lock that are open. */
+uint32_t grd_lock_resource_handles(const struct grd_lock_resource *resource);
 const struct cf_block_key *grd_lock_resource_key(const struct grd_lock_resource *resource);
 const struct grd_lock_name *grd_lock_resource_name(const struct grd_lock_resource *resource);
 uint16_t grd_lock_resource_master(const struct grd_lock_resource *resource);
 /* Mode of the instance at the master. */
 uint8_t grd_lock_resource_mode(const struct grd_lock_resource *resource);
-/* Number of the lock's record at its master, for a one-sided READ; UINT32_MAX until a grant told it. */
+/* Number of the lock's record at its master, for a one-sided READ; UINT32_MAX until a grant told it. Any thread. */
 uint32_t grd_lock_resource_record(const struct grd_lock_resource *resource);
 
 /*

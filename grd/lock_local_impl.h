@@ -60,8 +60,8 @@ struct grd_lock_resource {
     uint8_t wanted_mode; /* to be told by grd_lock_local_next_wanted; NL = nothing */
     uint16_t retries;
     uint32_t handles;
-    uint32_t tries; /* owners that wait with TRY */
-    uint32_t record;
+    uint32_t tries;                    /* owners that wait with TRY */
+    _Atomic uint32_t record;           /* set by the owner, read by any thread that has a handle */
     uint64_t demand_number, demand_ns; /* which demand, and when it was last heard */
     uint64_t tenure;                   /* 0: the master knows nothing of this instance here */
     /* the request under way */

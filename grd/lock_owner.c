@@ -244,11 +244,47 @@ static enum cf_rc wait_answer(struct grd_lock_local *local, struct grd_lock_owne
     return rc;
 }
 
+/* Can the mode be had at once beneath what this instance holds, with nobody overtaken? */
+static bool is_free(const struct grd_lock_resource *resource, const struct grd_lock_claim *claim,
+                    uint8_t mode)
+{
+    struct grd_lock_limit limit = grd_lock_local_limit(resource);
+
+    return !grd_lock_queue_waits(&resource->queue) && limit.is_known && grd_lock_covers(limit.cap, mode) &&
+           grd_lock_covers(limit.ask_cap, mode) && grd_lock_compatible(mode, limit.demand) &&
+           grd_lock_queue_fits(&resource->queue, claim, mode);
+}
+
+static void grant_here(struct grd_lock_local *local, struct grd_lock_owner *owner, uint8_t mode)
+{
+    grd_lock_queue_grant(&owner->resource->queue, &owner->claim, mode);
+    owner->grant_id = grd_lock_local_id(local, owner);
+    local->counters.cached++;
+    local->counters.locks++;
+}
+
+enum cf_rc grd_lock_local_take(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                               const struct grd_lock_want *want, grd_lock_id *lock_out)
+{
+    static const struct grd_lock_claim nobody = {.state = GRD_LOCK_FREE};
+    struct grd_lock_owner *owner;
+
+    if (want->mode >= GRD_LOCK_MODES || (want->flags & ~WANT_FLAGS))
+        return CF_LOCK_MODE;
+    if (!is_free(resource, &nobody, want->mode))
+        return CF_PENDING;
+    owner = owner_take(local, resource, want);
+    if (owner == NULL)
+        return CF_AGAIN;
+    grant_here(local, owner, want->mode);
+    *lock_out = id_of(local, owner);
+    return CF_OK;
+}
+
 enum cf_rc grd_lock_local_want(struct grd_lock_local *local, struct grd_lock_resource *resource,
                                const struct grd_lock_want *want, uint64_t now_ns, struct grd_actions *actions,
                                grd_lock_id *lock_out)
 {
-    struct grd_lock_limit limit;
     struct grd_lock_owner *owner;
     grd_lock_id lock;
     enum cf_rc rc;
@@ -260,18 +296,12 @@ enum cf_rc grd_lock_local_want(struct grd_lock_local *local, struct grd_lock_res
     if (owner == NULL)
         return CF_AGAIN;
     lock = id_of(local, owner);
-    local->counters.locks++;
-    limit = grd_lock_local_limit(resource);
-    if (CF_LIKELY(!grd_lock_queue_waits(&resource->queue) && limit.is_known &&
-                  grd_lock_covers(limit.cap, want->mode) && grd_lock_covers(limit.ask_cap, want->mode) &&
-                  grd_lock_compatible(want->mode, limit.demand) &&
-                  grd_lock_queue_fits(&resource->queue, &owner->claim, want->mode))) {
-        grd_lock_queue_grant(&resource->queue, &owner->claim, want->mode);
-        owner->grant_id = grd_lock_local_id(local, owner);
-        local->counters.cached++;
+    if (CF_LIKELY(is_free(resource, &owner->claim, want->mode))) {
+        grant_here(local, owner, want->mode);
         *lock_out = lock;
         return CF_OK;
     }
+    local->counters.locks++;
     wait_begin(local, owner, want->mode, now_ns);
     rc = wait_answer(local, owner, now_ns, actions);
     local->counters.cached += rc == CF_OK;
@@ -385,7 +415,42 @@ enum cf_rc grd_lock_local_unlock(struct grd_lock_local *local, grd_lock_id lock,
     return is_published ? CF_PENDING : CF_OK;
 }
 
+enum cf_rc grd_lock_local_leave(struct grd_lock_local *local, grd_lock_id lock)
+{
+    struct grd_lock_owner *owner = held_of(local, lock);
+
+    if (owner == NULL)
+        return CF_NOT_HELD;
+    if (is_asked_of(owner->resource))
+        return CF_PENDING;
+    grd_lock_queue_drop(&owner->resource->queue, &owner->claim);
+    owner_give(local, owner);
+    return CF_OK;
+}
+
+enum cf_rc grd_lock_local_cookie_set(struct grd_lock_local *local, grd_lock_id lock, uint64_t cookie)
+{
+    struct grd_lock_owner *owner = held_of(local, lock);
+
+    if (owner == NULL)
+        return CF_NOT_HELD;
+    owner->cookie = cookie;
+    return CF_OK;
+}
+
 /* ------------------------------------------------------------------ cancel, inspection */
+
+bool grd_lock_local_has_news(const struct grd_lock_local *local)
+{
+    return local->done_first || local->call_done_first || local->wanted_first;
+}
+
+struct grd_lock_resource *grd_lock_local_resource(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    const struct grd_lock_owner *owner = owner_of(local, lock);
+
+    return owner ? owner->resource : NULL;
+}
 
 enum cf_rc grd_lock_local_cancel(struct grd_lock_local *local, grd_lock_id lock, enum cf_rc rc,
                                  uint64_t now_ns, struct grd_actions *actions)

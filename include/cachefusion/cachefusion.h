@@ -16,6 +16,7 @@
  * Strings and structs given to a call are copied before it returns unless its text says otherwise.
  */
 #include <cachefusion/export.h>
+#include <cachefusion/lock.h>
 #include <cachefusion/options.h>
 #include <cachefusion/stats.h>
 #include <cachefusion/status.h>
@@ -32,7 +33,7 @@ extern "C" {
 /* "0.1.0". */
 CF_API const char *cf_version(void);
 /* Rises when a public struct or a call changes incompatibly; compare with CF_ABI at start. */
-#define CF_ABI 1u
+#define CF_ABI 2u
 CF_API uint32_t cf_abi_version(void);
 
 /* ---------------------------------------------------------------- callbacks of a database kernel */
@@ -58,6 +59,8 @@ struct cf_callbacks {
     void (*before_invalidate)(void *context, const struct cf_block_key *key);
     /* Free frames have fallen below the low-water mark; `free_count` of `total_count` are left. */
     void (*memory_pressure)(void *context, uint32_t free_count, uint32_t total_count);
+    /* Somebody waits for a lock in `mode` (enum cf_lock_mode) that owners of this instance stand against. */
+    void (*lock_wanted)(void *context, struct cf_lock *lock, uint32_t mode);
 };
 
 /* The redo is durable up to and including `position`. Any thread, callbacks included. */
@@ -245,7 +248,16 @@ CF_API enum cf_rc cf_flush(struct cf_session *session, struct cf_file *file, uin
 
 /* ---------------------------------------------------------------- asynchronous form */
 
-enum cf_op_kind { CF_OP_GET = 1, CF_OP_UPGRADE = 2, CF_OP_FLUSH = 3 };
+enum cf_op_kind {
+    CF_OP_GET = 1,
+    CF_OP_UPGRADE = 2,
+    CF_OP_FLUSH = 3,
+    CF_OP_LOCK = 4, /* these five: see struct cf_lock_args */
+    CF_OP_CONVERT = 5,
+    CF_OP_UNLOCK = 6,
+    CF_OP_VALUE_SWAP = 7,
+    CF_OP_VALUE_READ = 8
+};
 
 /*
  * One asynchronous call. The caller owns the memory, fills in the inputs, submits it, and leaves it alone until
@@ -253,7 +265,7 @@ enum cf_op_kind { CF_OP_GET = 1, CF_OP_UPGRADE = 2, CF_OP_FLUSH = 3 };
  */
 struct cf_op {
     uint32_t kind;  /* enum cf_op_kind */
-    uint32_t flags; /* enum cf_get_flags */
+    uint32_t flags; /* enum cf_get_flags or enum cf_lock_flags */
     struct cf_file *file;
     uint64_t block;
     enum cf_mode mode;
@@ -261,7 +273,8 @@ struct cf_op {
     uint64_t deadline_ns;
     void *user; /* the caller's */
     struct cf_ref ref;
-    uint64_t private_[10]; /* zero before the first submit */
+    struct cf_lock_args *lock; /* lock ops */
+    uint64_t private_[12];     /* zero before the first submit */
 };
 /* CF_OK = submitted, its completion will be polled. CF_AGAIN = options.outstanding are under way. CF_INVALID. */
 CF_API CF_MUST_CHECK enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op);

@@ -523,6 +523,12 @@ static void on_done(struct sim_client *client)
         cluster->counts.flushes++;
         rest(client, cluster->plan.think_ns_mean);
         return;
+    case CF_OP_LOCK:
+    case CF_OP_CONVERT:
+    case CF_OP_UNLOCK:
+    case CF_OP_VALUE_SWAP:
+    case CF_OP_VALUE_READ:
+        cf_unreachable(); /* a client of blocks */
     }
 }
 

@@ -41,6 +41,7 @@ static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_o
     options->shards = plan->shards;
     options->sessions = plan->clients + 1;
     options->files = 2;
+    options->locks = 0; /* these clients use none */
     options->outstanding = plan->outstanding;
     options->io_depth = IO_DEPTH;
     options->past_images = plan->past_images;
