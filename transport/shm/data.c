@@ -364,6 +364,19 @@ uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, ui
     return batch.count;
 }
 
+/* A word is never seen in half; of more than a word each is as it was at some moment. */
+static void copy_out(void *to, const uint8_t *from, uint32_t bytes)
+{
+    uint64_t word;
+
+    if (bytes != sizeof(word) || ((uintptr_t)from & (sizeof(word) - 1)) != 0) {
+        memcpy(to, from, bytes);
+        return;
+    }
+    word = cf_observe_u64((const _Atomic uint64_t *)(const void *)from);
+    memcpy(to, &word, sizeof(word));
+}
+
 enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
                        uint64_t token)
 {
@@ -380,7 +393,7 @@ enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, 
         return CF_RANGE;
     if (shm->reads_count == XP_SHM_READS_MAX)
         return CF_AGAIN;
-    memcpy(to, peer->frames + offset, bytes);
+    copy_out(to, peer->frames + offset, bytes);
     atomic_thread_fence(memory_order_acquire); /* a read posted later reads later */
     shm->reads[shm->reads_count++] = (struct xp_shm_read){.token = token, .node = node};
     return CF_OK;

@@ -222,6 +222,8 @@ bool sim_deliver(struct xp_sim *sim, struct sim_packet *packet, struct xp_event 
         *event = (struct xp_event){.type = XP_EV_DOWN, .node = packet->from, .rc = packet->rc};
         trace(sim->net, packet, event->type, NULL);
         return true;
+    case SIM_READ:
+        cf_unreachable(); /* sim_read_step */
     }
     return false;
 }

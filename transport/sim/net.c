@@ -134,7 +134,7 @@ uint64_t sim_net_delay(struct sim_net *net, const struct sim_link *link, uint64_
     return delay_ns * link->slow + 1;
 }
 
-static void queue(struct sim_net *net, struct sim_packet *packet, uint64_t at_ns)
+void sim_net_queue(struct sim_net *net, struct sim_packet *packet, uint64_t at_ns)
 {
     sim_heap_push(&net->nodes[packet->to].heap,
                   (struct sim_due){.at_ns = at_ns, .order = net->order++, .packet = packet});
@@ -159,7 +159,7 @@ static void send_double(struct sim_net *net, const struct sim_packet *packet, ui
         __builtin_memcpy(copy->block, packet->block, packet->block_bytes);
     }
     net->counters.doubled++;
-    queue(net, copy, at_ns);
+    sim_net_queue(net, copy, at_ns);
 }
 
 void sim_net_send(struct sim_net *net, struct sim_packet *packet)
@@ -195,7 +195,7 @@ void sim_net_send(struct sim_net *net, struct sim_packet *packet)
         at_ns = lane->last_ns + 1;
     if (at_ns > lane->last_ns)
         lane->last_ns = at_ns;
-    queue(net, packet, at_ns);
+    sim_net_queue(net, packet, at_ns);
 }
 
 void sim_net_tell(struct sim_net *net, enum sim_kind kind, uint16_t from, uint16_t to, uint64_t at_ns,
@@ -208,7 +208,7 @@ void sim_net_tell(struct sim_net *net, enum sim_kind kind, uint16_t from, uint16
     packet->to = to;
     packet->rc = rc;
     packet->generation = sim_link_of(net, from, to)->generation;
-    queue(net, packet, at_ns);
+    sim_net_queue(net, packet, at_ns);
 }
 
 void sim_net_inject(struct sim_net *net, uint16_t from, uint16_t to, uint16_t type, const void *body,
@@ -232,7 +232,7 @@ void sim_net_inject(struct sim_net *net, uint16_t from, uint16_t to, uint16_t ty
                                         .generation = link->generation};
     __builtin_memcpy(packet->body, body, bytes);
     net->counters.injected++;
-    queue(net, packet, net->now_ns + sim_net_delay(net, link, bytes));
+    sim_net_queue(net, packet, net->now_ns + sim_net_delay(net, link, bytes));
 }
 
 const struct sim_net_counters *sim_net_counters(const struct sim_net *net)

@@ -23,7 +23,7 @@
 #define SIM_POISON 0x5au
 #define SIM_MEMORIES_MAX 8u
 
-enum sim_kind { SIM_MESSAGE = 0, SIM_BLOCK, SIM_HELLO, SIM_UP, SIM_RESET, SIM_DOWN };
+enum sim_kind { SIM_MESSAGE = 0, SIM_BLOCK, SIM_HELLO, SIM_UP, SIM_RESET, SIM_DOWN, SIM_READ };
 
 struct sim_packet {
     struct sim_packet *next; /* free list, or delivered and not yet given back */
@@ -147,6 +147,8 @@ void sim_net_send(struct sim_net *net, struct sim_packet *packet);
 /* Queues an event of the connection itself: never lost. */
 void sim_net_tell(struct sim_net *net, enum sim_kind kind, uint16_t from, uint16_t to, uint64_t at_ns,
                   enum cf_rc rc);
+/* Hands the packet to its receiver at that time. */
+void sim_net_queue(struct sim_net *net, struct sim_packet *packet, uint64_t at_ns);
 void sim_net_refresh(struct sim_net *net, uint16_t node);
 void sim_net_connect(struct sim_net *net, uint16_t a, uint16_t b);
 uint64_t sim_net_delay(struct sim_net *net, const struct sim_link *link, uint64_t bytes);
@@ -159,6 +161,12 @@ uint32_t sim_frame_class_of(const struct xp_frame_space *space, uint32_t frame);
 uint8_t *sim_frame_bytes_of(const struct xp_frame_space *space, uint32_t frame);
 /* The stable part of the frame's word. */
 uint64_t sim_frame_word_of(const struct xp_frame_space *space, uint32_t frame);
+
+/* read.c: one-sided READ, told by XP_EV_DONE. */
+CF_CHECK enum cf_rc sim_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
+                             uint64_t token);
+/* Copies the next piece. False: there are more, the packet waits for its next time; true: *event says how it ended. */
+bool sim_read_step(struct xp_sim *sim, struct sim_packet *packet, struct xp_event *event);
 
 static inline struct xp_sim *sim_node_xp(struct sim_net *net, uint16_t node)
 {

@@ -51,7 +51,7 @@ static enum cf_rc sim_open(const struct xp_options *options, const char *rest, s
     if (sim == NULL)
         return CF_MEMORY;
     sim->base.ops = &xp_sim_ops;
-    sim->base.caps = net->options.blocks == SIM_PULL ? XP_CAP_PULL : 0;
+    sim->base.caps = XP_CAP_READ | (net->options.blocks == SIM_PULL ? XP_CAP_PULL : 0u);
     sim->net = net;
     sim->allocator = options->allocator;
     sim->lane_slots = options->lane_slots;
@@ -297,11 +297,12 @@ static uint32_t sim_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events
            node->heap.due[0].at_ns <= net->now_ns && !node->is_gone) {
         struct sim_packet *packet = sim_heap_pop(&node->heap).packet;
 
-        if (sim_deliver(sim, packet, &events[count])) {
+        if (packet->kind == SIM_READ ? sim_read_step(sim, packet, &events[count])
+                                     : sim_deliver(sim, packet, &events[count])) {
             packet->next = sim->delivered;
             sim->delivered = packet;
             count++;
-        } else {
+        } else if (packet->kind != SIM_READ) {
             sim_packet_give(net, packet);
         }
     }
@@ -334,13 +335,6 @@ static void sim_wake(struct xp *xp)
 
     sim->net->nodes[sim->node].is_awake = true;
     sim_net_refresh(sim->net, sim->node);
-}
-
-static enum cf_rc sim_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
-                           uint64_t token)
-{
-    (void)xp, (void)node, (void)offset, (void)to, (void)bytes, (void)token;
-    return CF_UNSUPPORTED;
 }
 
 static enum cf_rc sim_cas(struct xp *xp, uint16_t node, uint64_t offset, uint64_t expected, uint64_t desired,

@@ -13,6 +13,7 @@
  *                their order.
  *   SIM_CHAOS    as raw, and originals of one lane overtake each other.
  *
+ * READ copies in pieces, each at its own time, so that what is changed meanwhile is torn.
  * Blocks: PULL copies out of the sender's frame at delivery and says XP_EV_TORN when its word has moved since
  * the post; PUSH takes the bytes at the post.
  */
@@ -54,6 +55,7 @@ struct sim_net_options {
 struct sim_net_counters {
     uint64_t posted, delivered, lost, doubled, torn, dropped_generation, dropped_gone, flaps, blocks,
         injected;
+    uint64_t reads;    /* one-sided READs that ended */
     uint64_t no_frame; /* blocks that met no lent frame: told as torn */
 };
 
