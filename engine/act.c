@@ -161,7 +161,7 @@ void eng_send_owner(struct cf_instance *instance, uint16_t to, const struct grd_
 
 /* ------------------------------------------------------------------ ships, and the redo before them (I-7) */
 
-static bool log_is_durable(struct cf_instance *instance, uint64_t position)
+bool eng_log_is_durable(struct cf_instance *instance, uint64_t position)
 {
     if (position == 0 || instance->callbacks.log_ensure == NULL ||
         position <= atomic_load_explicit(&instance->log_durable, memory_order_acquire))
@@ -206,7 +206,7 @@ void eng_ships_drain(struct cf_instance *instance)
 
         next = instance->backlog_next[number];
         if (ship_is_stable(instance, entry)) {
-            if (!log_is_durable(instance, eng_frames_at(instance->frames, entry->frame)->position)) {
+            if (!eng_log_is_durable(instance, eng_frames_at(instance->frames, entry->frame)->position)) {
                 instance->backlog_next[number] = GRD_FRAME_NONE;
                 if (instance->ship_wait_first == GRD_FRAME_NONE)
                     instance->ship_wait_first = number;
@@ -234,7 +234,7 @@ static void do_ship(struct cf_instance *instance, struct grd_action *action)
     CF_PROBE6(ship, instance->node, action->to, action->msg.key.file, action->msg.key.block,
               action->msg.version, action->msg.tenure);
     ship_checksum(instance, &action->msg, action->frame);
-    if (action->msg.version > action->msg.durable && !log_is_durable(instance, descriptor->position)) {
+    if (action->msg.version > action->msg.durable && !eng_log_is_durable(instance, descriptor->position)) {
         ship_wait_push(instance, action->to, &action->msg, action->frame);
         return;
     }

@@ -12,6 +12,7 @@
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/snapshot.h"
 
 void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
 {
@@ -371,6 +372,11 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
         rc = eng_lock_check(session, op);
         if (rc != CF_OK)
             return rc;
+    } else if (op->kind == CF_OP_SNAPSHOT) {
+        rc = eng_snapshot_check(session, op);
+        if (rc != CF_OK)
+            return rc;
+        op->mode = CF_MODE_S;
     } else if (op->kind != CF_OP_FLUSH) {
         return eng_fail(session, CF_INVALID, "no such kind of op: %u", op->kind);
     }
@@ -388,6 +394,13 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
             return CF_OK;
         }
     }
+    if (op->kind == CF_OP_SNAPSHOT && eng_snapshot_hit(session, op)) {
+        op->rc = CF_OK;
+        eng_op_of(op)->state = ENG_OP_DONE;
+        ready_push(session, op);
+        session->under_way++;
+        return CF_OK;
+    }
     session->under_way++;
     if (!op_hand_over(instance, op)) {
         session->under_way--;
@@ -403,6 +416,8 @@ static void polled(struct cf_session *session, struct cf_op *op)
         session->other_refs++;
         if (eng_op_of(op)->hops != ENG_OP_WAS_HIT)
             cf_count_u64(&session->slow_gets);
+    } else if (op->kind == CF_OP_SNAPSHOT && op->rc == CF_OK) {
+        cf_count_u64(&session->snapshots);
     } else if (op->kind == CF_OP_UPGRADE && op->rc != CF_OK) {
         memset(&op->ref, 0, sizeof op->ref);
         session->other_refs--;

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/snapshot.h"
 
 static void view_block(struct cf_instance *instance, const struct grd_block *block,
                        struct eng_block_view *view)
@@ -152,6 +153,10 @@ uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
     }
     if (instance->locks.local && leaks == 0)
         leaks += eng_lock_leaks(instance, text, text_bytes);
+    if (instance->snapshots != NULL && instance->snapshots->used != 0) {
+        snprintf(text, text_bytes, "snapshots: %u under way", instance->snapshots->used);
+        leaks++;
+    }
     for (s = 0; s < instance->shards; s++)
         in_directory += grd_directory_leaks(instance->masters[s]->directory, directory_text,
                                             sizeof directory_text);
@@ -176,6 +181,7 @@ void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *
     for (i = 0; i < instance->local->blocks_count; i++)
         if (instance->local->blocks[i].in_use)
             grd_block_dump(instance->local, &instance->local->blocks[i], out);
+    eng_snapshots_dump(instance, out);
     fclose(out);
     sink(arg, text, bytes);
     free(text);

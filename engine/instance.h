@@ -109,10 +109,10 @@ struct eng_op {
     struct cf_op *next;    /* [own] queue of its block or of those that wait for a frame */
     struct cf_session *session;
     uint64_t started_ns;
-    uint8_t state;         /* enum eng_op_state, [own] once submitted */
-    uint8_t is_sync;       /* completion is told by `done`, not by the session's ring */
-    uint8_t hops;          /* ENG_OP_WAS_HIT: satisfied at submit, by the frame word alone */
-    uint8_t is_internal;   /* prefetch: no completion; back to the pool */
+    uint8_t state;       /* enum eng_op_state, [own] once submitted */
+    uint8_t is_sync;     /* completion is told by `done`, not by the session's ring */
+    uint8_t hops;        /* ENG_OP_WAS_HIT: satisfied at submit, by the frame word alone; ENG_OP_BY_MESSAGE */
+    uint8_t is_internal; /* prefetch: no completion; back to the pool */
     _Atomic uint32_t done; /* [atomic] sync: 1 = completed */
     /* lock ops */
     struct cf_op *prev; /* of those that wait; `next` is the other way */
@@ -127,15 +127,17 @@ static inline struct eng_op *eng_op_of(struct cf_op *op)
     return (struct eng_op *)(void *)op->private_;
 }
 #define ENG_OP_WAS_HIT 1u
+#define ENG_OP_BY_MESSAGE 2u /* snapshot: READs are given up */
 /* Owners that no caller names: the sessions themselves, by slot. */
 #define ENG_OWNER_SESSION (1ull << 63)
 enum eng_op_state {
     ENG_OP_IDLE = 0,
-    ENG_OP_QUEUED, /* in the inbox */
-    ENG_OP_BLOCK,  /* waits in its block's queue */
-    ENG_OP_FRAME,  /* waits for a free frame, a conversation or a record */
-    ENG_OP_FLUSH,  /* in the list of flushes */
-    ENG_OP_LOCK,   /* in the list of lock ops */
+    ENG_OP_QUEUED,   /* in the inbox */
+    ENG_OP_BLOCK,    /* waits in its block's queue */
+    ENG_OP_FRAME,    /* waits for a free frame, a conversation or a record */
+    ENG_OP_FLUSH,    /* in the list of flushes */
+    ENG_OP_LOCK,     /* in the list of lock ops */
+    ENG_OP_SNAPSHOT, /* has a slot of the snapshots */
     ENG_OP_DONE
 };
 
@@ -181,6 +183,7 @@ struct cf_session {
     _Atomic uint64_t other_hits; /* by the frame word alone all the same: a later look, or at submit */
     _Atomic uint64_t slow_gets;  /* got through the owner */
     _Atomic uint64_t timeouts;
+    _Atomic uint64_t snapshots;
     struct cf_op *ready_first, *ready_last; /* ops satisfied at submit */
     struct cf_op *prefetch;                 /* ENG_PREFETCH_OPS ops of the session's own */
     uint32_t prefetch_next;
@@ -305,7 +308,7 @@ struct cf_instance {
     uint32_t ship_wait_first, ship_wait_last; /* [own] ships that wait for the log */
     struct grd_msg decoded;                   /* [own] the message at hand */
     struct eng_peer *peers;                   /* [own] */
-    struct eng_peer_list *peer_list;          /* [const] what the transport was given; NULL: all on this host */
+    struct eng_peer_list *peer_list; /* [const] what the transport was given; NULL: all on this host */
     uint64_t peer_frames_max; /* [const] frames and past images of a peer that the directory allows for */
     uint32_t peer_outstanding_max; /* [const] */
     bool dirty_seen;               /* [own] the last full sweep met dirty frames: look again by age */
@@ -332,6 +335,7 @@ struct cf_instance {
     uint64_t ticket_next;
     struct cf_hist *hists; /* [own] hits are in sessions: remote2, remote3, disk, upgrade */
     struct eng_counters counters;
+    struct eng_snapshots *snapshots;              /* [own] snapshot.h; NULL = off */
     uint32_t files_stopping;                      /* [own] files that a peer is changing */
     bool file_changing;                           /* [own] this instance changes a file now */
     struct cf_file *file_held;                    /* [own] that file, while its superblock is held in X */
@@ -406,6 +410,8 @@ void eng_send_owner(struct cf_instance *instance, uint16_t to, const struct grd_
 /* Empties the queue of messages to this instance. */
 void eng_self_drain(struct cf_instance *instance, uint64_t now_ns);
 void eng_backlog_drain(struct cf_instance *instance, uint16_t node);
+/* I-7: may an image of this redo position leave the instance? Asks the log for it. */
+bool eng_log_is_durable(struct cf_instance *instance, uint64_t position);
 /* Ships that waited for the redo. */
 void eng_ships_drain(struct cf_instance *instance);
 void eng_frame_give_back(struct cf_instance *instance, uint32_t frame);

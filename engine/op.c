@@ -15,6 +15,7 @@
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/snapshot.h"
 
 void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out)
 {
@@ -223,6 +224,8 @@ static bool serve_head(struct cf_instance *instance, struct grd_block *block, st
             queue_remove(block, op);
             if (op->kind == CF_OP_UPGRADE)
                 give_upgrade(instance, op, frame);
+            else if (op->kind == CF_OP_SNAPSHOT)
+                eng_snapshot_give(instance, op, frame);
             else
                 give(instance, op, frame, mode);
             return true;
@@ -344,6 +347,8 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
             return;
         }
     }
+    if (op->kind == CF_OP_SNAPSHOT && eng_snapshot_start(instance, op, now_ns))
+        return;
     eng_key_of(op->file, op->block, &key);
     block = grd_local_get(instance->local, &key);
     if (block == NULL) {
@@ -387,6 +392,9 @@ static bool op_withdraw(struct cf_instance *instance, struct cf_op *op)
         for (link = &instance->flush_first; *link != op; link = &eng_op_of(*link)->next)
             ;
         *link = eng_op_of(op)->next;
+        return true;
+    case ENG_OP_SNAPSHOT:
+        eng_snapshot_withdraw(instance, op);
         return true;
     case ENG_OP_LOCK: /* op_end_early ends these */
     case ENG_OP_IDLE:
@@ -460,6 +468,7 @@ void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc)
         if (block->in_use)
             eng_block_fail(instance, block, rc);
     }
+    eng_snapshots_fail_all(instance, rc);
     while (instance->starved_first)
         op_end_early(instance, instance->starved_first, rc);
     while (instance->flush_first)

@@ -17,6 +17,7 @@
 #include "engine/metrics.h"
 #include "engine/peers.h"
 #include "engine/pool.h"
+#include "engine/snapshot.h"
 
 #define ENG_TRACE_RECORDS 4096u
 #define ENG_HISTS 4u
@@ -421,6 +422,7 @@ static void close_all(struct cf_instance *instance)
     cf_free(a, instance->files, instance->options.files * sizeof *instance->files);
     cf_free(a, instance->inbox_mem, cf_ring_bytes(ENG_INBOX_SLOTS, sizeof(struct eng_inbox_record)));
     cf_free(a, instance->trace.records, ENG_TRACE_RECORDS * sizeof *instance->trace.records);
+    eng_snapshots_close(instance);
     grd_local_close(&instance->local);
     eng_locks_close(instance);
     grd_map_close(&instance->map);
@@ -431,6 +433,17 @@ static void close_all(struct cf_instance *instance)
     cf_log_close(&instance->log);
     instance->magic = 0;
     cf_free(a, instance, sizeof *instance);
+}
+
+/* Peers read words as well as bytes (snapshot.h): the space begins with the words. */
+static void space_with_words(struct xp_frame_space *space)
+{
+    uint64_t words_bytes = (uint64_t)(space->base - (uint8_t *)space->words);
+
+    space->base -= words_bytes;
+    space->bytes += words_bytes;
+    for (uint32_t c = 0; c < CF_BLOCK_SIZES; c++)
+        space->classes[c].offset += words_bytes;
 }
 
 static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manual *manual,
@@ -495,7 +508,10 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
     instance->scan_next_ns = now_ns;
     instance->opened_ns = now_ns;
     eng_frames_space(instance->frames, space);
-    rc = xp_start(instance->xp, space, error);
+    space_with_words(space);
+    rc = eng_snapshots_open(instance, error);
+    if (rc == CF_OK)
+        rc = xp_start(instance->xp, space, error);
     if (rc != CF_OK)
         return rc;
     lend_frames(instance, count);

@@ -8,6 +8,7 @@
 #include "base/ring.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/snapshot.h"
 
 static void latency_of(struct cf_latency *latency, const struct cf_hist *hist)
 {
@@ -33,6 +34,7 @@ static void from_sessions(const struct cf_instance *instance, struct cf_stats *s
         stats->gets += cf_peek_u64(&session->slow_gets) + hits;
         stats->hits += hits;
         stats->timeouts += cf_peek_u64(&session->timeouts);
+        stats->snapshots += cf_peek_u64(&session->snapshots);
         if (session->hit_hist)
             cf_hist_merge(hit, session->hit_hist);
     }
@@ -98,6 +100,18 @@ static void from_locks(const struct cf_instance *instance, struct cf_stats *stat
         stats->locks_known += grd_lock_master_used(locks->masters[s]).resources;
 }
 
+static void from_snapshots(const struct eng_snapshots *snapshots, struct cf_stats *stats)
+{
+    if (snapshots == NULL)
+        return;
+    stats->snapshots_read = snapshots->counters.read;
+    stats->snapshots_asked = snapshots->counters.asked;
+    stats->snapshots_refused = snapshots->counters.refused;
+    stats->snapshots_torn = snapshots->counters.torn;
+    stats->snapshots_given_up = snapshots->counters.given_up;
+    stats->snapshot_places = snapshots->places_used;
+}
+
 static void from_engine(const struct cf_instance *instance, struct cf_stats *stats)
 {
     const struct eng_counters *counters = &instance->counters;
@@ -144,6 +158,7 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     from_protocol(instance, &all);
     from_engine(instance, &all);
     from_locks(instance, &all);
+    from_snapshots(instance->snapshots, &all);
     latency_of(&all.hit, &hit);
     latency_of(&all.remote2, &instance->hists[0]);
     latency_of(&all.remote3, &instance->hists[1]);

@@ -14,6 +14,7 @@
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/snapshot.h"
 #include "grd/mutant.h"
 
 void eng_scn_raise(struct cf_instance *instance, uint64_t scn)
@@ -111,6 +112,15 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_LOCK_LOWERED:
     case GRD_MSG_LOCK_VALUE:
         eng_lock_message_owner(instance, msg, now_ns);
+        break;
+    case GRD_MSG_WHERE:
+        master_step(instance, msg, now_ns);
+        break;
+    case GRD_MSG_LOOK:
+        eng_snapshot_on_look(instance, msg);
+        break;
+    case GRD_MSG_THERE:
+        eng_snapshot_on_there(instance, msg, now_ns);
         break;
     case GRD_MSG_SCN_ASK:
         on_scn_ask(instance, msg);
@@ -310,6 +320,9 @@ static void on_event(struct cf_instance *instance, const struct xp_event *event,
         on_down(instance, event);
         break;
     case XP_EV_DONE:
+        if ((event->token & ENG_TOKEN_WHO) == ENG_TOKEN_SNAPSHOT)
+            eng_snapshot_on_read(instance, event, now_ns);
+        eng_actions_run(instance, now_ns);
         break;
     }
 }
@@ -362,6 +375,10 @@ static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
     did |= eng_lock_tick_owner(instance, now_ns);
     if (cf_wheel_next_ns(&instance->op_wheel) <= now_ns)
         eng_ops_expire(instance, now_ns);
+    if (instance->snapshots != NULL && instance->snapshots->next_ns <= now_ns) {
+        eng_snapshots_tick(instance, now_ns);
+        eng_actions_run(instance, now_ns);
+    }
     return did;
 }
 
@@ -467,6 +484,8 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
         next = earlier(next, eng_master_next_ns(instance, s));
     next = earlier(next, eng_lock_next_ns_owner(instance));
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));
+    if (instance->snapshots != NULL)
+        next = earlier(next, instance->snapshots->next_ns);
     if (instance->flush_first || instance->starved_first || instance->files_stopping)
         next = earlier(next, instance->trace.now_ns + ENG_FLUSH_TICK_NS);
     if (instance->dirty_seen || instance->starved_first)

@@ -607,6 +607,32 @@ static void on_write_ask(struct grd_master *master, struct grd_entry *entry, con
     grd_action_send(actions, msg->from, GRD_MSG_DISCARD, &msg->key)->durable = msg->version;
 }
 
+static void send_nowhere(const struct grd_msg *msg, struct grd_actions *actions)
+{
+    struct grd_msg *there = grd_action_send(actions, msg->from, GRD_MSG_THERE, &msg->key);
+
+    there->request = msg->request;
+    there->version = there->word = there->offset = 0;
+    there->frame = 0;
+    there->how = GRD_THERE_NOT;
+}
+
+/* A hint, which changes nothing here: the READs themselves prove what is where. */
+static void on_where(struct grd_master *master, const struct grd_entry *entry, const struct grd_msg *msg,
+                     struct grd_actions *actions)
+{
+    struct grd_holder source;
+    struct grd_msg *look;
+
+    if (!choose_source(master, entry, msg->from, CF_MODE_S, &source)) {
+        send_nowhere(msg, actions);
+        return;
+    }
+    look = grd_action_send(actions, source.node, GRD_MSG_LOOK, &msg->key);
+    look->request = msg->request;
+    look->requester = msg->from;
+}
+
 /* The entry was forgotten, or never was: nobody holds the block, nothing is pending, nothing of it is undurable. */
 static void on_unknown(struct grd_master *master, const struct grd_msg *msg, struct grd_actions *actions)
 {
@@ -621,6 +647,9 @@ static void on_unknown(struct grd_master *master, const struct grd_msg *msg, str
     case GRD_MSG_WRITE_ASK:
         grd_action_send(actions, msg->from, GRD_MSG_DISCARD, &msg->key)->durable = msg->version;
         break;
+    case GRD_MSG_WHERE:
+        send_nowhere(msg, actions);
+        return;
     default:
         break;
     }
@@ -663,6 +692,9 @@ void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint6
         break;
     case GRD_MSG_WRITE_ASK:
         on_write_ask(master, entry, msg, actions);
+        break;
+    case GRD_MSG_WHERE:
+        on_where(master, entry, msg, actions);
         break;
     default:
         master->counters.stale++;

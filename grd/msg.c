@@ -347,7 +347,10 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
     case GRD_MSG_INVALIDATE:
     case GRD_MSG_NOT_HELD:
     case GRD_MSG_KEPT:
+    case GRD_MSG_LOOK:
         return msg->requester < nodes;
+    case GRD_MSG_THERE:
+        return msg->how <= GRD_THERE_HERE;
     default:
         return !is_lock(msg->type) || lock_enumerations_ok(msg);
     }

@@ -49,6 +49,12 @@ struct grd_set {
     };
 };
 
+/* Where a block can be read. */
+enum grd_there {
+    GRD_THERE_NOT = 0, /* nobody has it, or it may not be read now */
+    GRD_THERE_HERE = 1 /* in the sender's cache */
+};
+
 /* What became of a request or swap of a lock. */
 enum grd_lock_answer {
     GRD_LOCK_DONE = 0,
@@ -78,16 +84,25 @@ struct grd_msg {
     uint8_t hops;       /* 2 or 3: how the image travelled, for the statistics */
     struct cf_block_key key;
     uint64_t request;
-    uint64_t tenure;
-    uint64_t held;
+    union {
+        uint64_t tenure;
+        uint64_t word; /* there: the stable bits of the frame's word, which name these bytes of this block */
+    };
+    union {
+        uint64_t held;
+        uint64_t offset; /* there: of the frame's bytes in the memory that peers may read */
+    };
     uint64_t version;
     uint64_t durable;
-    uint64_t scn;       /* header: the sender's clock */
-    uint32_t checksum;  /* ship: CRC32C of the image when GRD_FLAG_CHECKED */
+    uint64_t scn; /* header: the sender's clock */
+    union {
+        uint32_t checksum; /* ship: CRC32C of the image when GRD_FLAG_CHECKED */
+        uint32_t frame;    /* there: its number, and with it the place of its word */
+    };
     /* last: only the used part is ever touched */
     union {
-        struct grd_set set; /* of blocks */
-        struct {            /* LOCK_* */
+        struct grd_set set;     /* of blocks */
+        struct {                /* LOCK_* */
             uint16_t no_set[2]; /* both 0: the set is empty to whoever looks */
             uint32_t record;    /* number of the lock's record at its master */
             uint8_t now;        /* request: mode held when it was sent */

@@ -30,6 +30,10 @@
 #define GRD_FIELDS_WRITE_ASK(F) F(key, key) F(u64, version)
 #define GRD_FIELDS_WRITE(F) F(key, key) F(u64, version)
 #define GRD_FIELDS_PAST(F) F(key, key) F(u64, version)
+#define GRD_FIELDS_WHERE(F) F(key, key) F(u64, request)
+#define GRD_FIELDS_LOOK(F) F(key, key) F(u64, request) F(u16, requester)
+#define GRD_FIELDS_THERE(F)                                                                                         \
+    F(key, key) F(u64, request) F(u64, version) F(u64, word) F(u64, offset) F(u32, frame) F(u8, how)
 #define GRD_FIELDS_SCN_ASK(F) F(u64, request)
 #define GRD_FIELDS_SCN_TELL(F) F(u64, request)
 #define GRD_FIELDS_LEAVE(F) F(u64, request)

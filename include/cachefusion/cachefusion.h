@@ -243,6 +243,18 @@ CF_API CF_MUST_CHECK enum cf_rc cf_get_many(struct cf_session *session, struct c
                                             uint64_t deadline_ns, struct cf_ref *refs_out);
 /* Starts to bring `count` blocks from `first` on into the cache in S. Returns how many were started; never waits. */
 CF_API uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t first, uint32_t count);
+/*
+ * Copies a block as it is now to `to`, which has room for `to_bytes` (at least data_bytes of the file), for a reader who
+ * looks at it once: the block is not held, and where it can be read in another instance's cache (option
+ * speculative_read, transports with READ) not cached here either. What is copied is the newest version at a moment
+ * between call and return, whole; a later snapshot or get by this instance never shows an older one. Blocks that
+ * nobody has cached, or that are changed again and again, come as by cf_get in S. *version_out (may be NULL) gets the
+ * version of the data. As cf_get, a thread must not take a snapshot of a block that it holds in X.
+ * CF_TIMEOUT, CF_RANGE, CF_STALE, CF_AGAIN, CF_CORRUPT, CF_PEER_LOST, CF_IO, CF_INVALID (no room).
+ */
+CF_API CF_MUST_CHECK enum cf_rc cf_read_snapshot(struct cf_session *session, struct cf_file *file,
+                                                 uint64_t block, void *to, uint32_t to_bytes,
+                                                 uint64_t deadline_ns, cf_scn *version_out);
 /* Makes all changes made by this instance to the file durable (data, not redo) before it returns. */
 CF_API enum cf_rc cf_flush(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
 
@@ -256,12 +268,14 @@ enum cf_op_kind {
     CF_OP_CONVERT = 5,
     CF_OP_UNLOCK = 6,
     CF_OP_VALUE_SWAP = 7,
-    CF_OP_VALUE_READ = 8
+    CF_OP_VALUE_READ = 8,
+    CF_OP_SNAPSHOT = 9
 };
 
 /*
  * One asynchronous call. The caller owns the memory, fills in the inputs, submits it, and leaves it alone until
- * cf_poll returns it. GET fills ref; UPGRADE works on ref; FLUSH covers `file`.
+ * cf_poll returns it. GET fills ref; UPGRADE works on ref; FLUSH covers `file`. SNAPSHOT copies to ref.data, which is the
+ * caller's and has room for ref.bytes; it sets ref.bytes and ref.version, and there is nothing to put.
  */
 struct cf_op {
     uint32_t kind;  /* enum cf_op_kind */

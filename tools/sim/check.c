@@ -25,11 +25,12 @@ struct sim_check *sim_check_open(const struct sim_check_options *options)
     check->ghosts = calloc(options->blocks, sizeof(*check->ghosts));
     check->copies = calloc(cells, sizeof(*check->copies));
     check->helds = calloc(cells, sizeof(*check->helds));
+    check->changes = calloc(options->blocks, sizeof(*check->changes));
     check->stamps = calloc(options->nodes, sizeof(*check->stamps));
     check->is_gone = calloc(options->nodes, sizeof(*check->is_gone));
     check->touched = calloc(options->blocks, sizeof(*check->touched));
-    if (!check->ghosts || !check->copies || !check->helds || !check->stamps || !check->is_gone ||
-        !check->touched) {
+    if (!check->ghosts || !check->copies || !check->helds || !check->changes || !check->stamps ||
+        !check->is_gone || !check->touched) {
         sim_check_close(&check);
         return NULL;
     }
@@ -47,6 +48,9 @@ void sim_check_close(struct sim_check **check_ref)
     free(check->ghosts);
     free(check->copies);
     free(check->helds);
+    for (uint64_t b = 0; check->changes != NULL && b < check->options.blocks; b++)
+        free(check->changes[b].change);
+    free(check->changes);
     free(check->stamps);
     free(check->is_gone);
     free(check->touched);
@@ -323,6 +327,7 @@ void sim_check_written(struct sim_check *check, uint16_t node, uint64_t version,
                         ULL(content->block), node, ULL(ghost->version), ULL(version));
     ghost->version = version;
     ghost->newest = *content;
+    sim_check_changed(check, version, content);
 }
 
 bool sim_check_seen(struct sim_check *check, uint16_t node, enum cf_mode mode,

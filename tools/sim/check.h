@@ -43,6 +43,11 @@ void sim_check_written(struct sim_check *check, uint16_t node, uint64_t version,
 /* What a client that holds the block saw: it must be the newest. */
 bool sim_check_seen(struct sim_check *check, uint16_t node, enum cf_mode mode,
                     const struct sim_content *content);
+/*
+ * A snapshot: the content and the version of one change, and the newest one at a moment since `counter_before` was.
+ */
+bool sim_check_snapshot(struct sim_check *check, uint16_t node, uint64_t counter_before, uint64_t version,
+                        const struct sim_content *content);
 const struct sim_content *sim_check_newest(const struct sim_check *check, uint64_t block);
 /* Tenure under which the instance holds the block, 0 = it does not. */
 uint64_t sim_check_tenure(const struct sim_check *check, uint16_t node, uint64_t block);

@@ -98,6 +98,12 @@ static enum sim_intent choose_intent(struct sim_client *client)
             if (works[SIM_WORK_WRITE])
                 return SIM_INTENT_WRITE;
             break;
+        case 11:
+        case 12:
+        case 13:
+            if (works[SIM_WORK_SNAPSHOT])
+                return SIM_INTENT_SNAPSHOT;
+            break;
         default:
             if (works[SIM_WORK_READ])
                 return SIM_INTENT_READ;
@@ -179,6 +185,10 @@ static void submit(struct sim_client *client, enum cf_op_kind kind, enum cf_mode
     op->deadline_ns = CF_FOREVER;
     op->user = client;
     op->ref = ref;
+    if (kind == CF_OP_SNAPSHOT) {
+        op->ref = (struct cf_ref){.data = client->snapshot, .bytes = sizeof(client->snapshot)};
+        client->counter_before = sim_check_newest(cluster->check, op->block)->counter;
+    }
     op->flags = client->is_new ? CF_GET_NEW : 0;
     client->wake_ns = SIM_NEVER;
     client->is_cancelled = false;
@@ -206,7 +216,10 @@ static void submit_get(struct sim_client *client)
 {
     bool in_s = client->intent == SIM_INTENT_READ || client->intent == SIM_INTENT_UPGRADE;
 
-    submit(client, CF_OP_GET, in_s ? CF_MODE_S : CF_MODE_X);
+    if (client->intent == SIM_INTENT_SNAPSHOT)
+        submit(client, CF_OP_SNAPSHOT, CF_MODE_S);
+    else
+        submit(client, CF_OP_GET, in_s ? CF_MODE_S : CF_MODE_X);
 }
 
 void sim_client_order(struct sim_client *client, enum sim_intent intent, uint64_t block)
@@ -301,6 +314,30 @@ static void on_got(struct sim_client *client)
     }
     client->state = SIM_CLIENT_HOLDS;
     client->wake_ns = cluster->now_ns + hold_time(client);
+}
+
+/* Whole, and the newest at a moment between call and return; the history sees that too. */
+static void on_snapshot(struct sim_client *client)
+{
+    struct sim_cluster *cluster = client->cluster;
+    struct sim_content content;
+    struct sim_history_op op = {.block = client->op.block,
+                                .begin_ns = client->submitted_ns,
+                                .end_ns = cluster->now_ns,
+                                .node = client->node};
+
+    cluster->counts.snapshots++;
+    if (!sim_content_read(client->snapshot, client->op.ref.bytes, op.block, &content)) {
+        sim_check_break(cluster->check, op.block,
+                        "snapshot of block %llu: node %u got bytes that are not of one version of it",
+                        (unsigned long long)op.block, client->node);
+    } else if (sim_check_snapshot(cluster->check, client->node, client->counter_before,
+                                  client->op.ref.version, &content)) {
+        op.value = content.value;
+        sim_history_add(cluster->history, &op);
+        sim_cluster_trace(cluster, op.value);
+    }
+    rest(client, cluster->plan.think_ns_mean);
 }
 
 static void on_upgraded(struct sim_client *client)
@@ -518,6 +555,9 @@ static void on_done(struct sim_client *client)
         return;
     case CF_OP_UPGRADE:
         on_upgraded(client);
+        return;
+    case CF_OP_SNAPSHOT:
+        on_snapshot(client);
         return;
     case CF_OP_FLUSH:
         cluster->counts.flushes++;

@@ -45,7 +45,8 @@ enum sim_intent {
     SIM_INTENT_WRITE,
     SIM_INTENT_UPGRADE,
     SIM_INTENT_GROUP,
-    SIM_INTENT_FLUSH
+    SIM_INTENT_FLUSH,
+    SIM_INTENT_SNAPSHOT
 };
 
 struct sim_hold {
@@ -63,7 +64,8 @@ struct sim_client {
     uint64_t targets[SIM_GROUP_MAX]; /* blocks of this call, rising */
     uint64_t wake_ns;
     uint64_t submitted_ns;
-    uint64_t ops; /* submitted; names values */
+    uint64_t counter_before; /* of the newest version of the block when the snapshot was asked for */
+    uint64_t ops;            /* submitted; names values */
     uint64_t ended_after_stop;
     uint16_t node;
     uint16_t number;
@@ -74,6 +76,7 @@ struct sim_client {
     bool is_new; /* GET_NEW under way, or to be repeated until it is done */
     bool is_cancelled;
     bool is_refused; /* cf_submit itself said no */
+    CF_ALIGNED(8) uint8_t snapshot[SIM_BLOCK_BYTES];
 };
 
 struct sim_node_state {
@@ -88,7 +91,7 @@ struct sim_node_state {
 
 struct sim_counts {
     uint64_t turns, ops, gets, upgrades, groups, flushes, lost_upgrades, timeouts, cancelled, busy, again,
-        stopped, checked_reads;
+        stopped, checked_reads, snapshots;
 };
 
 struct sim_cluster {

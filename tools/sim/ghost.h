@@ -41,14 +41,26 @@ struct sim_ghost {
     uint64_t entry_hash;
 };
 
+/* Every change of a block, by its content's counter, from 1 on. */
+struct sim_change {
+    uint64_t value;
+    uint64_t version;
+};
+struct sim_changes {
+    struct sim_change *change;
+    uint64_t count;
+    uint64_t room;
+};
+
 struct sim_check {
     struct sim_check_options options;
-    struct sim_ghost *ghosts; /* [blocks] */
-    struct sim_copy *copies;  /* [nodes][blocks] */
-    struct sim_held *helds;   /* [blocks][nodes] */
-    uint32_t *stamps;         /* [nodes] walk of each node */
-    bool *is_gone;            /* [nodes] */
-    uint64_t *touched;        /* [blocks] list of this turn */
+    struct sim_ghost *ghosts;    /* [blocks] */
+    struct sim_copy *copies;     /* [nodes][blocks] */
+    struct sim_held *helds;      /* [blocks][nodes] */
+    struct sim_changes *changes; /* [blocks] */
+    uint32_t *stamps;            /* [nodes] walk of each node */
+    bool *is_gone;               /* [nodes] */
+    uint64_t *touched;           /* [blocks] list of this turn */
     uint32_t touched_count;
     uint32_t turn;
     uint32_t lost_count; /* instances gone */
@@ -82,6 +94,9 @@ static inline const struct sim_held *sim_held_known(const struct sim_check *chec
 
     return ghost->is_present && held->stamp == ghost->stamp ? held : NULL;
 }
+
+/* check_snapshot.c */
+void sim_check_changed(struct sim_check *check, uint64_t version, const struct sim_content *content);
 
 /* check_block.c: what must be true of a block between turns. */
 bool sim_check_block(struct sim_check *check, uint64_t block);

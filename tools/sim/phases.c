@@ -47,6 +47,7 @@ static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_o
     options->past_images = plan->past_images;
     options->lane_slots = plan->lane_slots;
     options->ship_checksum = plan->ship_checksum;
+    options->speculative_read = plan->speculative_read;
     options->resend = plan->resend_ns;
     options->residency = plan->residency_ns;
     options->dirty_age = plan->dirty_age_ns;

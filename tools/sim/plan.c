@@ -69,6 +69,7 @@ static void draw_sizes(struct cf_rng *rng, struct sim_plan *plan)
     plan->shards = (uint32_t)PICK(rng, 1, 1, 2);
     plan->lane_slots = (uint32_t)PICK(rng, 64, 256);
     plan->ship_checksum = (uint32_t)PICK(rng, 0, 1, 2);
+    plan->speculative_read = PICK(rng, 0, 1, 1, 1) != 0;
     if (is_big) {
         plan->clients = 1;
         plan->outstanding = 4;

@@ -50,6 +50,7 @@ struct sim_plan {
     uint32_t shards;
     uint32_t lane_slots;
     uint32_t ship_checksum;
+    bool speculative_read;
     uint64_t resend_ns;
     uint64_t residency_ns;
     uint64_t dirty_age_ns;

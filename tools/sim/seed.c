@@ -71,6 +71,11 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
             ULL(r->stats.blocks_shipped), ULL(r->stats.invalidated), ULL(r->stats.evicted),
             ULL(r->stats.past_images_dropped), ULL(r->stats.not_held), ULL(r->stats.refused_grants),
             ULL(r->stats.disk_writes));
+    fprintf(out,
+            "%llu snapshots, %llu by READs; %llu places asked for, %llu first looks refused, %llu torn, %llu "
+            "given up\n",
+            ULL(r->counts.snapshots), ULL(r->stats.snapshots_read), ULL(r->stats.snapshots_asked),
+            ULL(r->stats.snapshots_refused), ULL(r->stats.snapshots_torn), ULL(r->stats.snapshots_given_up));
 }
 
 bool sim_seed_run_here(const struct sim_options *options, FILE *out)

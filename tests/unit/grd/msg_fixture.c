@@ -127,6 +127,8 @@ void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t memb
     msg->how = GRD_HOW_DISK;
     if (msg->mode == CF_MODE_X)
         msg->how = (uint8_t)(GRD_HOW_DISK + cf_rng_below(rng, GRD_HOW_NEW));
+    if (type == GRD_MSG_THERE)
+        msg->how = (uint8_t)cf_rng_below(rng, 2);
     if (type >= GRD_MSG_LOCK_REQUEST)
         random_lock(rng, msg);
 }
