@@ -328,7 +328,7 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
     }
     if (op->deadline_ns != CF_FOREVER && !cf_timer_armed(&inner->timer))
         cf_wheel_arm(&instance->op_wheel, &inner->timer, op->deadline_ns);
-    if (op->kind >= CF_OP_LOCK) {
+    if (op->kind >= CF_OP_LOCK && op->kind <= CF_OP_VALUE_READ) {
         eng_lock_submit_owner(instance, op, now_ns);
         return;
     }
