@@ -170,7 +170,7 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags.stamp
 	$(Q)$(CC) $(C_FLAGS) -MMD -MP -c $< -o $@
 
 # cf_get and cf_put save no register on a hit; a frame pointer would be a tenth of what a hit costs.
-$(OUT)/obj/engine/hit.o: private C_FLAGS += -fomit-frame-pointer
+$(OUT)/obj/engine/hit.o $(OUT)/obj/engine/lock_hit.o: private C_FLAGS += -fomit-frame-pointer
 
 $(OUT)/mut/%.o: %.c $(OUT)/flags.stamp
 	$(say) CC "$< (mutants)"

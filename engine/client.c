@@ -58,7 +58,7 @@ static void op_prepare(struct cf_session *session, struct cf_op *op, bool is_syn
     inner->started_ns = session->instance->is_manual ? session->instance->trace.now_ns : cf_now_ns();
     inner->is_sync = is_sync;
     inner->state = ENG_OP_QUEUED;
-    inner->owner = lock && lock->owner ? lock->owner : eng_owner_of(session);
+    inner->owner = lock && lock->owner ? lock->owner : session->owner;
     inner->cost = lock && lock->owner ? lock->cost : session->cost;
     cf_timer_init(&inner->timer, 0);
 }

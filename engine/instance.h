@@ -24,6 +24,7 @@
 #include <cachefusion/cachefusion.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/hist.h"
 #include "base/log.h"
 #include "base/ring.h"
@@ -447,10 +448,19 @@ void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key 
 /* ---- lock.c ---- */
 /* What can be wrong with a lock op, said in the session's error. */
 enum cf_rc eng_lock_check(struct cf_session *session, const struct cf_op *op);
-static inline uint64_t eng_owner_of(const struct cf_session *session)
+static inline uint64_t eng_owner_default(const struct cf_session *session)
 {
-    return session->owner ? session->owner : ENG_OWNER_SESSION | session->slot;
+    return ENG_OWNER_SESSION | session->slot;
 }
+/* What lock_hit.c leaves to others; `inside`: the caller has entered the gate, which is left. */
+enum cf_rc eng_lock_request_inside(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
+                                   uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out);
+enum cf_rc eng_lock_unlock_inside(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                  const struct cf_lock_value *value);
+enum cf_rc eng_lock_request_slow(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
+                                 uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out);
+enum cf_rc eng_lock_unlock_slow(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                const struct cf_lock_value *value);
 /* The session's error for a call that answered CF_DEADLOCK: the cycle. The session's thread. */
 void eng_lock_error(struct cf_session *session, const struct cf_op *op);
 /* ---- client.c: the synchronous calls. The session's thread. ---- */
@@ -545,6 +555,12 @@ void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums 
 /* ---- status.c ---- */
 enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error);
 void eng_status_stop(struct cf_instance *instance);
+
+/* The clock, or the simulation's. Any thread. */
+static inline uint64_t eng_now(const struct cf_instance *instance)
+{
+    return instance->is_manual ? instance->trace.now_ns : cf_now_ns();
+}
 
 /* The guard of a running instance holds ENG_RUNS, of a stopped one ENG_STOPPED, in a forked child nothing. */
 static inline bool eng_is_forked(const struct cf_instance *instance)

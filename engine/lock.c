@@ -83,7 +83,7 @@ enum cf_rc cf_owner_set(struct cf_session *session, uint64_t owner, uint32_t cos
 {
     if (owner >= ENG_OWNER_SESSION)
         return eng_fail(session, CF_INVALID, "an owner is a number below 2^63");
-    session->owner = owner;
+    session->owner = owner ? owner : eng_owner_default(session);
     session->cost = cost;
     return CF_OK;
 }
@@ -222,39 +222,38 @@ static CF_NOINLINE enum cf_rc run(struct cf_session *session, struct cf_op *op)
     return rc;
 }
 
-static CF_NOINLINE enum cf_rc request_slow(struct cf_session *session, struct cf_lock *lock,
-                                           enum cf_lock_mode mode, uint32_t flags, uint64_t deadline_ns,
-                                           struct cf_claim *claim_out)
+/* The caller is inside the gate. What can be had at once is, also beside others; the rest is for the owner of progress. */
+enum cf_rc eng_lock_request_inside(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
+                                   uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out)
+{
+    struct eng_locks *locks = &session->instance->locks;
+    struct cf_lock_args args = {.lock = lock, .claim = claim_out, .mode = mode};
+    struct cf_op op = {.kind = CF_OP_LOCK, .flags = flags, .deadline_ns = deadline_ns, .lock = &args};
+    struct grd_lock_want want = {.owner = session->owner, .cost = session->cost, .mode = (uint8_t)mode};
+    enum cf_rc rc = CF_PENDING;
+
+    if (flags == 0 && grd_lock_resource_is_open(locks->local, resource_of(lock)))
+        rc = grd_lock_local_want_now(locks->local, resource_of(lock), &want, &claim_out->private_);
+    eng_gate_leave(locks);
+    if (rc != CF_OK)
+        return run(session, &op);
+    claim_out->lock = lock;
+    claim_out->mode = mode;
+    claim_out->is_demoted = 0;
+    return CF_OK;
+}
+
+enum cf_rc eng_lock_request_slow(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
+                                 uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out)
 {
     struct cf_lock_args args = {.lock = lock, .claim = claim_out, .mode = mode};
     struct cf_op op = {.kind = CF_OP_LOCK, .flags = flags, .deadline_ns = deadline_ns, .lock = &args};
+    enum cf_rc rc = eng_lock_check(session, &op);
 
-    return run(session, &op);
-}
-
-enum cf_rc cf_lock_request(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
-                           uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out)
-{
-    struct eng_locks *locks = &session->instance->locks;
-    struct grd_lock_resource *resource = resource_of(lock);
-    struct grd_lock_want want = {
-        .owner = eng_owner_of(session), .cost = session->cost, .mode = (uint8_t)mode};
-    enum cf_rc rc = CF_PENDING;
-
-    if (CF_LIKELY(session->guard->state == ENG_RUNS && flags == 0 && (unsigned)mode <= CF_LOCK_EX &&
-                  locks->local != NULL)) {
-        eng_gate_enter(locks);
-        if (CF_LIKELY(grd_lock_resource_is_open(locks->local, resource)))
-            rc = grd_lock_local_take(locks->local, resource, &want, &claim_out->private_);
-        eng_gate_leave(locks);
-        if (CF_LIKELY(rc == CF_OK)) {
-            claim_out->lock = lock;
-            claim_out->mode = mode;
-            claim_out->is_demoted = 0;
-            return CF_OK;
-        }
-    }
-    return request_slow(session, lock, mode, flags, deadline_ns, claim_out);
+    if (rc != CF_OK)
+        return rc;
+    eng_gate_enter(&session->instance->locks);
+    return eng_lock_request_inside(session, lock, mode, flags, deadline_ns, claim_out);
 }
 
 enum cf_rc cf_lock_convert(struct cf_session *session, struct cf_claim *claim, enum cf_lock_mode mode,
@@ -267,56 +266,56 @@ enum cf_rc cf_lock_convert(struct cf_session *session, struct cf_claim *claim, e
 }
 
 /* To publish, or where the list of what is to be sent is full. */
-static CF_NOINLINE enum cf_rc unlock_slow(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
-                                          const struct cf_lock_value *value)
+static enum cf_rc unlock_by_owner(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                  const struct cf_lock_value *value)
 {
     struct cf_instance *instance = session->instance;
     struct cf_lock_args args = {.claim = claim, .value = value};
     struct cf_op op = {.kind = CF_OP_UNLOCK, .flags = flags, .deadline_ns = CF_FOREVER, .lock = &args};
 
     if (flags & CF_LOCK_PUBLISH)
-        op.deadline_ns = (instance->is_manual ? instance->trace.now_ns : cf_now_ns()) +
-                         instance->options.call_timeout;
+        op.deadline_ns = eng_now(instance) + instance->options.call_timeout;
     return run(session, &op);
 }
 
-enum cf_rc cf_lock_unlock(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
-                          const struct cf_lock_value *value)
+/* The caller is inside the gate. */
+enum cf_rc eng_lock_unlock_inside(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                  const struct cf_lock_value *value)
 {
     struct cf_instance *instance = session->instance;
     struct eng_locks *locks = &instance->locks;
     struct grd_lock_value given;
     enum cf_rc rc = CF_PENDING;
-    bool is_told = false;
+    bool is_told;
 
-    if (CF_UNLIKELY(session->guard->state != ENG_RUNS || locks->local == NULL))
-        return enter(session);
-    if (CF_LIKELY(flags == 0 && value == NULL)) {
-        eng_gate_enter(locks);
-        rc = grd_lock_local_leave(locks->local, claim->private_);
-        eng_gate_leave(locks);
-    }
-    if (CF_UNLIKELY(rc == CF_PENDING && (flags & CF_LOCK_PUBLISH) == 0 && flags <= UINT8_MAX)) {
-        uint64_t now_ns = instance->is_manual ? instance->trace.now_ns : cf_now_ns();
-
-        if (value)
-            memcpy(&given, value, sizeof given);
-        eng_gate_enter(locks);
-        if (locks->filling->count + ENG_LOCK_STEP_ACTIONS <= GRD_ACTIONS_MAX)
-            rc = grd_lock_local_unlock(locks->local, claim->private_, (uint8_t)flags, value ? &given : NULL,
-                                       now_ns, locks->filling);
-        is_told = has_news(locks);
-        eng_gate_leave(locks);
-    }
+    if (value)
+        memcpy(&given, value, sizeof given);
+    if ((flags & CF_LOCK_PUBLISH) == 0 && flags <= UINT8_MAX &&
+        locks->filling->count + ENG_LOCK_STEP_ACTIONS <= GRD_ACTIONS_MAX)
+        rc = grd_lock_local_unlock(locks->local, claim->private_, (uint8_t)flags, value ? &given : NULL,
+                                   eng_now(instance), locks->filling);
+    is_told = has_news(locks);
+    eng_gate_leave(locks);
     if (is_told)
         news_tell(instance);
-    if (CF_UNLIKELY(rc == CF_PENDING))
-        return unlock_slow(session, claim, flags, value);
-    if (CF_UNLIKELY(rc != CF_OK))
+    if (rc == CF_PENDING)
+        return unlock_by_owner(session, claim, flags, value);
+    if (rc != CF_OK)
         return refuse(session, rc);
     claim->lock = NULL;
     claim->private_ = 0;
     return CF_OK;
+}
+
+enum cf_rc eng_lock_unlock_slow(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                const struct cf_lock_value *value)
+{
+    enum cf_rc rc = enter(session);
+
+    if (rc != CF_OK)
+        return rc;
+    eng_gate_enter(&session->instance->locks);
+    return eng_lock_unlock_inside(session, claim, flags, value);
 }
 
 bool cf_lock_is_wanted(struct cf_session *session, const struct cf_claim *claim)

@@ -807,7 +807,7 @@ enum cf_rc cf_session_open(struct cf_instance *instance, struct cf_session **ses
             session->slot = i;
             session->in_use = true;
             session->under_way = 0;
-            session->owner = 0;
+            session->owner = eng_owner_default(session);
             session->cost = 0;
             memset(&session->error, 0, sizeof session->error);
             *session_out = session;

@@ -31,6 +31,7 @@ static void pools_link(struct grd_lock_local *local)
         local->resource_free = &local->resources[i - 1];
     }
     for (uint32_t i = o->claims; i > 0; i--) {
+        local->owners[i - 1].number = i - 1;
         local->owners[i - 1].claim.next = local->owner_free;
         local->owner_free = &local->owners[i - 1].claim;
     }
@@ -377,13 +378,20 @@ uint32_t grd_lock_resource_record(const struct grd_lock_resource *resource)
 
 struct grd_lock_local_counters grd_lock_local_counts(const struct grd_lock_local *local)
 {
-    return local->counters;
+    struct grd_lock_local_counters counters = local->counters;
+
+    counters.locks += local->counters_taken;
+    counters.cached += local->counters_taken;
+    return counters;
 }
 
 struct grd_lock_local_use grd_lock_local_used(const struct grd_lock_local *local)
 {
-    return (struct grd_lock_local_use){
-        .resources = local->resources_used, .claims = local->owners_used, .calls = local->calls_used};
+    struct grd_lock_local_use use = {.resources = local->resources_used, .calls = local->calls_used};
+
+    for (uint32_t i = 0; i < local->options.claims; i++)
+        use.claims += local->owners[i].resource != NULL;
+    return use;
 }
 
 void grd_lock_local_check(const struct grd_lock_local *local)
@@ -405,7 +413,7 @@ void grd_lock_local_check(const struct grd_lock_local *local)
         cf_assert(cf_timer_armed(&r->timer) || (r->ask_request == 0 && r->lower_tenure == 0));
     }
     cf_assert(resources_count == local->resources_used);
-    cf_assert(claims_count <= local->owners_used);
+    cf_assert(claims_count <= grd_lock_local_used(local).claims);
 }
 
 void grd_lock_local_dump(const struct grd_lock_local *local, FILE *out)

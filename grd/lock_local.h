@@ -103,15 +103,10 @@ CF_HOT CF_CHECK enum cf_rc grd_lock_local_want(struct grd_lock_local *local,
                                                struct grd_lock_resource *resource,
                                                const struct grd_lock_want *want, uint64_t now_ns,
                                                struct grd_actions *actions, grd_lock_id *lock_out);
-/*
- * The same, if it can be granted at once without a message; else CF_PENDING, and nothing happened. Needs no clock and
- * sends nothing: what a lock that is cached here costs.
- */
-CF_HOT CF_CHECK enum cf_rc grd_lock_local_take(struct grd_lock_local *local,
-                                               struct grd_lock_resource *resource,
-                                               const struct grd_lock_want *want, grd_lock_id *lock_out);
-/* An unlock without value and flags, if nobody waits for the lock; else CF_PENDING, and nothing happened. CF_NOT_HELD. */
-CF_HOT CF_CHECK enum cf_rc grd_lock_local_leave(struct grd_lock_local *local, grd_lock_id lock);
+/* The same, if it can be granted at once without a message; else CF_PENDING, and nothing happened. Needs no clock. */
+CF_HOT CF_CHECK enum cf_rc grd_lock_local_want_now(struct grd_lock_local *local,
+                                                   struct grd_lock_resource *resource,
+                                                   const struct grd_lock_want *want, grd_lock_id *lock_out);
 /* The claim's completions bring this cookie from now on. CF_NOT_HELD: it is not granted, or a call of it is under way. */
 CF_CHECK enum cf_rc grd_lock_local_cookie_set(struct grd_lock_local *local, grd_lock_id lock,
                                               uint64_t cookie);

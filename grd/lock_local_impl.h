@@ -23,6 +23,7 @@ struct grd_lock_owner {
     struct grd_lock_owner *done_next;
     struct grd_lock_owner *publish_next;
     uint32_t generation;
+    uint32_t number; /* [const] in the pool */
     uint32_t cost;
     uint64_t owner, cookie;
     uint64_t wait_id;         /* while it waits */
@@ -48,31 +49,31 @@ struct grd_lock_call {
 };
 
 struct grd_lock_resource {
+    /* what a lock that is cached and free looks at comes first: two lines */
+    uint8_t mode;   /* of this instance at the master; NL where tenure = 0 */
+    uint8_t demand; /* peers wait for this mode; NL = none */
+    bool is_releasing;
+    bool in_use;
+    uint32_t handles;
+    uint64_t tenure;      /* 0: the master knows nothing of this instance here */
+    uint64_t ask_request; /* the request under way; 0 = none */
+    struct grd_lock_queue queue;
     struct cf_block_key key;
     struct grd_lock_name name;
-    struct grd_lock_queue queue;
     struct grd_lock_value value;
     bool is_dirty; /* the value is newer than what the master is known to have */
-    bool in_use;
     uint16_t master;
-    uint8_t mode;        /* of this instance at the master; NL where tenure = 0 */
-    uint8_t demand;      /* peers wait for this mode; NL = none */
     uint8_t wanted_mode; /* to be told by grd_lock_local_next_wanted; NL = nothing */
     uint16_t retries;
-    uint32_t handles;
     uint32_t tries;                    /* owners that wait with TRY */
     _Atomic uint32_t record;           /* set by the owner, read by any thread that has a handle */
     uint64_t demand_number, demand_ns; /* which demand, and when it was last heard */
-    uint64_t tenure;                   /* 0: the master knows nothing of this instance here */
-    /* the request under way */
-    uint64_t ask_request;           /* 0 = none */
-    struct grd_lock_owner *ask_for; /* NULL: nobody wants it any more */
+    struct grd_lock_owner *ask_for;    /* NULL: nobody wants it any more */
     uint8_t ask_mode, ask_stake, ask_flags;
     bool ask_is_cancelled;
     /* the down not yet acknowledged */
     uint64_t lower_tenure; /* 0 = none */
     uint8_t lower_mode;
-    bool is_releasing;
     struct grd_lock_owner *publish_first;
     struct grd_lock_call *call_first;
     struct cf_timer timer;
@@ -89,8 +90,9 @@ struct grd_lock_local {
     struct grd_lock_call *calls, *call_free, *call_done_first, *call_done_last;
     uint32_t *table;
     uint32_t table_mask;
-    uint32_t resources_used, owners_used, calls_used;
+    uint32_t resources_used, calls_used;
     uint64_t request_next, id_last, arrival_last;
+    uint64_t counters_taken;          /* locks of the fast path, which are cached ones */
     struct grd_lock_value done_value; /* what the completion last taken points to */
     struct grd_lock_local_counters counters;
 };
@@ -99,15 +101,34 @@ static inline struct grd_lock_owner *grd_lock_owner_from(struct grd_lock_claim *
 {
     return cf_container_of(claim, struct grd_lock_owner, claim);
 }
-static inline uint32_t grd_lock_owner_number(const struct grd_lock_local *local,
-                                             const struct grd_lock_owner *owner)
+static inline grd_lock_id grd_lock_owner_id(const struct grd_lock_owner *owner)
 {
-    return (uint32_t)(owner - local->owners);
+    return (uint64_t)owner->generation << 32 | (owner->number + 1);
+}
+/* NULL: the id names nothing. */
+static inline struct grd_lock_owner *grd_lock_owner_of(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    uint32_t number = (uint32_t)lock - 1;
+    struct grd_lock_owner *owner;
+
+    if (number >= local->options.claims) /* 0 becomes the largest */
+        return NULL;
+    owner = &local->owners[number];
+    return owner->resource && owner->generation == (uint32_t)(lock >> 32) ? owner : NULL;
+}
+/* NULL: not granted, or its last call has not been answered yet. */
+static inline struct grd_lock_owner *grd_lock_owner_held(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
+
+    return owner && owner->claim.state == GRD_LOCK_HELD && !owner->is_done && owner->publish_version == 0
+               ? owner
+               : NULL;
 }
 /* A number for a wait or grant, never used twice. */
 static inline uint64_t grd_lock_local_id(struct grd_lock_local *local, const struct grd_lock_owner *owner)
 {
-    return ++local->id_last << GRD_LOCK_NUMBER_BITS | grd_lock_owner_number(local, owner);
+    return ++local->id_last << GRD_LOCK_NUMBER_BITS | owner->number;
 }
 static inline struct grd_lock_limit grd_lock_local_limit(const struct grd_lock_resource *resource)
 {

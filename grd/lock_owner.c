@@ -17,33 +17,6 @@
 
 /* ------------------------------------------------------------------ records */
 
-static grd_lock_id id_of(const struct grd_lock_local *local, const struct grd_lock_owner *owner)
-{
-    return (uint64_t)owner->generation << 32 | (grd_lock_owner_number(local, owner) + 1);
-}
-
-/* NULL: the id names nothing. */
-static struct grd_lock_owner *owner_of(const struct grd_lock_local *local, grd_lock_id lock)
-{
-    uint32_t number = (uint32_t)lock - 1;
-    struct grd_lock_owner *owner;
-
-    if ((uint32_t)lock == 0 || number >= local->options.claims)
-        return NULL;
-    owner = &local->owners[number];
-    return owner->resource && owner->generation == (uint32_t)(lock >> 32) ? owner : NULL;
-}
-
-/* NULL: not granted, or its last call has not been answered yet. */
-static struct grd_lock_owner *held_of(const struct grd_lock_local *local, grd_lock_id lock)
-{
-    struct grd_lock_owner *owner = owner_of(local, lock);
-
-    return owner && owner->claim.state == GRD_LOCK_HELD && !owner->is_done && owner->publish_version == 0
-               ? owner
-               : NULL;
-}
-
 static struct grd_lock_owner *owner_take(struct grd_lock_local *local, struct grd_lock_resource *resource,
                                          const struct grd_lock_want *want)
 {
@@ -53,26 +26,25 @@ static struct grd_lock_owner *owner_take(struct grd_lock_local *local, struct gr
         return NULL;
     owner = grd_lock_owner_from(local->owner_free);
     local->owner_free = owner->claim.next;
-    local->owners_used++;
     owner->resource = resource;
     owner->owner = want->owner;
     owner->cookie = want->cookie;
     owner->cost = want->cost;
-    owner->publish_version = 0;
-    owner->is_done = owner->is_in_call = owner->is_demoted = owner->has_value = false;
     owner->claim.flags = want->flags;
     grd_lock_queue_enter(&resource->queue, &owner->claim);
     return owner;
 }
 
-/* The claim is out of its queue already. */
+/* The claim is out of its queue already. What a record in the free list looks like lock_cached.h relies on. */
 static void owner_give(struct grd_lock_local *local, struct grd_lock_owner *owner)
 {
+    owner->publish_version = 0;
+    owner->is_done = owner->is_in_call = owner->is_demoted = owner->has_value = false;
+    owner->claim.overtaken = 0;
     owner->resource = NULL;
     owner->generation++;
     owner->claim.next = local->owner_free;
     local->owner_free = &owner->claim;
-    local->owners_used--;
 }
 
 /* ------------------------------------------------------------------ completions */
@@ -99,7 +71,7 @@ bool grd_lock_local_next_done(struct grd_lock_local *local, struct grd_lock_done
         local->done_last = NULL;
     owner->is_done = false;
     *done_out = (struct grd_lock_done){
-        .lock = id_of(local, owner),
+        .lock = grd_lock_owner_id(owner),
         .owner = owner->owner,
         .cookie = owner->cookie,
         .rc = (enum cf_rc)owner->rc,
@@ -263,8 +235,8 @@ static void grant_here(struct grd_lock_local *local, struct grd_lock_owner *owne
     local->counters.locks++;
 }
 
-enum cf_rc grd_lock_local_take(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                               const struct grd_lock_want *want, grd_lock_id *lock_out)
+enum cf_rc grd_lock_local_want_now(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                                   const struct grd_lock_want *want, grd_lock_id *lock_out)
 {
     static const struct grd_lock_claim nobody = {.state = GRD_LOCK_FREE};
     struct grd_lock_owner *owner;
@@ -277,7 +249,7 @@ enum cf_rc grd_lock_local_take(struct grd_lock_local *local, struct grd_lock_res
     if (owner == NULL)
         return CF_AGAIN;
     grant_here(local, owner, want->mode);
-    *lock_out = id_of(local, owner);
+    *lock_out = grd_lock_owner_id(owner);
     return CF_OK;
 }
 
@@ -295,7 +267,7 @@ enum cf_rc grd_lock_local_want(struct grd_lock_local *local, struct grd_lock_res
     owner = owner_take(local, resource, want);
     if (owner == NULL)
         return CF_AGAIN;
-    lock = id_of(local, owner);
+    lock = grd_lock_owner_id(owner);
     if (CF_LIKELY(is_free(resource, &owner->claim, want->mode))) {
         grant_here(local, owner, want->mode);
         *lock_out = lock;
@@ -357,7 +329,7 @@ enum cf_rc grd_lock_local_convert(struct grd_lock_local *local, grd_lock_id lock
                                   const struct grd_lock_value *value, uint64_t now_ns,
                                   struct grd_actions *actions)
 {
-    struct grd_lock_owner *owner = held_of(local, lock);
+    struct grd_lock_owner *owner = grd_lock_owner_held(local, lock);
     struct grd_lock_resource *resource;
     bool is_published;
 
@@ -394,7 +366,7 @@ enum cf_rc grd_lock_local_unlock(struct grd_lock_local *local, grd_lock_id lock,
                                  const struct grd_lock_value *value, uint64_t now_ns,
                                  struct grd_actions *actions)
 {
-    struct grd_lock_owner *owner = held_of(local, lock);
+    struct grd_lock_owner *owner = grd_lock_owner_held(local, lock);
     struct grd_lock_resource *resource;
     bool is_published;
 
@@ -415,22 +387,9 @@ enum cf_rc grd_lock_local_unlock(struct grd_lock_local *local, grd_lock_id lock,
     return is_published ? CF_PENDING : CF_OK;
 }
 
-enum cf_rc grd_lock_local_leave(struct grd_lock_local *local, grd_lock_id lock)
-{
-    struct grd_lock_owner *owner = held_of(local, lock);
-
-    if (owner == NULL)
-        return CF_NOT_HELD;
-    if (is_asked_of(owner->resource))
-        return CF_PENDING;
-    grd_lock_queue_drop(&owner->resource->queue, &owner->claim);
-    owner_give(local, owner);
-    return CF_OK;
-}
-
 enum cf_rc grd_lock_local_cookie_set(struct grd_lock_local *local, grd_lock_id lock, uint64_t cookie)
 {
-    struct grd_lock_owner *owner = held_of(local, lock);
+    struct grd_lock_owner *owner = grd_lock_owner_held(local, lock);
 
     if (owner == NULL)
         return CF_NOT_HELD;
@@ -447,7 +406,7 @@ bool grd_lock_local_has_news(const struct grd_lock_local *local)
 
 struct grd_lock_resource *grd_lock_local_resource(const struct grd_lock_local *local, grd_lock_id lock)
 {
-    const struct grd_lock_owner *owner = owner_of(local, lock);
+    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
 
     return owner ? owner->resource : NULL;
 }
@@ -455,7 +414,7 @@ struct grd_lock_resource *grd_lock_local_resource(const struct grd_lock_local *l
 enum cf_rc grd_lock_local_cancel(struct grd_lock_local *local, grd_lock_id lock, enum cf_rc rc,
                                  uint64_t now_ns, struct grd_actions *actions)
 {
-    struct grd_lock_owner *owner = owner_of(local, lock);
+    struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
 
     if (owner == NULL || !grd_lock_is_waiting(&owner->claim))
         return CF_NOT_HELD;
@@ -473,20 +432,20 @@ grd_lock_id grd_lock_local_waiter(const struct grd_lock_local *local, uint64_t w
         return 0;
     owner = &local->owners[number];
     return owner->resource && grd_lock_is_waiting(&owner->claim) && owner->wait_id == wait
-               ? id_of(local, owner)
+               ? grd_lock_owner_id(owner)
                : 0;
 }
 
 const struct grd_lock_value *grd_lock_local_value(const struct grd_lock_local *local, grd_lock_id lock)
 {
-    const struct grd_lock_owner *owner = owner_of(local, lock);
+    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
 
     return owner && owner->claim.is_known ? &owner->resource->value : NULL;
 }
 
 bool grd_lock_local_is_wanted(const struct grd_lock_local *local, grd_lock_id lock)
 {
-    const struct grd_lock_owner *owner = owner_of(local, lock);
+    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
     const struct grd_lock_claim *waiter;
 
     if (owner == NULL || !owner->claim.is_known)

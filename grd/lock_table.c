@@ -15,6 +15,15 @@ const uint8_t grd_lock_conflicts[GRD_LOCK_MODES] = {
     [GRD_LOCK_EX] = BIT(CR) | BIT(CW) | BIT(PR) | BIT(PW) | BIT(EX),
 };
 
+const uint8_t grd_lock_covered[GRD_LOCK_MODES] = {
+    [GRD_LOCK_NL] = BIT(NL),
+    [GRD_LOCK_CR] = BIT(NL) | BIT(CR),
+    [GRD_LOCK_CW] = BIT(NL) | BIT(CR) | BIT(CW),
+    [GRD_LOCK_PR] = BIT(NL) | BIT(CR) | BIT(PR),
+    [GRD_LOCK_PW] = BIT(NL) | BIT(CR) | BIT(CW) | BIT(PR) | BIT(PW),
+    [GRD_LOCK_EX] = BIT(NL) | BIT(CR) | BIT(CW) | BIT(PR) | BIT(PW) | BIT(EX),
+};
+
 #define N GRD_LOCK_KEEP
 #define R GRD_LOCK_READ_VALUE
 #define W GRD_LOCK_WRITE_VALUE
@@ -61,11 +70,6 @@ enum grd_lock_move grd_lock_value_move(uint8_t from, uint8_t to)
 uint8_t grd_lock_join(uint8_t a, uint8_t b)
 {
     return joins[a][b];
-}
-
-bool grd_lock_covers(uint8_t mode, uint8_t other)
-{
-    return joins[mode][other] == mode;
 }
 
 uint8_t grd_lock_lowered(uint8_t mode, uint8_t wanted)

@@ -31,6 +31,8 @@ enum grd_lock_move { GRD_LOCK_KEEP = 0, GRD_LOCK_READ_VALUE = 1, GRD_LOCK_WRITE_
 
 /* Bit m of conflicts[a]: a and m do not go together. Symmetric. */
 extern const uint8_t grd_lock_conflicts[GRD_LOCK_MODES];
+/* Bit m of covered[a]: whoever holds a keeps everybody out that m would. */
+extern const uint8_t grd_lock_covered[GRD_LOCK_MODES];
 
 static inline bool grd_lock_compatible(uint8_t held, uint8_t wanted)
 {
@@ -41,7 +43,10 @@ const char *grd_lock_mode_name(uint8_t mode);
 /* Conversion from `from` (a mode, or GRD_LOCK_ROW_NEW) to `to`. */
 CF_HOT enum grd_lock_move grd_lock_value_move(uint8_t from, uint8_t to);
 /* Whoever holds `mode` keeps everybody else out that `other` would: so `other` can be granted beneath it. */
-CF_HOT bool grd_lock_covers(uint8_t mode, uint8_t other);
+static inline bool grd_lock_covers(uint8_t mode, uint8_t other)
+{
+    return grd_lock_covered[mode] >> other & 1;
+}
 /* The weakest mode that covers both. */
 CF_HOT uint8_t grd_lock_join(uint8_t a, uint8_t b);
 /* The strongest mode that `mode` covers and that goes together with `wanted`; NL where there is no other. */
