@@ -162,26 +162,34 @@ struct cf_sequence;
 
 struct cf_sequence_options {
     size_t size;    /* sizeof(struct cf_sequence_options) */
-    uint64_t first; /* the first number, where the sequence is new */
-    uint32_t cache; /* numbers an instance takes at once, 1 to 2^20; they are lost when it ends */
+    uint64_t first; /* the first number, where the sequence is new; not 2^64 - 1, which is never handed out */
+    uint32_t
+        cache; /* numbers an instance takes at once, 1 to 2^20; what is left of them is lost when it closes */
     bool
-        is_ordered; /* each number is higher than every one handed out before, on any instance; cache is 1 then */
+        is_ordered; /* each number is higher than every one handed out before, on any instance; no cache then */
 };
+/* First 1, cache 1000, not ordered. */
 CF_API void cf_sequence_options_init(struct cf_sequence_options *options);
 /*
- * Numbers that no two calls in the cluster get twice. All instances open a sequence with the same `first`. The value of
- * the lock of this name belongs to the sequence. Errors as of cf_lock_open; CF_INVALID: options.
+ * Numbers that no two calls in the cluster get twice. All instances open a sequence with the same `first` and
+ * `is_ordered`; each may have a cache of its own. `options` may be NULL. The value of the lock of this name belongs to the
+ * sequence. It is kept in memory, while some instance has the sequence open: a database that is to go on after all have
+ * closed keeps a number in a block that is above all it has used, and gives it as `first`. Errors as of cf_lock_open;
+ * CF_INVALID: an option is out of range; CF_MEMORY. The caller owns *sequence_out until cf_sequence_close.
  */
 CF_API CF_MUST_CHECK enum cf_rc cf_sequence_open(struct cf_session *session, const void *name, size_t bytes,
                                                  const struct cf_sequence_options *options,
                                                  struct cf_sequence **sequence_out);
 /*
- * The next number. Any session of the instance, several at a time. CF_TIMEOUT, CF_PEER_LOST; CF_RANGE: there are no more.
- * CF_CORRUPT: the value was lost with an instance that died.
+ * The next number. Any session of the instance, several at a time: one of them takes numbers from the cluster, the
+ * others wait for it. Without is_ordered the numbers of one instance rise, those of several do not come in order.
+ * A number that is there is handed out whatever the deadline. CF_TIMEOUT; CF_RANGE: there are no more; CF_INVALID: other
+ * instances opened it with other options, or the lock has another use; CF_CORRUPT: the value was lost with an instance
+ * that died, and nothing but a sequence of another name helps; CF_AGAIN, CF_PEER_LOST as of cf_lock_request.
  */
 CF_API CF_MUST_CHECK enum cf_rc cf_sequence_next(struct cf_session *session, struct cf_sequence *sequence,
                                                  uint64_t deadline_ns, uint64_t *number_out);
-/* Numbers taken and not handed out are lost. No call of the sequence may be under way. */
+/* Clears *sequence. Numbers taken and not handed out are lost. No call of the sequence may be under way. */
 CF_API enum cf_rc cf_sequence_close(struct cf_session *session, struct cf_sequence **sequence);
 
 #ifdef __cplusplus
