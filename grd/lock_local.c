@@ -89,9 +89,10 @@ void grd_lock_local_close(struct grd_lock_local **local)
 
 /* ------------------------------------------------------------------ table: linear probing, deletion by shifting back */
 
+/* By what stands in reports: the rest of the key is keyed hash as well. */
 static uint32_t slot_of(const struct grd_lock_local *local, const struct cf_block_key *key)
 {
-    return (uint32_t)cf_mix64(key->block, local->options.seed) & local->table_mask;
+    return (uint32_t)cf_mix64(grd_lock_report_key(key), local->options.seed) & local->table_mask;
 }
 
 struct grd_lock_resource *grd_lock_local_find(const struct grd_lock_local *local,
@@ -101,6 +102,19 @@ struct grd_lock_resource *grd_lock_local_find(const struct grd_lock_local *local
 
     while ((number = local->table[slot]) != NONE) {
         if (grd_key_equal(&local->resources[number].key, key))
+            return &local->resources[number];
+        slot = (slot + 1) & local->table_mask;
+    }
+    return NULL;
+}
+
+struct grd_lock_resource *grd_lock_local_find_report(const struct grd_lock_local *local, uint64_t report_key)
+{
+    struct cf_block_key key = {.block = report_key};
+    uint32_t slot = slot_of(local, &key), number;
+
+    while ((number = local->table[slot]) != NONE) {
+        if (grd_lock_report_key(&local->resources[number].key) == report_key)
             return &local->resources[number];
         slot = (slot + 1) & local->table_mask;
     }

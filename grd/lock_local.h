@@ -192,13 +192,19 @@ uint32_t grd_lock_resource_record(const struct grd_lock_resource *resource);
 
 /*
  * For the detector (grd/detect.h). Waits that began at or before `before_ns`, LOCAL and ASKS, from where *cursor
- * stands (0 = the beginning); answers how many of reports_max were filled. *cursor is 0 again at the end.
+ * stands (0 = the beginning); answers how many of reports_max were filled. *cursor is 0 again at the end. Looks at
+ * GRD_LOCK_SCAN_MAX records a call.
  */
 uint32_t grd_lock_local_waits(const struct grd_lock_local *local, uint64_t now_ns, uint64_t before_ns,
                               uint64_t *cursor, struct grd_detect_report *reports, uint32_t reports_max);
 /* Why this instance holds, and waits for, the lock of this key (STAKE). Lists at most reports_max. */
 uint32_t grd_lock_local_stakes(struct grd_lock_local *local, const struct cf_block_key *key,
                                struct grd_detect_report *reports, uint32_t reports_max);
+/* The same by what stands in reports, from where *cursor stands, as of grd_lock_local_waits. */
+uint32_t grd_lock_local_stakes_of(const struct grd_lock_local *local, uint64_t report_key, uint64_t *cursor,
+                                  struct grd_detect_report *reports, uint32_t reports_max);
+/* The lock attached here that a report's key names, or NULL. */
+struct grd_lock_resource *grd_lock_local_find_report(const struct grd_lock_local *local, uint64_t report_key);
 /* The 64 bits of a key that stand in reports. */
 static inline uint64_t grd_lock_report_key(const struct cf_block_key *key)
 {

@@ -73,6 +73,7 @@ bool grd_lock_master_remove_instance(struct grd_lock_master *master, uint16_t no
 /*
  * For the detector: asks that have waited since before_ns or longer, and whom they wait for (BEHIND), from where
  * *cursor stands (0 = the beginning); answers how many of reports_max were filled. *cursor is 0 again at the end.
+ * Looks at GRD_LOCK_SCAN_MAX records a call.
  */
 uint32_t grd_lock_master_waits(const struct grd_lock_master *master, uint64_t before_ns, uint64_t *cursor,
                                struct grd_detect_report *reports, uint32_t reports_max);

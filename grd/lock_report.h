@@ -9,6 +9,9 @@
  */
 #include "grd/detect.h"
 
+/* Records looked at in one part: some microseconds. */
+#define GRD_LOCK_SCAN_MAX 512u
+
 struct grd_lock_reports {
     struct grd_detect_report *item;
     uint32_t item_max, count;

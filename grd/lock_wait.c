@@ -149,12 +149,16 @@ uint32_t grd_lock_local_waits(const struct grd_lock_local *local, uint64_t now_n
                             .tell = tell_local,
                             .node = local->options.node,
                             .now_ns = now_ns};
-    uint32_t record;
+    uint32_t record, scanned = 0;
 
     grd_lock_reports_resume(&teller.reports, *cursor, &record);
     for (; record < local->options.resources; record++) {
         const struct grd_lock_resource *resource = &local->resources[record];
 
+        if (scanned++ == GRD_LOCK_SCAN_MAX) {
+            *cursor = grd_lock_reports_cursor(&teller.reports, record);
+            return teller.reports.count;
+        }
         if (resource->in_use && grd_lock_queue_waits(&resource->queue))
             tell_resource(&teller, resource, before_ns);
         if (teller.reports.is_full) {
@@ -167,38 +171,60 @@ uint32_t grd_lock_local_waits(const struct grd_lock_local *local, uint64_t now_n
     return teller.reports.count;
 }
 
+static void tell_stake(struct teller *teller, const struct grd_lock_resource *resource,
+                       const struct grd_lock_owner *owner, enum grd_detect_side side)
+{
+    struct grd_detect_report *report = grd_lock_reports_add(&teller->reports);
+    bool holds = side == GRD_DETECT_HOLDS;
+
+    if (report == NULL)
+        return;
+    *report = (struct grd_detect_report){.kind = GRD_DETECT_STAKE,
+                                         .side = (uint8_t)side,
+                                         .mode = holds ? owner->claim.held : owner->claim.want,
+                                         .node = teller->node,
+                                         .key = grd_lock_report_key(&resource->key),
+                                         .owner = owner->owner,
+                                         .wait = holds ? grd_lock_grant_id(resource->tenure, resource->mode)
+                                                       : resource->ask_request,
+                                         .grant = holds ? owner->grant_id : owner->wait_id};
+}
+
+static void tell_stakes(struct teller *teller, const struct grd_lock_resource *resource)
+{
+    const struct grd_lock_claim *claim;
+
+    for (claim = resource->queue.first; claim && !teller->reports.is_full; claim = claim->next) {
+        const struct grd_lock_owner *owner = cf_container_of(claim, struct grd_lock_owner, claim);
+
+        if (claim->is_known && claim->held != GRD_LOCK_NL)
+            tell_stake(teller, resource, owner, GRD_DETECT_HOLDS);
+        if (owner == resource->ask_for && resource->ask_request && !resource->ask_is_cancelled)
+            tell_stake(teller, resource, owner, GRD_DETECT_WAITS);
+    }
+}
+
+uint32_t grd_lock_local_stakes_of(const struct grd_lock_local *local, uint64_t report_key, uint64_t *cursor,
+                                  struct grd_detect_report *reports, uint32_t reports_max)
+{
+    const struct grd_lock_resource *resource = grd_lock_local_find_report(local, report_key);
+    struct teller teller = {.reports = {.item = reports, .item_max = reports_max},
+                            .node = local->options.node};
+    uint32_t record;
+
+    grd_lock_reports_resume(&teller.reports, *cursor, &record);
+    if (resource)
+        tell_stakes(&teller, resource);
+    *cursor = teller.reports.is_full ? grd_lock_reports_cursor(&teller.reports, record) : 0;
+    return teller.reports.count;
+}
+
 uint32_t grd_lock_local_stakes(struct grd_lock_local *local, const struct cf_block_key *key,
                                struct grd_detect_report *reports, uint32_t reports_max)
 {
-    const struct grd_lock_resource *resource = grd_lock_local_find(local, key);
-    struct grd_detect_report report = {
-        .kind = GRD_DETECT_STAKE, .node = local->options.node, .key = grd_lock_report_key(key)};
-    const struct grd_lock_claim *claim;
-    uint32_t count = 0;
+    uint64_t cursor = 0;
 
-    if (resource == NULL)
-        return 0;
-    for (claim = resource->queue.first; claim && count < reports_max; claim = claim->next) {
-        const struct grd_lock_owner *owner = cf_container_of(claim, struct grd_lock_owner, claim);
-
-        report.owner = owner->owner;
-        if (claim->is_known && claim->held != GRD_LOCK_NL) {
-            report.side = GRD_DETECT_HOLDS;
-            report.mode = claim->held;
-            report.wait = grd_lock_grant_id(resource->tenure, resource->mode);
-            report.grant = owner->grant_id;
-            reports[count++] = report;
-        }
-        if (owner == resource->ask_for && resource->ask_request && !resource->ask_is_cancelled &&
-            count < reports_max) {
-            report.side = GRD_DETECT_WAITS;
-            report.mode = claim->want;
-            report.wait = resource->ask_request;
-            report.grant = owner->wait_id;
-            reports[count++] = report;
-        }
-    }
-    return count;
+    return grd_lock_local_stakes_of(local, grd_lock_report_key(key), &cursor, reports, reports_max);
 }
 
 /* ------------------------------------------------------------------ at the master */
@@ -258,12 +284,16 @@ uint32_t grd_lock_master_waits(const struct grd_lock_master *master, uint64_t be
                                struct grd_detect_report *reports, uint32_t reports_max)
 {
     struct teller teller = {.reports = {.item = reports, .item_max = reports_max}, .tell = tell_behind};
-    uint32_t record;
+    uint32_t record, scanned = 0;
 
     grd_lock_reports_resume(&teller.reports, *cursor, &record);
     for (; record < master->options.resources; record++) {
         const struct grd_lock_entry *entry = &master->entries[record];
 
+        if (scanned++ == GRD_LOCK_SCAN_MAX) {
+            *cursor = grd_lock_reports_cursor(&teller.reports, record);
+            return teller.reports.count;
+        }
         if (entry->in_use && grd_lock_queue_waits(&entry->queue))
             tell_entry(&teller, entry, before_ns);
         if (teller.reports.is_full) {

@@ -25,9 +25,10 @@
 #define BYTES_u32 4u
 #define BYTES_u64 8u
 #define BYTES_key 16u
-#define BYTES_set 0u /* these three by their contents */
+#define BYTES_set 0u /* these four by their contents */
 #define BYTES_text 0u
 #define BYTES_name 0u
+#define BYTES_words 0u
 
 static uint8_t *put_u8(uint8_t *to, const uint8_t *v)
 {
@@ -113,6 +114,19 @@ static uint8_t *put_name(uint8_t *to, const struct grd_lock_name *name)
     to = put_u8(to, &name->bytes_count);
     memcpy(to, name->bytes, name->bytes_count);
     return to + name->bytes_count;
+}
+
+static uint32_t words_bytes(const struct grd_words *words)
+{
+    return 1u + words->count * 8u;
+}
+
+static uint8_t *put_words(uint8_t *to, const struct grd_words *words)
+{
+    to = put_u8(to, &words->count);
+    for (uint32_t i = 0; i < words->count; i++)
+        to = put_u64(to, &words->word[i]);
+    return to;
 }
 
 /* Readers: move *from on; false when the body is too short or the value out of range. */
@@ -239,6 +253,16 @@ static bool get_name(struct reader *r, struct grd_lock_name *name)
            get_bytes(r, name->bytes, name->bytes_count);
 }
 
+static bool get_words(struct reader *r, struct grd_words *words)
+{
+    if (!get_u8(r, &words->count) || words->count > GRD_WORDS_MAX)
+        return false;
+    for (uint32_t i = 0; i < words->count; i++)
+        if (!get_u64(r, &words->word[i]))
+            return false;
+    return true;
+}
+
 const char *grd_msg_name(uint16_t type)
 {
     switch (type) {
@@ -265,6 +289,7 @@ const char *grd_msg_name(uint16_t type)
 #define VARIES_set(v) set_bytes(v)
 #define VARIES_text(v) text_bytes(v)
 #define VARIES_name(v) name_bytes(v)
+#define VARIES_words(v) words_bytes(v)
 #define FIELD_VARIES(width, member) +VARIES_##width(&msg->member)
 
 uint32_t grd_msg_bytes(const struct grd_msg *msg)
@@ -296,6 +321,11 @@ uint32_t grd_msg_encode(const struct grd_msg *msg, void *to)
 static bool is_lock(uint16_t type)
 {
     return type >= GRD_MSG_LOCK_REQUEST && type <= GRD_MSG_LOCK_VALUE;
+}
+
+static bool is_detect(uint16_t type)
+{
+    return type >= GRD_MSG_DETECT_ASK && type <= GRD_MSG_DETECT_TOLD;
 }
 
 static bool lock_enumerations_ok(const struct grd_msg *msg)
@@ -351,6 +381,14 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
         return msg->requester < nodes;
     case GRD_MSG_THERE:
         return msg->how <= GRD_THERE_HERE;
+    case GRD_MSG_DETECT_ASK:
+        return (msg->flags & ~(GRD_FLAG_LAST | GRD_FLAG_WAITS)) == 0;
+    case GRD_MSG_DETECT_REPORT:
+        return msg->flags <= GRD_FLAG_LAST && msg->how < msg->hops;
+    case GRD_MSG_DETECT_VICTIM:
+        return msg->flags == 0 || msg->flags == GRD_FLAG_LAST;
+    case GRD_MSG_DETECT_TOLD:
+        return msg->how <= GRD_DETECT_GONE;
     default:
         return !is_lock(msg->type) || lock_enumerations_ok(msg);
     }
@@ -362,7 +400,7 @@ bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t no
     bool ok;
 
     msg->type = type;
-    if (is_lock(type))
+    if (is_lock(type) || is_detect(type))
         grd_set_clear(&msg->set);
     switch (type) {
 #define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
@@ -380,6 +418,12 @@ bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t no
 void grd_msg_copy(struct grd_msg *to, const struct grd_msg *from)
 {
     memcpy(to, from, offsetof(struct grd_msg, set));
+    if (CF_UNLIKELY(is_detect(from->type))) {
+        grd_set_clear(&to->set);
+        to->words.count = from->type == GRD_MSG_DETECT_TOLD ? 0 : from->words.count;
+        memcpy(to->words.word, from->words.word, to->words.count * sizeof to->words.word[0]);
+        return;
+    }
     if (!is_lock(from->type)) {
         grd_set_copy(&to->set, &from->set);
         return;

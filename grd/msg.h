@@ -74,6 +74,20 @@ struct grd_lock_bytes {
     uint8_t bytes[GRD_LOCK_VALUE_BYTES];
 };
 
+/* What became of a victim. */
+enum grd_detect_told {
+    GRD_DETECT_ENDED = 0,
+    GRD_DETECT_GONE = 1 /* the wait had ended before */
+};
+
+/* Words whose meaning their message gives. As long as what else may stand here: no message grows by them. */
+#define GRD_WORDS_MAX 17u
+struct grd_words {
+    uint16_t no_set[2]; /* both 0: the set is empty to whoever looks */
+    uint8_t count;
+    uint64_t word[GRD_WORDS_MAX];
+};
+
 struct grd_msg {
     uint16_t type;      /* enum grd_msg_type */
     uint16_t from;      /* sender; set by the receiver of a message from what the transport vouches for */
@@ -111,6 +125,7 @@ struct grd_msg {
             struct grd_lock_bytes value;
             struct grd_lock_name name;
         };
+        struct grd_words words; /* DETECT_* */
     };
 };
 #define GRD_FLAG_NEW 0x1u     /* request: the caller formats the block */
@@ -118,6 +133,8 @@ struct grd_msg {
 #define GRD_FLAG_LOST 0x1u    /* lock grant, value, down: the value is not valid */
 #define GRD_FLAG_RELEASE 0x2u /* lock down, lowered: the claim is given up altogether */
 #define GRD_FLAG_VALUE 0x4u   /* lock down: the value comes along */
+#define GRD_FLAG_LAST 0x1u    /* detect ask, report: nothing more of this comes */
+#define GRD_FLAG_WAITS 0x2u   /* detect ask to the detector: somebody waits here, begin */
 /* Of the flags of grd/lock_queue.h, those that travel. */
 #define GRD_LOCK_REQUEST_FLAGS 0x1fu
 #define GRD_LOCK_DEMAND_FLAGS 0x13u

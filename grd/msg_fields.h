@@ -3,8 +3,8 @@
 #define GRD_MSG_FIELDS_H
 
 /*
- * The fields of each message in wire order: F(width, member) with width u8, u16, u32, u64, key, set, text or name.
- * The body has no padding; `set` is last. docs/reference/messages.md is made from this file and msg.def.
+ * The fields of each message in wire order: F(width, member) with width u8, u16, u32, u64, key, set, text, name or
+ * words. The body has no padding; `set` is last. docs/reference/messages.md is made from this file and msg.def.
  */
 /* clang-format off */
 #define GRD_FIELDS_REQUEST(F) F(key, key) F(u64, request) F(u64, held) F(u8, mode) F(u8, flags)
@@ -54,6 +54,10 @@
 #define GRD_FIELDS_LOCK_READ(F) F(key, key) F(u64, request)
 #define GRD_FIELDS_LOCK_VALUE(F)                                                                                    \
     F(key, key) F(u64, request) F(u64, version) F(u32, record) F(u8, how) F(u8, flags) F(text, value)
+#define GRD_FIELDS_DETECT_ASK(F) F(u64, request) F(u64, held) F(u8, flags) F(words, words)
+#define GRD_FIELDS_DETECT_REPORT(F) F(u64, request) F(u8, how) F(u8, hops) F(u8, flags) F(words, words)
+#define GRD_FIELDS_DETECT_VICTIM(F) F(u64, request) F(u64, held) F(u8, flags) F(words, words)
+#define GRD_FIELDS_DETECT_TOLD(F) F(u64, request) F(u8, how)
 /* clang-format on */
 
 #endif

@@ -59,6 +59,13 @@ static void random_name(struct cf_rng *rng, struct grd_lock_name *v)
         v->kind = GRD_LOCK_NAME_NONE;
 }
 
+static void random_words(struct cf_rng *rng, struct grd_words *v)
+{
+    v->count = (uint8_t)cf_rng_below(rng, GRD_WORDS_MAX + 1);
+    for (uint32_t i = 0; i < v->count; i++)
+        random_u64(rng, &v->word[i]);
+}
+
 /* Knuth's selection: each subset of that size is as likely as any other. */
 static void random_members(struct cf_rng *rng, uint32_t nodes, uint32_t members, struct grd_set *set)
 {
@@ -129,7 +136,11 @@ void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t memb
         msg->how = (uint8_t)(GRD_HOW_DISK + cf_rng_below(rng, GRD_HOW_NEW));
     if (type == GRD_MSG_THERE)
         msg->how = (uint8_t)cf_rng_below(rng, 2);
-    if (type >= GRD_MSG_LOCK_REQUEST)
+    if (type >= GRD_MSG_DETECT_ASK) {
+        msg->hops = (uint8_t)(1 + cf_rng_below(rng, 65));
+        msg->how = (uint8_t)cf_rng_below(rng, type == GRD_MSG_DETECT_TOLD ? 2 : msg->hops);
+        msg->flags = (uint8_t)cf_rng_below(rng, type == GRD_MSG_DETECT_ASK ? 4 : 2);
+    } else if (type >= GRD_MSG_LOCK_REQUEST)
         random_lock(rng, msg);
 }
 
@@ -176,6 +187,11 @@ static bool equal_text(const struct grd_lock_bytes *a, const struct grd_lock_byt
 static bool equal_name(const struct grd_lock_name *a, const struct grd_lock_name *b)
 {
     return grd_lock_name_equal(a, b);
+}
+
+static bool equal_words(const struct grd_words *a, const struct grd_words *b)
+{
+    return a->count == b->count && memcmp(a->word, b->word, a->count * sizeof a->word[0]) == 0;
 }
 
 static bool told(bool is_equal, const char *message, const char *field)

@@ -236,6 +236,60 @@ static void a_node_beyond_the_view_is_refused(void **state)
     }
 }
 
+static void what_goes_to_and_from_the_detector_is_checked(void **state)
+{
+    struct grd_msg msg;
+    struct cf_rng rng;
+    uint8_t body[GRD_MSG_BYTES_MAX];
+    uint32_t bytes;
+
+    (void)state;
+    cf_rng_seed(&rng, 10);
+    msg_random(&rng, GRD_MSG_DETECT_ASK, CF_NODES_MAX, 0, &msg);
+    ONLY(&msg, flags, value <= (GRD_FLAG_LAST | GRD_FLAG_WAITS));
+    msg_random(&rng, GRD_MSG_DETECT_REPORT, CF_NODES_MAX, 0, &msg);
+    ONLY(&msg, flags, value <= GRD_FLAG_LAST);
+    msg.hops = 3;
+    ONLY(&msg, how, value < 3);
+    msg_random(&rng, GRD_MSG_DETECT_VICTIM, CF_NODES_MAX, 0, &msg);
+    ONLY(&msg, flags, value <= GRD_FLAG_LAST);
+    msg_random(&rng, GRD_MSG_DETECT_TOLD, CF_NODES_MAX, 0, &msg);
+    ONLY(&msg, how, value <= GRD_DETECT_GONE);
+    /* Words: as many as the count says, and no more than there may be. */
+    msg_random(&rng, GRD_MSG_DETECT_ASK, CF_NODES_MAX, 0, &msg);
+    memset(&msg.words, 0, sizeof msg.words);
+    bytes = grd_msg_encode(&msg, body);
+    memset(body + bytes, 0, sizeof body - bytes);
+    for (uint32_t count = 0; count <= GRD_WORDS_MAX + 2; count++) {
+        body[bytes - 1] = (uint8_t)count;
+        assert_int_equal(decodes(GRD_MSG_DETECT_ASK, body, bytes + count * 8, CF_NODES_MAX),
+                         count <= GRD_WORDS_MAX);
+    }
+}
+
+static void a_copy_has_what_the_type_carries(void **state)
+{
+    struct grd_msg msg, copy;
+    struct cf_rng rng;
+
+    (void)state;
+    cf_rng_seed(&rng, 11);
+    for (size_t t = 0; t < TYPES; t++)
+        for (uint32_t i = 0; i < ROUNDS; i++) {
+            msg_random(&rng, types[t], CF_NODES_MAX, set_counts[i % 5], &msg);
+            if (types[t] < GRD_MSG_LOCK_REQUEST && types[t] != GRD_MSG_GRANT && types[t] != GRD_MSG_FORWARD &&
+                types[t] != GRD_MSG_SHIP)
+                grd_set_clear(&msg.set);
+            else if (types[t] >= GRD_MSG_LOCK_REQUEST && types[t] <= GRD_MSG_LOCK_VALUE) {
+                msg.value.count = msg.value.count > GRD_LOCK_VALUE_BYTES ? 0 : msg.value.count;
+                msg.name.bytes_count = msg.name.bytes_count > GRD_LOCK_NAME_BYTES ? 0 : msg.name.bytes_count;
+            }
+            memset(&copy, 0xee, sizeof copy);
+            grd_msg_copy(&copy, &msg);
+            msg_assert_equal(&msg, &copy);
+        }
+}
+
 /* The body of an X grant whose set is given byte by byte behind the other fields. */
 static bool grant_with_set(const uint8_t *set, uint32_t set_bytes, uint32_t nodes)
 {
@@ -338,6 +392,8 @@ int main(void)
         cmocka_unit_test(other_enumerations_end_where_they_end),
         cmocka_unit_test(a_share_is_granted_with_nobody_to_wait_for),
         cmocka_unit_test(a_node_beyond_the_view_is_refused),
+        cmocka_unit_test(what_goes_to_and_from_the_detector_is_checked),
+        cmocka_unit_test(a_copy_has_what_the_type_carries),
         cmocka_unit_test(lists_rise_strictly_within_the_view),
         cmocka_unit_test(maps_agree_with_their_count_and_the_view),
         cmocka_unit_test(what_is_accepted_has_one_encoding),
