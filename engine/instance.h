@@ -247,7 +247,9 @@ struct eng_peer {
     uint32_t incarnation;                 /* told by its hello */
     uint32_t backlog_first, backlog_last; /* messages that wait for a credit of its lanes, in order */
     _Atomic uint64_t scn_asked; /* [atomic] newest of our questions that it answered; the owner writes */
-    uint64_t file_stopped;      /* newest of our file changes for which it has stopped the file */
+    uint64_t records_offset;    /* told by its hello: where the values of the locks it masters are */
+    uint32_t records_shard, shards;
+    uint64_t file_stopped; /* newest of our file changes for which it has stopped the file */
 };
 
 struct cf_instance {
@@ -377,7 +379,10 @@ struct eng_hello {
     uint64_t past_images;
     uint32_t incarnation;
     uint32_t locks;
-    uint8_t reserved[16];
+    uint64_t records_offset; /* of the values of locks, in the frame space */
+    uint32_t records_shard;  /* records of a shard */
+    uint16_t shards;
+    uint8_t reserved[2];
 };
 _Static_assert(sizeof(struct eng_hello) == XP_HELLO_BYTES, "hello");
 

@@ -26,6 +26,7 @@
 #include "grd/lock_master.h"
 
 struct eng_detector;
+struct xp_event;
 
 /* Unlocks that publish under way at once, beside swaps and reads. */
 #define ENG_LOCK_PUBLISHES 64u
@@ -34,6 +35,14 @@ struct eng_detector;
 #define ENG_LOCK_STEP_ACTIONS 64u
 /* Deadlocks of this instance whose cycle can still be asked for. */
 #define ENG_LOCK_CYCLES 16u
+
+/* One-sided READs of values under way at once; more go by message. */
+#define ENG_LOCK_READS 32u
+struct eng_lock_read {
+    struct cf_op *op; /* NULL: free, or its caller has gone */
+    uint32_t tries;
+    bool is_reading;
+};
 
 /* The cycle that a call which answered CF_DEADLOCK was on. */
 struct eng_lock_cycle {
@@ -59,8 +68,11 @@ struct eng_locks {
     struct grd_lock_record *records;     /* [const] of all shards; in the region that peers may READ */
     uint32_t records_shard;              /* [const] of one shard */
     struct eng_detector *detector;       /* [own] */
-    struct cf_hist wait_hist;            /* [own] */
-    uint64_t waits, timeouts, deadlocks; /* [own] */
+    struct eng_lock_read reads[ENG_LOCK_READS]; /* [own] */
+    struct grd_lock_record *read_memory;        /* [const] they land here; NULL: the transport has no READ */
+    uint64_t one_sided, one_sided_refused;      /* [own] */
+    struct cf_hist wait_hist;                   /* [own] */
+    uint64_t waits, timeouts, deadlocks;        /* [own] */
 };
 
 enum eng_gate { ENG_GATE_OPEN = 0, ENG_GATE_TAKEN = 1, ENG_GATE_WANTED = 2 };
@@ -105,9 +117,22 @@ bool eng_lock_tick_owner(struct cf_instance *instance, uint64_t now_ns);
 bool eng_lock_news_owner(struct cf_instance *instance, uint64_t now_ns);
 /* The victim's wait ends with CF_DEADLOCK, if it is still the one with this number; `cycle` tells why. */
 bool eng_lock_victim_owner(struct cf_instance *instance, uint64_t wait, const char *cycle, uint64_t now_ns);
+/* The op is done. It waits, or was never added to those that wait. */
+void eng_lock_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns);
+/* A READ of a value proved nothing: the op goes on by message. */
+void eng_lock_read_by_message(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
 void eng_lock_fail_all(struct cf_instance *instance, enum cf_rc rc);
 void eng_lock_reset_owner(struct cf_instance *instance, uint64_t now_ns);
 uint64_t eng_lock_next_ns_owner(const struct cf_instance *instance);
+
+/* ---- lock_read.c: owner of progress ---- */
+/* Before xp_start: where READs land. */
+enum cf_rc eng_lock_reads_open(struct cf_instance *instance, struct cf_error *error);
+/* False: by message. */
+bool eng_lock_read_start(struct cf_instance *instance, struct cf_op *op);
+void eng_lock_read_leave(struct cf_instance *instance, uint32_t call);
+/* XP_EV_DONE of a READ with ENG_TOKEN_LOCK. */
+void eng_lock_on_read(struct cf_instance *instance, const struct xp_event *event, uint64_t now_ns);
 
 /* Is it a message for a master of locks, or for an instance as a holder of locks? */
 static inline bool eng_lock_is_for_master(uint16_t type)

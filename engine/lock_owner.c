@@ -122,7 +122,7 @@ static void done_out(struct eng_locks *locks, struct cf_op *op, const struct grd
         value_out(op, grd_lock_local_value(locks->local, done->lock));
 }
 
-static void complete(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns)
+void eng_lock_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns)
 {
     struct eng_op *inner = eng_op_of(op);
 
@@ -149,7 +149,7 @@ static bool take_done(struct cf_instance *instance, uint64_t now_ns)
         done_out(locks, op, &done);
     eng_gate_leave(locks);
     if (op)
-        complete(instance, op, done.rc, now_ns);
+        eng_lock_complete_owner(instance, op, done.rc, now_ns);
     return is_done;
 }
 
@@ -357,13 +357,31 @@ void eng_lock_submit_owner(struct cf_instance *instance, struct cf_op *op, uint6
     enum cf_rc rc;
 
     eng_op_of(op)->call = NO_CALL;
+    if (op->kind == CF_OP_VALUE_READ && grd_lock_resource_is_ours(locks->local, (void *)op->lock->lock) &&
+        eng_lock_read_start(instance, op)) {
+        waiting_add(locks, op);
+        return;
+    }
     enter_to_step(instance);
     rc = step(instance, op, now_ns);
     eng_gate_leave(locks);
     if (rc == CF_PENDING)
         waiting_add(locks, op);
     else
-        complete(instance, op, rc, now_ns);
+        eng_lock_complete_owner(instance, op, rc, now_ns);
+    eng_lock_news_owner(instance, now_ns);
+}
+
+void eng_lock_read_by_message(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+{
+    enum cf_rc rc;
+
+    eng_op_of(op)->call = NO_CALL;
+    enter_to_step(instance);
+    rc = step(instance, op, now_ns);
+    eng_gate_leave(&instance->locks);
+    if (rc != CF_PENDING)
+        eng_lock_complete_owner(instance, op, rc, now_ns);
     eng_lock_news_owner(instance, now_ns);
 }
 
@@ -373,8 +391,11 @@ void eng_lock_end_owner(struct cf_instance *instance, struct cf_op *op, enum cf_
     struct eng_op *inner = eng_op_of(op);
 
     if (inner->call != NO_CALL) { /* it goes on without its caller */
-        locks->calls[inner->call] = NULL;
-        complete(instance, op, rc, now_ns);
+        if (inner->call >= ENG_LOCK_CALLS)
+            eng_lock_read_leave(instance, inner->call);
+        else
+            locks->calls[inner->call] = NULL;
+        eng_lock_complete_owner(instance, op, rc, now_ns);
         return;
     }
     enter_to_step(instance);
@@ -474,7 +495,7 @@ void eng_lock_fail_all(struct cf_instance *instance, enum cf_rc rc)
     struct cf_op *op;
 
     while ((op = instance->locks.waiting_first) != NULL)
-        complete(instance, op, rc, 0);
+        eng_lock_complete_owner(instance, op, rc, 0);
 }
 
 /* ------------------------------------------------------------------ masters, of blocks and locks alike */

@@ -119,12 +119,17 @@ static enum cf_rc memory_check(const struct cf_instance *instance, uint64_t need
     return CF_MEMORY;
 }
 
+static uint64_t words_bytes_of(uint64_t frames)
+{
+    return (frames * sizeof(uint64_t) + 4095) / 4096 * 4096;
+}
+
 static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES],
                               uint64_t frames, struct cf_error *error)
 {
     struct eng_frames_options options = {.allocator = instance->allocator,
                                          .seed = cf_mix64(cf_now_ns(), instance->node)};
-    uint64_t words_bytes = (frames * sizeof(uint64_t) + 4095) / 4096 * 4096;
+    uint64_t words_bytes = words_bytes_of(frames);
     uint64_t records_bytes = instance->options.locks ? eng_locks_record_bytes(instance) : 0;
     void *words;
     uint8_t *base;
@@ -323,7 +328,8 @@ static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, 
                               .frames = frames,
                               .past_images = past_images_of(options, frames),
                               .incarnation = instance->incarnation,
-                              .locks = (uint32_t)options->locks};
+                              .locks = (uint32_t)options->locks,
+                              .shards = (uint16_t)instance->shards};
     struct xp_options xp = {
         .address = options->transport,
         .node = instance->node,
@@ -347,6 +353,14 @@ static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, 
         return rc;
     }
     xp.peers = instance->peer_list != NULL ? instance->peer_list->address : NULL;
+    if (options->locks) {
+        uint32_t count[CF_BLOCK_SIZES];
+
+        (void)frames_of(options, count);
+        hello.records_offset = words_bytes_of(frames) + eng_frames_bytes(count);
+        hello.records_shard = (uint32_t)(eng_locks_record_bytes(instance) / instance->shards /
+                                         sizeof(struct grd_lock_record));
+    }
     memcpy(xp.hello, &hello, sizeof hello);
     return xp_open(&xp, &instance->xp, error);
 }
@@ -435,13 +449,13 @@ static void close_all(struct cf_instance *instance)
     cf_free(a, instance, sizeof *instance);
 }
 
-/* Peers read words as well as bytes (snapshot.h): the space begins with the words. */
-static void space_with_words(struct xp_frame_space *space)
+/* Peers read words as well as bytes (snapshot.h), and values of locks: the space begins with the words, and ends with these. */
+static void space_with_words(struct xp_frame_space *space, uint64_t records_bytes)
 {
     uint64_t words_bytes = (uint64_t)(space->base - (uint8_t *)space->words);
 
     space->base -= words_bytes;
-    space->bytes += words_bytes;
+    space->bytes += words_bytes + records_bytes;
     for (uint32_t c = 0; c < CF_BLOCK_SIZES; c++)
         space->classes[c].offset += words_bytes;
 }
@@ -508,8 +522,10 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
     instance->scan_next_ns = now_ns;
     instance->opened_ns = now_ns;
     eng_frames_space(instance->frames, space);
-    space_with_words(space);
+    space_with_words(space, options->locks ? eng_locks_record_bytes(instance) : 0);
     rc = eng_snapshots_open(instance, error);
+    if (rc == CF_OK)
+        rc = eng_lock_reads_open(instance, error);
     if (rc == CF_OK)
         rc = xp_start(instance->xp, space, error);
     if (rc != CF_OK)

@@ -131,5 +131,6 @@ void eng_place_proved(struct eng_place *place);
 /* Tokens of READs: who asked, and the number of its slot. */
 #define ENG_TOKEN_WHO 0xff00000000000000ull
 #define ENG_TOKEN_SNAPSHOT 0x0100000000000000ull
+#define ENG_TOKEN_LOCK 0x0200000000000000ull
 
 #endif

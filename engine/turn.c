@@ -226,6 +226,9 @@ static void on_hello(struct cf_instance *instance, const struct xp_event *event)
     else if (hello.outstanding > instance->peer_outstanding_max)
         why = "it may have more conversations open than this instance's directory allows for";
     instance->peers[event->node].incarnation = hello.incarnation;
+    instance->peers[event->node].records_offset = hello.records_offset;
+    instance->peers[event->node].records_shard = hello.records_shard;
+    instance->peers[event->node].shards = hello.shards;
     xp_accept(instance->xp, event->node, why ? CF_OPTION : CF_OK, why ? why : "");
     if (why)
         cf_log_warn(&instance->log, "engine", "node %u refused: %s", event->node, why);
@@ -322,6 +325,8 @@ static void on_event(struct cf_instance *instance, const struct xp_event *event,
     case XP_EV_DONE:
         if ((event->token & ENG_TOKEN_WHO) == ENG_TOKEN_SNAPSHOT)
             eng_snapshot_on_read(instance, event, now_ns);
+        else if ((event->token & ENG_TOKEN_WHO) == ENG_TOKEN_LOCK)
+            eng_lock_on_read(instance, event, now_ns);
         eng_actions_run(instance, now_ns);
         break;
     }

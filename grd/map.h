@@ -46,9 +46,14 @@ static inline uint16_t grd_map_master(const struct grd_map *map, uint64_t hash)
 {
     return map->master[grd_map_bucket(map, hash)];
 }
+/* The shard of an instance that has so many. */
+static inline uint32_t grd_map_shard_of(uint64_t hash, uint32_t shards)
+{
+    return (uint32_t)(hash >> 32) % shards;
+}
 static inline uint32_t grd_map_shard(const struct grd_map *map, uint64_t hash)
 {
-    return (uint32_t)(hash >> 32) % map->shards;
+    return grd_map_shard_of(hash, map->shards);
 }
 
 #endif

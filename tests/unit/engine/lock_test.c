@@ -136,6 +136,7 @@ static void a_published_value_is_read_without_a_claim_everywhere(void **state)
     struct fixture *f = *state;
     struct cf_lock_value value = {.bytes_count = 3, .bytes = "abc"}, seen;
     struct cf_claim claim = take(f, 2, CF_LOCK_PW);
+    uint64_t one_sided = 0;
 
     assert_int_equal(cf_lock_unlock(f->cluster.session[2], &claim, CF_LOCK_PUBLISH, &value), CF_OK);
     for (uint32_t n = 0; n < NODES; n++) {
@@ -146,6 +147,17 @@ static void a_published_value_is_read_without_a_claim_everywhere(void **state)
         assert_memory_equal(seen.bytes, "abc", 3);
         assert_true(seen.version > 0);
     }
+    for (uint32_t n = 0; n < NODES; n++) { /* by now each knows where the record is */
+        struct cf_stats before = stats_of(f, n), after;
+
+        assert_int_equal(cf_lock_value_read(f->cluster.session[n], f->lock[n], cluster_deadline(), &seen),
+                         CF_OK);
+        assert_memory_equal(seen.bytes, "abc", 3);
+        after = stats_of(f, n);
+        assert_int_equal(after.lock_reads, before.lock_reads); /* no message */
+        one_sided += after.lock_reads_one_sided - before.lock_reads_one_sided;
+    }
+    assert_int_equal(one_sided, NODES - 1); /* the master looks at its own */
 }
 
 static void a_swap_needs_the_version_it_expects(void **state)
@@ -306,6 +318,66 @@ static void threads_of_all_instances_take_turns(void **state)
     assert_int_equal(sum, NODES * 2 * 300);
 }
 
+struct reader {
+    struct fixture *f;
+    uint32_t node;
+    _Atomic uint32_t *is_over;
+    uint64_t reads;
+    enum cf_rc rc;
+    bool is_torn, is_older;
+};
+
+static void *read_main(void *arg)
+{
+    struct reader *reader = arg;
+    struct cf_session *session = NULL;
+    struct cf_lock_value seen;
+    uint64_t last = 0;
+
+    reader->rc = cf_session_open(reader->f->cluster.instance[reader->node], &session);
+    while (reader->rc == CF_OK && !atomic_load_explicit(reader->is_over, memory_order_relaxed)) {
+        reader->rc = cf_lock_value_read(session, reader->f->lock[reader->node], cf_now_ns() + 20000000000ull,
+                                        &seen);
+        for (uint32_t i = 1; i < seen.bytes_count; i++)
+            reader->is_torn |= seen.bytes[i] != seen.bytes[0];
+        reader->is_older |= seen.version < last;
+        last = seen.version;
+        reader->reads++;
+    }
+    if (session)
+        (void)cf_session_close(&session);
+    return NULL;
+}
+
+static void a_value_that_is_being_changed_is_read_whole_and_never_older(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_lock_value value = {.bytes_count = 64};
+    _Atomic uint32_t is_over = 0;
+    struct reader readers[NODES];
+    pthread_t threads[NODES];
+
+    for (uint32_t n = 0; n < NODES; n++) {
+        readers[n] = (struct reader){.f = f, .node = n, .is_over = &is_over};
+        assert_int_equal(pthread_create(&threads[n], NULL, read_main, &readers[n]), 0);
+    }
+    for (uint32_t round = 0; round < 400; round++) {
+        struct cf_claim claim = take(f, round / 50 % NODES, CF_LOCK_PW);
+
+        memset(value.bytes, (int)(round & 0xff), sizeof value.bytes);
+        assert_int_equal(
+            cf_lock_unlock(f->cluster.session[round / 50 % NODES], &claim, CF_LOCK_PUBLISH, &value), CF_OK);
+    }
+    atomic_store_explicit(&is_over, 1, memory_order_relaxed);
+    for (uint32_t n = 0; n < NODES; n++) {
+        assert_int_equal(pthread_join(threads[n], NULL), 0);
+        assert_int_equal(readers[n].rc, CF_OK);
+        assert_false(readers[n].is_torn);
+        assert_false(readers[n].is_older);
+        assert_true(readers[n].reads > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +390,7 @@ int main(void)
         cmocka_unit_test(an_op_completes_when_the_holder_lets_go_or_it_is_cancelled),
         cmocka_unit_test(each_wrong_call_has_its_status_and_changes_nothing),
         cmocka_unit_test(threads_of_all_instances_take_turns),
+        cmocka_unit_test(a_value_that_is_being_changed_is_read_whole_and_never_older),
     };
 
     return cmocka_run_group_tests_name("engine/lock", tests, set_up, tear_down);
