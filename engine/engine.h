@@ -15,6 +15,8 @@ struct eng_manual {
     void *network;           /* struct sim_net *, given to the sim: provider */
     struct eng_store *store; /* the simulator's storage; the caller keeps it */
     uint64_t now_ns;         /* time at open */
+    /* Entries a shard, for tests of giving back: fewer than conversations may need at once; 0 = as the options say. */
+    uint32_t directory_entries;
 };
 
 /*
@@ -64,10 +66,15 @@ struct eng_entry_view {
     struct cf_block_key key;
     uint64_t last_tenure, version, durable;
     uint32_t holders, waiters, past_images;
+    bool is_rebuilt;                      /* it is being put together from what holders say */
     const struct eng_holder_view *holder; /* [holders] */
 };
 void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const struct eng_entry_view *view),
                     void *arg);
+/* May the entry have been given back to holders? Never a false "no" (G-13). */
+bool eng_is_cold(const struct cf_instance *instance, const struct cf_block_key *key);
+/* Entries given back at the moment. */
+uint64_t eng_cold_count(const struct cf_instance *instance);
 /* Which node masters the block in the instance's epoch (I-10). */
 uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block_key *key);
 /* Pools in use beyond what held blocks explain: 0 when quiet (I-28). `text` says which. */

@@ -77,6 +77,7 @@ static void view_entry(void *arg, struct grd_entry *entry)
     struct grd_holder holder;
     uint32_t cursor = 0;
 
+    view.is_rebuilt = grd_rebuild_of(walk->directory, entry) != NULL;
     view.durable = grd_entry_durable(walk->directory, entry);
     view.past_images = grd_list_count(walk->directory, entry, GRD_LIST_PAST);
     for (waiter = grd_waiter_first(walk->directory, entry); waiter;
@@ -103,6 +104,23 @@ void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const 
         walk.directory = instance->masters[s]->directory;
         grd_directory_each(walk.directory, view_entry, &walk);
     }
+}
+
+bool eng_is_cold(const struct cf_instance *instance, const struct cf_block_key *key)
+{
+    uint64_t hash = grd_map_hash(&instance->map, key);
+
+    return grd_master_is_cold(instance->masters[grd_map_shard(&instance->map, hash)], hash);
+}
+
+uint64_t eng_cold_count(const struct cf_instance *instance)
+{
+    uint64_t count = 0;
+    uint32_t s;
+
+    for (s = 0; s < instance->shards; s++)
+        count += grd_directory_summary(instance->masters[s]->directory)->keys;
+    return count;
 }
 
 uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block_key *key)

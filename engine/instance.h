@@ -312,10 +312,9 @@ struct cf_instance {
     struct grd_msg decoded;                   /* [own] the message at hand */
     struct eng_peer *peers;                   /* [own] */
     struct eng_peer_list *peer_list; /* [const] what the transport was given; NULL: all on this host */
-    uint64_t peer_frames_max; /* [const] frames and past images of a peer that the directory allows for */
-    uint32_t peer_outstanding_max; /* [const] */
-    bool dirty_seen;               /* [own] the last full sweep met dirty frames: look again by age */
-    bool dirty_met;                /* [own] the sweep under way has met one */
+    uint32_t peer_outstanding_max;   /* [const] */
+    bool dirty_seen;                 /* [own] the last full sweep met dirty frames: look again by age */
+    bool dirty_met;                  /* [own] the sweep under way has met one */
     uint32_t peers_up;
     uint32_t lent[CF_BLOCK_SIZES], lent_target[CF_BLOCK_SIZES]; /* [own] frames lent to the transport */
     uint32_t *sending_list; /* [own] frames to be given back when the transport has sent the last of them */
@@ -368,7 +367,7 @@ struct cf_instance {
 
 /* What instances tell each other before they connect: XP_HELLO_BYTES. */
 #define ENG_HELLO_MAGIC 0x4f4c4c4548464343ull
-#define ENG_HELLO_VERSION 1u
+#define ENG_HELLO_VERSION 2u
 struct eng_hello {
     uint64_t magic;
     uint32_t version;

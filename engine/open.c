@@ -53,9 +53,9 @@ static uint64_t past_images_of(const struct cf_options *options, uint64_t frames
 }
 
 /*
- * What the directory must be able to hold whatever happens: every instance's frames (copies and past images live in
- * frames), its releases that are not acknowledged yet, and its conversations. Peers are taken to be as large as this
- * instance; a larger directory_bytes lets larger ones in.
+ * What the directory takes to hold whatever happens without giving an entry back: every instance's frames (copies and
+ * past images live in frames), its releases that are not acknowledged yet, and its conversations. Peers are taken to be as
+ * large as this instance.
  */
 static void directory_need(const struct cf_instance *instance, uint64_t frames,
                            struct grd_directory_options *need_out)
@@ -68,6 +68,7 @@ static void directory_need(const struct cf_instance *instance, uint64_t frames,
     need_out->holders = instance->nodes * (frames + releases + options->outstanding);
     need_out->entries = need_out->holders + need_out->conversations;
     need_out->past_images = instance->nodes * frames;
+    need_out->nodes = instance->nodes;
     need_out->buckets = (uint32_t)options->buckets;
     need_out->seed = instance->incarnation;
     need_out->allocator = instance->allocator;
@@ -162,53 +163,72 @@ static enum cf_rc open_frames(struct cf_instance *instance, const uint32_t count
     return rc;
 }
 
-static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames, uint64_t now_ns,
-                                 struct cf_error *error)
+/* What the budget allows for: more than needed is room for larger peers, less means that cold entries are given back. */
+static enum cf_rc directory_fit(struct cf_instance *instance, struct grd_master_options *options,
+                                uint64_t frames, struct cf_error *error)
+{
+    uint64_t need = grd_master_size(options), bytes = instance->options.directory_bytes, budget;
+    uint64_t locks = instance->options.locks ? eng_locks_bytes(instance) : 0, least = 0, factor_q16;
+    struct grd_directory_options *directory = &options->directory, fit;
+
+    instance->peer_outstanding_max = (uint32_t)instance->options.outstanding;
+    if (bytes == 0)
+        return CF_OK;
+    budget = bytes > locks ? (bytes - locks) / instance->shards : 0;
+    if (budget < need) {
+        if (grd_master_fit(options, budget, &fit, &least) == CF_OK) {
+            *directory = fit;
+            return CF_OK;
+        }
+        eng_error_set(
+            error, CF_BUDGET, 0, instance->node,
+            "directory_bytes is %llu, but %u shards for %u instances with %llu conversations each "
+            "and %llu locks need %llu (and %llu to hold %llu frames of each without giving entries back)",
+            (unsigned long long)bytes, instance->shards, instance->nodes,
+            (unsigned long long)instance->options.outstanding, (unsigned long long)instance->options.locks,
+            (unsigned long long)(least * instance->shards + locks),
+            (unsigned long long)(need * instance->shards + locks), (unsigned long long)frames);
+        return CF_BUDGET;
+    }
+    factor_q16 = (budget << 16) / need;
+    instance->peer_outstanding_max = (uint32_t)(instance->peer_outstanding_max * factor_q16 >> 16);
+    directory->entries = directory->entries * factor_q16 >> 16;
+    directory->holders = directory->holders * factor_q16 >> 16;
+    directory->conversations = directory->conversations * factor_q16 >> 16;
+    directory->past_images = directory->past_images * factor_q16 >> 16;
+    return CF_OK;
+}
+
+static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames,
+                                 const struct eng_manual *manual, uint64_t now_ns, struct cf_error *error)
 {
     struct grd_master_options options = {.node = instance->node,
                                          .nodes = instance->nodes,
                                          .probe_ns = instance->options.resend * 2,
                                          .now_ns = now_ns,
                                          .wheel_tick_ns = ENG_TIMER_TICK_NS};
-    uint64_t need, locks, budget = instance->options.directory_bytes;
-    enum cf_rc rc = CF_OK;
+    uint64_t need;
+    enum cf_rc rc;
     uint32_t s;
 
     directory_need(instance, frames, &options.directory);
-    need = grd_directory_size(&options.directory) * instance->shards;
-    locks = instance->options.locks ? eng_locks_bytes(instance) : 0;
-    budget = budget > locks ? budget - locks : budget != 0;
-    if (budget != 0 && budget < need) {
-        eng_error_set(error, CF_BUDGET, 0, instance->node,
-                      "directory_bytes is %llu, but %llu frames on each of %u instances with %llu "
-                      "conversations and %llu locks need %llu",
-                      (unsigned long long)instance->options.directory_bytes, (unsigned long long)frames,
-                      instance->nodes, (unsigned long long)instance->options.outstanding,
-                      (unsigned long long)instance->options.locks, (unsigned long long)(need + locks));
-        return CF_BUDGET;
-    }
-    instance->peer_frames_max = frames + past_images_of(&instance->options, frames);
-    instance->peer_outstanding_max = (uint32_t)instance->options.outstanding;
-    if (budget > need) { /* more than needed: room for larger peers */
-        uint64_t factor_q16 = (budget << 16) / need;
-
-        instance->peer_frames_max = instance->peer_frames_max * factor_q16 >> 16;
-        instance->peer_outstanding_max = (uint32_t)(instance->peer_outstanding_max * factor_q16 >> 16);
-        options.directory.entries = options.directory.entries * factor_q16 >> 16;
-        options.directory.holders = options.directory.holders * factor_q16 >> 16;
-        options.directory.conversations = options.directory.conversations * factor_q16 >> 16;
-        options.directory.past_images = options.directory.past_images * factor_q16 >> 16;
-    }
+    need = grd_master_size(&options);
+    rc = directory_fit(instance, &options, frames, error);
+    if (rc != CF_OK)
+        return rc;
+    if (manual && manual->directory_entries)
+        options.directory.entries = manual->directory_entries;
     for (s = 0; s < instance->shards && rc == CF_OK; s++)
         rc = grd_master_open(&options, &instance->masters[s]);
     if (rc != CF_OK)
         eng_error_set(error, rc, 0, instance->node, "the directory's %llu bytes are not to be had",
-                      (unsigned long long)need);
+                      (unsigned long long)grd_master_size(&options) * instance->shards);
     else
-        cf_log_info(&instance->log, "engine", "directory: %llu bytes of %s, at least %llu needed",
-                    (unsigned long long)grd_directory_bytes(instance->masters[0]->directory) *
-                        instance->shards,
-                    budget ? "the budget" : "memory", (unsigned long long)need);
+        cf_log_info(&instance->log, "engine",
+                    "directory: %llu bytes for %llu entries; %llu would hold every frame's",
+                    (unsigned long long)grd_master_size(&options) * instance->shards,
+                    (unsigned long long)options.directory.entries * instance->shards,
+                    (unsigned long long)need * instance->shards);
     return rc;
 }
 
@@ -509,7 +529,7 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
         rc = eng_store_open(&store, &instance->store, error);
     }
     if (rc == CF_OK)
-        rc = open_directory(instance, frames, now_ns, error);
+        rc = open_directory(instance, frames, manual, now_ns, error);
     if (rc == CF_OK)
         rc = open_local(instance, frames, now_ns, error);
     if (rc == CF_OK && options->locks)

@@ -51,6 +51,32 @@ static void from_transport(const struct cf_instance *instance, struct cf_stats *
     stats->lane_full += xp->no_credit;
 }
 
+static void from_directory(const struct grd_master *master, struct cf_stats *stats)
+{
+    const struct grd_directory_counters *counters = grd_directory_counters(master->directory);
+    const struct grd_summary *summary = grd_directory_summary(master->directory);
+    struct grd_directory_use use = grd_directory_use(master->directory);
+
+    stats->directory_entries += grd_directory_entries(master->directory);
+    stats->directory_bytes += grd_master_bytes(master);
+    stats->directory_evicted += counters->forgotten;
+    stats->directory_given_back += counters->given_one + counters->given_many + counters->given_past;
+    stats->directory_given_many += counters->given_many;
+    stats->directory_given_past += counters->given_past;
+    stats->directory_given_pools += counters->given_for_room;
+    stats->directory_wrong_positives += counters->wrong_positives;
+    stats->directory_cold += summary->keys;
+    stats->directory_cold_unnamed += summary->over;
+    stats->directory_summary_bytes += summary->lines_count * GRD_SUMMARY_LINE_BYTES;
+    stats->directory_rebuilds += master->counters.rebuilds;
+    stats->directory_rebuilds_all += master->counters.rebuilds_all;
+    stats->directory_recalls += master->counters.recalls;
+    stats->directory_refused += master->counters.refused_bounds;
+    stats->directory_waiting += use.waiters;
+    stats->directory_granting += use.pendings;
+    stats->directory_rebuilding += use.rebuilds;
+}
+
 static void from_protocol(const struct cf_instance *instance, struct cf_stats *stats)
 {
     const struct grd_local_counters *local = &instance->local->counters;
@@ -73,9 +99,7 @@ static void from_protocol(const struct cf_instance *instance, struct cf_stats *s
 
         stats->stale_messages += master->counters.stale;
         stats->resends += master->counters.probes;
-        stats->directory_entries += grd_directory_entries(master->directory);
-        stats->directory_evicted += grd_directory_evictions(master->directory);
-        stats->directory_bytes += grd_directory_bytes(master->directory);
+        from_directory(master, stats);
     }
 }
 
@@ -149,7 +173,8 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     enum cf_rc rc = eng_enter(instance);
     size_t size = stats->size;
     struct cf_stats all;
-    struct cf_hist hit;
+    struct cf_hist hit, rebuild;
+    uint32_t s;
 
     if (rc == CF_INVALID || rc == CF_FORKED)
         return rc;
@@ -161,6 +186,10 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     from_engine(instance, &all);
     from_locks(instance, &all);
     from_snapshots(instance->snapshots, &all);
+    cf_hist_init(&rebuild);
+    for (s = 0; s < instance->shards; s++)
+        cf_hist_merge(&rebuild, instance->masters[s]->rebuild_hist);
+    latency_of(&all.rebuild, &rebuild);
     latency_of(&all.hit, &hit);
     latency_of(&all.remote2, &instance->hists[0]);
     latency_of(&all.remote3, &instance->hists[1]);
@@ -187,6 +216,8 @@ void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums 
     sums.disk = instance->hists[2].sum;
     sums.upgrade = instance->hists[3].sum;
     sums.lock_wait = instance->locks.wait_hist.sum;
+    for (i = 0; i < instance->shards; i++)
+        sums.rebuild += instance->masters[i]->rebuild_hist->sum;
     cf_ring_tsan_show();
     *sums_out = sums;
 }

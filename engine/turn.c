@@ -104,6 +104,7 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_LOCK_DOWN:
     case GRD_MSG_LOCK_SWAP:
     case GRD_MSG_LOCK_READ:
+    case GRD_MSG_HELD:
         master_step(instance, msg, now_ns);
         break;
     case GRD_MSG_LOCK_GRANT:
@@ -219,8 +220,6 @@ static void on_hello(struct cf_instance *instance, const struct xp_event *event)
         why = "it has another number of nodes";
     else if (hello.buckets != instance->options.buckets)
         why = "it has another number of buckets";
-    else if (hello.frames + hello.past_images > instance->peer_frames_max)
-        why = "it has more frames than this instance's directory_bytes allows for";
     else if (hello.locks != instance->options.locks)
         why = "it has another number of locks";
     else if (hello.outstanding > instance->peer_outstanding_max)

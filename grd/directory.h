@@ -11,6 +11,7 @@
  *                                                        +--> side record: waiters, pending grants, sharers of the
  *                                                             pending X, past images, durable version, holders
  *                                                             beyond four (chunks of 64 bytes)
+ *   summary, two bytes an entry that was given back to its holders
  *
  * Owner: the shard's directory worker, alone.
  */
@@ -25,6 +26,7 @@
 #include "base/compiler.h"
 #include "base/wheel.h"
 #include "grd/msg.h"
+#include "grd/summary.h"
 
 struct grd_directory;
 
@@ -75,6 +77,20 @@ struct grd_pending {
     struct cf_block_key key; /* from the timer back to the entry */
 };
 
+/* An entry that is being put together again from what holders say. Nothing of it is granted meanwhile. */
+struct grd_rebuild {
+    struct cf_timer timer; /* asks those who have not answered by RECALL */
+    struct cf_block_key key;
+    uint64_t number; /* of the question, so that an answer to an older one changes nothing */
+    uint64_t since_ns;
+    uint64_t version, durable; /* highest heard */
+    uint64_t awaited[CF_NODES_MAX / 64];
+    uint16_t awaited_count;
+    uint16_t found_count; /* instances that held it when it was given back */
+    uint16_t found;       /* the last of them */
+    bool wants_write;     /* somebody asked for the block to be written */
+};
+
 /* A node and a tenure (sharers of the pending X) or a version (past images; 0 = not yet known). */
 struct grd_pair {
     uint16_t node;
@@ -88,21 +104,46 @@ enum grd_list {
 };
 
 struct grd_directory_options {
-    uint64_t entries;       /* capacity; grd_directory_size tells how many are needed */
+    uint64_t entries;       /* capacity */
     uint64_t conversations; /* waiters + pending grants that can be open at once: instances x outstanding */
     uint64_t holders; /* holder slots: frames of all instances; at most as many sharers of pending X grants */
     uint64_t past_images; /* of all instances */
+    uint64_t sides,
+        chunks; /* 0 = as many as the bounds above can need, so that no entry need be given back */
+    uint64_t summary_lines; /* 0 = as for entries */
+    uint32_t nodes;         /* 0 = CF_NODES_MAX */
     uint32_t buckets;
     uint64_t seed; /* the caller's hash is mixed with it */
     const struct cf_allocator *allocator;
 };
+/* What happened to entries for want of room, and what came of it. */
+struct grd_directory_counters {
+    uint64_t forgotten; /* nobody held them */
+    uint64_t given_one; /* given back: one holder; several; past images as well */
+    uint64_t given_many;
+    uint64_t given_past;
+    uint64_t given_for_room; /* of these, for the sake of pools */
+    uint64_t wrong_positives;
+};
 /* Memory this takes, all included. */
 uint64_t grd_directory_size(const struct grd_directory_options *options);
+/*
+ * The most of `need` that fits in `bytes`. Less than all of it means that entries will be given back. CF_BUDGET: not even
+ * what conversations need at once fits; *bytes_min_out says what would.
+ */
+CF_CHECK enum cf_rc grd_directory_fit(const struct grd_directory_options *need, uint64_t bytes,
+                                      struct grd_directory_options *fit_out, uint64_t *bytes_min_out);
 CF_CHECK enum cf_rc grd_directory_open(const struct grd_directory_options *options,
                                        struct grd_directory **directory_out);
 void grd_directory_close(struct grd_directory **directory);
 uint64_t grd_directory_entries(const struct grd_directory *directory);
-uint64_t grd_directory_evictions(const struct grd_directory *directory);
+const struct grd_directory_counters *grd_directory_counters(const struct grd_directory *directory);
+/* Records in use at the moment. */
+struct grd_directory_use {
+    uint32_t waiters, pendings, rebuilds, sides, chunks;
+};
+struct grd_directory_use grd_directory_use(const struct grd_directory *directory);
+const struct grd_summary *grd_directory_summary(const struct grd_directory *directory);
 uint64_t grd_directory_bytes(const struct grd_directory *directory);
 
 /*
@@ -113,12 +154,23 @@ CF_HOT struct grd_entry *grd_entry_find(struct grd_directory *directory, const s
                                         uint64_t hash);
 /*
  * Finds or makes an entry: a new one has version 0, no holder, last_tenure = the floor. Entries that nobody holds,
- * waits for or remembers anything of are evicted to make room (second chance by use); their last_tenure raises the
- * floor, so that no tenure is ever used twice. So the pointer to such an idle entry is good until the next get.
- * Never fails: the budget covers every entry that can be in use at once (asserted).
+ * waits for or remembers anything of are evicted to make room, then cold ones are given back to their holders (second
+ * chance by use); their last_tenure raises the floor, so that no tenure is ever used twice. So the pointer to an entry
+ * without waiter, pending grant or rebuild is good until the next get.
+ * NULL: all entries are under way, which cannot be where there are as many as conversations can need at once.
  */
 CF_HOT struct grd_entry *grd_entry_get(struct grd_directory *directory, const struct cf_block_key *key,
                                        uint64_t hash, uint32_t bucket);
+/* May the resource, which has no entry, have been given back, and whom to ask? Never a false "no" [G-13]. */
+CF_HOT struct grd_hint grd_entry_hint(const struct grd_directory *directory, uint64_t hash);
+/*
+ * A rebuild begins on an entry just made, where there is room for one: as many as conversations. It ends when all have answered: if some
+ * held it, the summary forgets it in the same transition; if nobody did, that was a wrong positive.
+ */
+bool grd_rebuild_has_room(const struct grd_directory *directory);
+struct grd_rebuild *grd_rebuild_begin(struct grd_directory *directory, struct grd_entry *entry);
+struct grd_rebuild *grd_rebuild_of(struct grd_directory *directory, const struct grd_entry *entry);
+void grd_rebuild_end(struct grd_directory *directory, struct grd_entry *entry, uint64_t hash);
 /*
  * For many lookups at once: the first for all of them, the second for all of them, then find or get. Each asks for
  * lines the next step needs, and waits for none.
@@ -131,12 +183,14 @@ CF_HOT void grd_entry_prefetch_record(const struct grd_directory *directory, uin
  */
 CF_HOT uint64_t grd_entry_tenure(struct grd_directory *directory, struct grd_entry *entry);
 
-/* Holders. At most one per node. */
+/* Holders. At most one per node. A holder that is not new needs no room; for a new one of a rebuild see grd_holder_fits. */
 uint32_t grd_holders_count(const struct grd_directory *directory, const struct grd_entry *entry);
 CF_HOT bool grd_holder_find(const struct grd_directory *directory, const struct grd_entry *entry,
                             uint16_t node, struct grd_holder *holder_out);
 CF_HOT void grd_holder_set(struct grd_directory *directory, struct grd_entry *entry,
                            const struct grd_holder *holder);
+/* Is there room for one more holder and past image, by giving others back if need be? */
+bool grd_holder_fits(struct grd_directory *directory, const struct grd_entry *entry);
 CF_HOT bool grd_holder_remove(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
 /* Iterates: cursor starts at 0; false = end. Holders may be removed or changed by node between calls only where the text of the caller says so: here NOT. */
 CF_HOT bool grd_holder_next(const struct grd_directory *directory, const struct grd_entry *entry,
@@ -151,8 +205,8 @@ struct grd_waiter *grd_waiter_add(struct grd_directory *directory, struct grd_en
 void grd_waiter_remove(struct grd_directory *directory, struct grd_entry *entry, struct grd_waiter *waiter);
 
 /*
- * Pending grants of an entry, newest first. Add answers NULL as above, and where there is no room for what one more
- * grant of this entry can entail (holders, sharers, past images): what follows it on the entry cannot run out.
+ * Pending grants of an entry, newest first. Add answers NULL as above, and where there is no room, even after others have
+ * been given back, for what one more grant of this entry can entail: what follows it on the entry cannot run out.
  */
 struct grd_pending *grd_pending_first(struct grd_directory *directory, const struct grd_entry *entry);
 struct grd_pending *grd_pending_next(struct grd_directory *directory, const struct grd_pending *pending);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "grd/directory.h"
 
 #define HOLDERS_INLINE 4u
@@ -19,6 +20,7 @@
 #define W_X 0x4000u
 #define W_DUTY 0x2000u
 #define W_PENDING 0x1000u
+#define W_MARK 0x0800u /* in the first inline word: the entry was looked up since the hand passed */
 #define W_NODE 0x03ffu
 _Static_assert(CF_NODES_MAX - 1 <= W_NODE, "a node fits the word");
 
@@ -29,9 +31,13 @@ _Static_assert(CF_NODES_MAX - 1 <= W_NODE, "a node fits the word");
 #define SPILL_AGE (UINT64_C(1) << 23)
 #define SPILL_PERIOD (UINT64_C(1) << 20)
 
-/* Values of grd_entry.side that are no side record; an idle entry has neither holders nor a side record. */
+/*
+ * Values of grd_entry.side that are no side record; an idle entry has neither holders nor a side record, a vacant one
+ * is out of the index.
+ */
 #define SIDE_IDLE (UINT32_MAX - 1)
-#define ENTRIES_MAX (SIDE_IDLE - 1)
+#define SIDE_VACANT (UINT32_MAX - 2)
+#define ENTRIES_MAX (SIDE_VACANT - 1)
 
 struct grd_chunk {
     uint32_t next;
@@ -45,17 +51,18 @@ _Static_assert(sizeof(struct grd_chunk) == CF_CACHE_LINE, "a chunk is a line");
 #define CHAINS (GRD_LISTS + 1u)
 
 /*
- * Chunks that one grant can need: a new holder, a holder that grew old, a past image, another one to round up, and
- * the sharers of an entry with all nodes.
+ * Chunks that one grant can need: a new holder, a holder that grew old, a past image, and the sharers of an X. Those
+ * come one by one out of the list of holders (master.c), so that beyond the four inline ones each leaves the room it needs.
  */
-#define GRANT_CHUNKS_MIN 4u
-#define GRANT_CHUNKS_MAX (GRANT_CHUNKS_MIN + (CF_NODES_MAX + CHUNK_PAIRS - 1) / CHUNK_PAIRS)
+#define GRANT_CHUNKS_MAX 8u
+/* Chunks of an entry that all instances hold, or have held, at the worst. */
+#define WIDEST_CHUNKS(nodes) (3u * (((nodes) + CHUNK_PAIRS - 1) / CHUNK_PAIRS) + GRANT_CHUNKS_MAX)
 
 struct grd_side {
     uint32_t waiter_first, waiter_last, pending_first;
     uint32_t chain[CHAINS]; /* first chunk, or GRD_NONE; all chunks but the first are full */
-    uint32_t next;          /* in the pool's free list */
-    uint32_t spare;
+    uint32_t rebuild;       /* number of the rebuild under way, or GRD_NONE; of a free record: the next one */
+    uint32_t entry;         /* whose it is; GRD_NONE: free */
     uint64_t durable;
 };
 
@@ -80,13 +87,18 @@ struct grd_directory {
     struct grd_chunk *chunks;
     struct grd_waiter *waiters;
     struct grd_pending *pendings;
-    struct grd_pool side_pool, chunk_pool, waiter_pool, pending_pool;
+    struct grd_rebuild *rebuilds;
+    struct grd_summary summary;
+    struct grd_pool side_pool, chunk_pool, waiter_pool, pending_pool, rebuild_pool;
     uint32_t chunks_used[CHAINS];
-    uint32_t entries_used;          /* entries are reused, never given back: those below are in the index */
+    uint32_t entries_used; /* those below are in the index, or vacant */
+    uint32_t vacant_first; /* linked through the room of their holders */
+    uint32_t vacant_count;
+    uint32_t entry_hand, side_hand; /* where the search for a cold entry goes on */
     uint32_t idle_first, idle_last; /* oldest first, linked through the room of their holders */
     uint32_t idle_count;
     uint64_t tenure_floor; /* highest last_tenure of any evicted entry */
-    uint64_t evictions;
+    struct grd_directory_counters counters;
     uint64_t bytes; /* [const] */
 };
 
@@ -135,10 +147,38 @@ static inline bool grd_has_inline(const struct grd_entry *entry)
     return (all & W_USED) != 0;
 }
 
+/* The word of the first slot keeps the mark also when no holder is there. */
+static inline void grd_inline_word_set(struct grd_entry *entry, uint16_t word)
+{
+    memcpy(entry->holder, &word, sizeof word);
+}
+
+static inline void grd_entry_mark(struct grd_entry *entry)
+{
+    uint16_t word = grd_inline_word(entry, 0);
+
+    if (!(word & W_MARK)) /* most often it is marked, and the line stays clean */
+        grd_inline_word_set(entry, word | W_MARK);
+}
+
+static inline bool grd_entry_unmark(struct grd_entry *entry)
+{
+    uint16_t word = grd_inline_word(entry, 0);
+
+    grd_inline_word_set(entry, (uint16_t)(word & ~W_MARK));
+    return (word & W_MARK) != 0;
+}
+
+/* What of a keyed hash the index and the summary go by. */
+static inline uint32_t grd_entry_tag(const struct grd_directory *directory, uint64_t hash)
+{
+    return (uint32_t)(cf_mix64(hash, directory->options.seed) >> 32);
+}
+
 static inline struct grd_side *grd_side_of(const struct grd_directory *directory,
                                            const struct grd_entry *entry)
 {
-    return entry->side >= SIDE_IDLE ? NULL : &directory->sides[entry->side];
+    return entry->side >= SIDE_VACANT ? NULL : &directory->sides[entry->side];
 }
 
 /* directory_index.c: to the idle list if nothing is kept of the entry; out of it before something is. */
@@ -146,8 +186,24 @@ void grd_entry_rest(struct grd_directory *directory, struct grd_entry *entry);
 void grd_entry_wake(struct grd_directory *directory, struct grd_entry *entry);
 void grd_index_check(const struct grd_directory *directory);
 
+/* Out of the index; the floor is at least its tenures. The number is free to use. */
+uint32_t grd_entry_forget(struct grd_directory *directory, struct grd_entry *entry);
+void grd_entry_vacate(struct grd_directory *directory, uint32_t number);
+
+/* directory_cold.c: gives a cold entry back to its holders; its number is out of the index. GRD_NONE: none can go. */
+uint32_t grd_cold_entry(struct grd_directory *directory);
+/* Makes room in the pools by giving entries back, `keep` excepted. False: what is left is all in use. */
+bool grd_cold_room(struct grd_directory *directory, const struct grd_entry *keep, uint32_t sides,
+                   uint32_t chunks);
+/* Its side record is nothing that a conversation needs. */
+static inline bool grd_side_is_quiet(const struct grd_side *side)
+{
+    return side->waiter_first == GRD_NONE && side->pending_first == GRD_NONE && side->rebuild == GRD_NONE;
+}
+
 /* directory_side.c. Taking asserts that there is room: who begins something new has looked (grd_side_fits). */
-bool grd_side_fits(const struct grd_directory *directory, const struct grd_entry *entry);
+bool grd_side_fits(struct grd_directory *directory, const struct grd_entry *entry);
+void grd_side_free(struct grd_directory *directory, struct grd_entry *entry);
 struct grd_side *grd_side_make(struct grd_directory *directory, struct grd_entry *entry);
 bool grd_side_is_empty(const struct grd_side *side);
 bool grd_chain_find(const struct grd_directory *directory, uint32_t first, uint16_t node,

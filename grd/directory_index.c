@@ -12,12 +12,11 @@
  * Eviction: an entry that nobody holds and nothing is remembered of is idle, and only idle ones are in a list, linked
  * through the 20 bytes of the holders they do not have. Lookups mark an idle entry; the oldest one goes, but a
  * marked one loses its mark and goes to the end instead: CHANCES times a call, no more, so that an eviction
- * looks at CHANCES + 1 entries at most, however many are held.
+ * looks at CHANCES + 1 entries at most, however many are held. When none is idle, directory_cold.c gives one back.
  *
  * An evicted entry's last tenure raises the shard's floor, where new entries start: no tenure of a block is ever
  * given twice though its entry is forgotten [G-5].
  */
-#include "base/hash.h"
 #include "grd/directory_impl.h"
 
 #define CHANCES 8u
@@ -25,11 +24,6 @@
 #define LINK_BEFORE 0u
 #define LINK_AFTER 2u
 #define MARK_AT (sizeof((struct grd_entry *)0)->holder - 1)
-
-static uint32_t tag_of(const struct grd_directory *d, uint64_t hash)
-{
-    return (uint32_t)(cf_mix64(hash, d->options.seed) >> 32);
-}
 
 static uint64_t home_of(const struct grd_directory *d, uint32_t tag)
 {
@@ -159,14 +153,40 @@ void grd_entry_wake(struct grd_directory *d, struct grd_entry *entry)
         idle_remove(d, entry);
 }
 
-/* The number of an entry that is out of the index and of the list. */
+uint32_t grd_entry_forget(struct grd_directory *d, struct grd_entry *entry)
+{
+    index_remove(d, number_of(d, entry));
+    if (entry->last_tenure > d->tenure_floor)
+        d->tenure_floor = entry->last_tenure;
+    return number_of(d, entry);
+}
+
+void grd_entry_vacate(struct grd_directory *d, uint32_t number)
+{
+    struct grd_entry *entry = &d->entries[number];
+
+    entry->side = SIDE_VACANT;
+    link_set(entry, LINK_AFTER, d->vacant_first);
+    d->vacant_first = number;
+    d->vacant_count++;
+}
+
+static uint32_t vacant_take(struct grd_directory *d)
+{
+    uint32_t number = d->vacant_first;
+
+    d->vacant_first = link_get(&d->entries[number], LINK_AFTER);
+    d->vacant_count--;
+    return number;
+}
+
+/* The number of an entry that was idle and is out of the index and of the list. */
 static uint32_t evict(struct grd_directory *d)
 {
     struct grd_entry *entry = NULL;
     uint32_t looked;
 
     for (looked = 0; looked <= CHANCES; looked++) {
-        cf_assert_id(d->idle_first != GRD_NONE, "G-12");
         entry = &d->entries[d->idle_first];
         if (looked == CHANCES || !entry->holder[MARK_AT])
             break;
@@ -174,24 +194,35 @@ static uint32_t evict(struct grd_directory *d)
         idle_add(d, entry);
     }
     idle_remove(d, entry);
-    index_remove(d, number_of(d, entry));
-    if (entry->last_tenure > d->tenure_floor)
-        d->tenure_floor = entry->last_tenure;
-    d->evictions++;
+    d->counters.forgotten++;
     if (d->idle_first != GRD_NONE) { /* the next one's lines, long before they are needed */
         __builtin_prefetch(&d->entries[d->idle_first], 1);
         __builtin_prefetch(&d->tags[d->idle_first]);
     }
-    return number_of(d, entry);
+    return grd_entry_forget(d, entry);
 }
 
 struct grd_entry *grd_entry_find(struct grd_directory *d, const struct cf_block_key *key, uint64_t hash)
 {
-    struct grd_entry *entry = probe(d, key, tag_of(d, hash));
+    struct grd_entry *entry = probe(d, key, grd_entry_tag(d, hash));
 
     if (entry && entry->side == SIDE_IDLE)
         entry->holder[MARK_AT] = 1;
+    else if (entry)
+        grd_entry_mark(entry);
     return entry;
+}
+
+/* A number that is out of the index. */
+static uint32_t number_take(struct grd_directory *d)
+{
+    if (d->vacant_first != GRD_NONE)
+        return vacant_take(d);
+    if (d->entries_used < d->options.entries)
+        return d->entries_used++;
+    if (d->idle_first != GRD_NONE)
+        return evict(d);
+    return grd_cold_entry(d);
 }
 
 struct grd_entry *grd_entry_get(struct grd_directory *d, const struct cf_block_key *key, uint64_t hash,
@@ -203,26 +234,28 @@ struct grd_entry *grd_entry_get(struct grd_directory *d, const struct cf_block_k
     (void)bucket; /* the floor is the shard's: docs/decisions/0009 */
     if (entry)
         return entry;
-    number = d->entries_used < d->options.entries ? d->entries_used++ : evict(d);
+    number = number_take(d);
+    if (number == GRD_NONE)
+        return NULL;
     entry = &d->entries[number];
     memset(entry, 0, sizeof *entry);
     entry->key = *key;
     entry->last_tenure = d->tenure_floor;
-    index_add(d, number, tag_of(d, hash));
+    index_add(d, number, grd_entry_tag(d, hash));
     idle_add(d, entry);
     return entry;
 }
 
 void grd_entry_prefetch(const struct grd_directory *d, uint64_t hash)
 {
-    uint64_t home = home_of(d, tag_of(d, hash));
+    uint64_t home = home_of(d, grd_entry_tag(d, hash));
 
     __builtin_prefetch(&d->index[home]);
 }
 
 void grd_entry_prefetch_record(const struct grd_directory *d, uint64_t hash)
 {
-    uint32_t tag = tag_of(d, hash);
+    uint32_t tag = grd_entry_tag(d, hash);
     uint64_t slot = home_of(d, tag), word;
 
     while ((word = d->index[slot]) != 0) {
@@ -239,19 +272,23 @@ void grd_entry_prefetch_record(const struct grd_directory *d, uint64_t hash)
 
 void grd_index_check(const struct grd_directory *d)
 {
-    uint32_t i, number, before = GRD_NONE, idle = 0;
+    uint32_t i, number, before = GRD_NONE, idle = 0, vacant = 0;
     uint64_t slot, slots = 0;
 
     for (i = 0; i < d->entries_used; i++) {
         const struct grd_entry *entry = &d->entries[i];
 
+        vacant += entry->side == SIDE_VACANT;
+        if (entry->side == SIDE_VACANT)
+            continue;
         cf_assert(probe(d, &entry->key, d->tags[i]) == entry);
         cf_assert((entry->side == SIDE_IDLE) == (entry->side >= SIDE_IDLE && !grd_has_inline(entry)));
         idle += entry->side == SIDE_IDLE;
     }
     for (slot = 0; slot < d->slots; slot++)
         slots += d->index[slot] != 0;
-    cf_assert(slots == d->entries_used);
+    cf_assert(vacant == d->vacant_count);
+    cf_assert(slots == d->entries_used - vacant);
     cf_assert(idle == d->idle_count);
     for (number = d->idle_first; number != GRD_NONE; number = link_get(&d->entries[number], LINK_AFTER)) {
         cf_assert(idle-- > 0);

@@ -9,7 +9,8 @@ void grd_directory_each(struct grd_directory *d, void (*each)(void *arg, struct 
     uint32_t i;
 
     for (i = 0; i < d->entries_used; i++)
-        each(arg, &d->entries[i]);
+        if (d->entries[i].side != SIDE_VACANT)
+            each(arg, &d->entries[i]);
 }
 
 /*
@@ -26,12 +27,14 @@ uint64_t grd_directory_leaks(const struct grd_directory *d, char *text, size_t t
 
         sides += side && grd_side_is_empty(side);
     }
-    leaks = (uint64_t)d->waiter_pool.used + d->pending_pool.used + d->chunks_used[GRD_LIST_SHARERS] + sides;
+    leaks = (uint64_t)d->waiter_pool.used + d->pending_pool.used + d->rebuild_pool.used +
+            d->chunks_used[GRD_LIST_SHARERS] + sides;
     if (leaks && text_bytes)
         snprintf(text, text_bytes,
-                 "directory: %" PRIu32 " waiters, %" PRIu32 " pending grants, %" PRIu32
+                 "directory: %" PRIu32 " waiters, %" PRIu32 " pending grants, %" PRIu32 " rebuilds, %" PRIu32
                  " chunks of sharers, %" PRIu64 " empty side records",
-                 d->waiter_pool.used, d->pending_pool.used, d->chunks_used[GRD_LIST_SHARERS], sides);
+                 d->waiter_pool.used, d->pending_pool.used, d->rebuild_pool.used,
+                 d->chunks_used[GRD_LIST_SHARERS], sides);
     return leaks;
 }
 
@@ -66,17 +69,21 @@ static void holders_check(const struct grd_directory *d, const struct grd_entry 
 
 void grd_directory_check(const struct grd_directory *d)
 {
-    uint32_t chunks[CHAINS] = {0}, waiters = 0, pendings = 0, sides = 0, i, c, number, last;
+    uint32_t chunks[CHAINS] = {0}, waiters = 0, pendings = 0, rebuilds = 0, sides = 0, i, c, number, last;
 
     grd_index_check(d);
     for (i = 0; i < d->entries_used; i++) {
         const struct grd_entry *entry = &d->entries[i];
         const struct grd_side *side = grd_side_of(d, entry);
 
+        if (entry->side == SIDE_VACANT)
+            continue;
         holders_check(d, entry);
         if (side == NULL)
             continue;
         sides++;
+        cf_assert(side->entry == i);
+        rebuilds += side->rebuild != GRD_NONE;
         for (c = 0; c < CHAINS; c++)
             chunks[c] += chain_check(d, side->chain[c]);
         last = GRD_NONE;
@@ -89,6 +96,8 @@ void grd_directory_check(const struct grd_directory *d)
             cf_assert(++pendings <= d->pending_pool.used);
     }
     cf_assert(sides == d->side_pool.used);
+    cf_assert(rebuilds == d->rebuild_pool.used);
+    grd_summary_check(&d->summary);
     cf_assert(waiters == d->waiter_pool.used);
     cf_assert(pendings == d->pending_pool.used);
     for (c = 0; c < CHAINS; c++)
@@ -117,6 +126,8 @@ void grd_entry_dump(const struct grd_directory *d, const struct grd_entry *entry
             " version %" PRIu64 " durable %" PRIu64 "%s\n",
             entry->key.file, entry->key.generation, entry->key.block, entry->last_tenure, entry->version,
             grd_entry_durable(d, entry), entry->side == SIDE_IDLE ? " idle" : "");
+    if (side && side->rebuild != GRD_NONE)
+        fprintf(out, "  in rebuild, %u to answer\n", d->rebuilds[side->rebuild].awaited_count);
     while (grd_holder_next(d, entry, &cursor, &holder))
         fprintf(out, "  node %u %s tenure %" PRIu64 "%s%s\n", holder.node, holder.is_x ? "X" : "S",
                 holder.tenure, holder.is_pending ? " pending" : "", holder.has_duty ? " duty" : "");

@@ -28,7 +28,7 @@ struct grd_waiter *grd_waiter_add(struct grd_directory *d, struct grd_entry *ent
     struct grd_side *side;
     uint32_t number;
 
-    if (grd_side_of(d, entry) == NULL && grd_pool_room(&d->side_pool) == 0)
+    if (grd_side_of(d, entry) == NULL && !grd_cold_room(d, entry, 1, 0))
         return NULL;
     number = grd_pool_take(&d->waiter_pool);
     if (number == GRD_NONE)

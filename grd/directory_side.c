@@ -16,17 +16,18 @@ bool grd_side_is_empty(const struct grd_side *side)
     for (i = 0; i < CHAINS; i++)
         if (side->chain[i] != GRD_NONE)
             return false;
-    return side->waiter_first == GRD_NONE && side->pending_first == GRD_NONE;
+    return grd_side_is_quiet(side);
 }
 
 /* Is there room for one more grant of the entry, whatever that grant entails? */
-bool grd_side_fits(const struct grd_directory *d, const struct grd_entry *entry)
+bool grd_side_fits(struct grd_directory *d, const struct grd_entry *entry)
 {
-    uint32_t room = grd_pool_room(&d->chunk_pool);
+    return grd_cold_room(d, entry, grd_side_of(d, entry) == NULL, GRANT_CHUNKS_MAX);
+}
 
-    if (grd_side_of(d, entry) == NULL && grd_pool_room(&d->side_pool) == 0)
-        return false;
-    return room >= GRANT_CHUNKS_MAX || room >= GRANT_CHUNKS_MIN + grd_holders_count(d, entry) / CHUNK_PAIRS;
+bool grd_holder_fits(struct grd_directory *d, const struct grd_entry *entry)
+{
+    return grd_cold_room(d, entry, grd_side_of(d, entry) == NULL, 2);
 }
 
 struct grd_side *grd_side_make(struct grd_directory *d, struct grd_entry *entry)
@@ -41,7 +42,8 @@ struct grd_side *grd_side_make(struct grd_directory *d, struct grd_entry *entry)
     grd_entry_wake(d, entry);
     side = &d->sides[number];
     memset(side, 0, sizeof *side);
-    side->waiter_first = side->waiter_last = side->pending_first = GRD_NONE;
+    side->waiter_first = side->waiter_last = side->pending_first = side->rebuild = GRD_NONE;
+    side->entry = (uint32_t)(entry - d->entries);
     for (i = 0; i < CHAINS; i++)
         side->chain[i] = GRD_NONE;
     entry->side = number;
@@ -55,8 +57,7 @@ void grd_entry_settle(struct grd_directory *d, struct grd_entry *entry)
     if (side) {
         if (!grd_side_is_empty(side))
             return;
-        grd_pool_give(&d->side_pool, entry->side);
-        entry->side = GRD_NONE;
+        grd_side_free(d, entry);
     }
     grd_entry_rest(d, entry);
 }
@@ -136,6 +137,22 @@ bool grd_chain_next(const struct grd_directory *d, uint32_t first, uint32_t *cur
         return true;
     }
     return false;
+}
+
+/* With all that is in it. */
+void grd_side_free(struct grd_directory *d, struct grd_entry *entry)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+    uint32_t chain;
+
+    if (side == NULL)
+        return;
+    for (chain = 0; chain < CHAINS; chain++)
+        while (side->chain[chain] != GRD_NONE)
+            first_give(d, side, chain);
+    side->entry = GRD_NONE;
+    grd_pool_give(&d->side_pool, entry->side);
+    entry->side = GRD_NONE;
 }
 
 bool grd_list_find(const struct grd_directory *d, const struct grd_entry *entry, enum grd_list list,

@@ -21,9 +21,13 @@ static void send_invalidated(uint16_t to, const struct grd_msg *demand, struct g
     msg->held = demand->held;
 }
 
-static void send_not_held(const struct grd_msg *demand, struct grd_actions *actions)
+/* With the number of the release that says the same, since the master may hear of that one much later. */
+static void send_not_held(const struct grd_local *local, const struct grd_block *block,
+                          const struct grd_msg *demand, struct grd_actions *actions)
 {
     struct grd_msg *msg = grd_action_send(actions, demand->from, GRD_MSG_NOT_HELD, &demand->key);
+
+    grd_local_release_name(local, block, demand->held, msg);
 
     msg->request = demand->request;
     msg->tenure = demand->tenure;
@@ -67,7 +71,7 @@ void grd_holder_answer_gone(struct grd_local *local, const struct grd_block *blo
         return;
     }
     local->counters.not_held++;
-    send_not_held(msg, actions);
+    send_not_held(local, block, msg, actions);
 }
 
 /*
@@ -221,6 +225,12 @@ void grd_holder_on_demand(struct grd_local *local, struct grd_block *block, cons
         bool is_noted = msg->type == GRD_MSG_INVALIDATE &&
                         grd_requester_refuse(local, block, msg->held, now_ns, actions);
 
+        /* The master has taken this copy off its entry, so there is nothing left to release [G-14]. */
+        if (msg->type == GRD_MSG_INVALIDATE && block->release_tenure != 0 &&
+            block->release_tenure == msg->held) {
+            grd_local_release_end(local, block);
+            grd_requester_on_released(local, block, now_ns, actions);
+        }
         if (!(is_noted && grd_mutant(GRD_MUT_GIVE_ACK_LATE)))
             grd_holder_answer_gone(local, block, msg, actions);
         return;
@@ -232,13 +242,43 @@ void grd_holder_on_demand(struct grd_local *local, struct grd_block *block, cons
         grd_local_arm(local, block, now_ns);
 }
 
+void grd_holder_on_recall(const struct grd_local *local, const struct grd_block *block,
+                          const struct grd_msg *ask, struct grd_actions *actions)
+{
+    struct grd_msg *msg = grd_action_send(actions, ask->from, GRD_MSG_HELD, &ask->key);
+
+    msg->request = ask->request;
+    msg->tenure = msg->version = msg->durable = msg->held = msg->number = 0;
+    msg->behind = 0;
+    msg->mode = CF_MODE_N;
+    msg->flags = 0;
+    if (block == NULL)
+        return;
+    msg->held = block->past_version;
+    if (block->mode !=
+        CF_MODE_N) { /* a release that is open beside a copy was heard: the copy was granted after it */
+        msg->mode = block->mode;
+        msg->flags = block->has_duty ? GRD_FLAG_DUTY : 0;
+        msg->tenure = block->tenure;
+        msg->version = block->version;
+        msg->durable = block->durable;
+    } else if (block->release_tenure != 0) {
+        msg->flags = GRD_FLAG_RELEASED;
+        msg->tenure = block->release_tenure;
+        msg->version = block->release_version;
+        msg->durable = block->release_durable;
+        grd_local_release_name(local, block, block->release_tenure, msg);
+    }
+}
+
 /* ------------------------------------------------------------------ eviction and writing */
 
 bool grd_local_can_evict(const struct grd_local *local, const struct grd_block *block)
 {
     if (block->mode == CF_MODE_N || block->conv != GRD_FRAME_NONE /* [6] */ || block->release_tenure != 0 ||
         block->closing || block->demand_first != GRD_FRAME_NONE ||
-        local->releases_used >= local->releases_max)
+        local->releases_used >= local->releases_max ||
+        !grd_local_release_has_room(local, GRD_WINDOW / 4)) /* the last quarter is for grants that failed */
         return false;
     if (block->is_writing)
         return grd_mutant(GRD_MUT_RELEASE_EARLY) && block->writing_version == block->version;
@@ -251,17 +291,14 @@ void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t 
     uint32_t frame = block->frame;
 
     cf_assert(grd_local_can_evict(local, block));
-    block->release_tenure = block->tenure;
-    block->release_version = block->version;
-    block->release_durable = block->durable;
-    local->releases_used++;
+    grd_local_release_begin(local, block, block->tenure, block->version, block->durable);
     local->counters.evicted++;
     block->mode = CF_MODE_N;
     block->tenure = 0;
     block->frame = GRD_FRAME_NONE;
     block->has_duty = false;
     grd_local_free_frame(actions, frame);
-    grd_local_send_release(block, actions);
+    grd_local_send_release(local, block, actions);
     grd_local_arm(local, block, now_ns);
 }
 

@@ -63,7 +63,8 @@ enum cf_rc grd_local_open(const struct grd_local_options *options, struct grd_lo
     local->past_max = options->past_images;
     local->resend_ns = options->resend_ns;
     local->residency_ns = options->residency_ns;
-    local->request_next = 1;
+    local->request_next = local->release_next = 1;
+    grd_window_init(&local->releases);
     local->map = options->map;
     local->allocator = options->allocator;
     local->seed = options->seed;
@@ -288,10 +289,48 @@ void grd_local_arm(struct grd_local *local, struct grd_block *block, uint64_t no
     cf_wheel_arm(&local->wheel, &block->timer, now_ns + local->resend_ns);
 }
 
-void grd_local_send_release(struct grd_block *block, struct grd_actions *actions)
+bool grd_local_release_has_room(const struct grd_local *local, uint32_t but)
+{
+    return local->release_next + but - local->releases.low < GRD_WINDOW;
+}
+
+void grd_local_release_begin(struct grd_local *local, struct grd_block *block, uint64_t tenure,
+                             uint64_t version, uint64_t durable)
+{
+    cf_assert(block->release_tenure == 0 && tenure != 0);
+    cf_assert_id(grd_local_release_has_room(local, 0), "G-14");
+    block->release_tenure = tenure;
+    block->release_version = version;
+    block->release_durable = durable;
+    block->release_number = local->release_next++;
+    local->releases_used++;
+}
+
+void grd_local_release_end(struct grd_local *local, struct grd_block *block)
+{
+    bool is_noted = grd_window_end(&local->releases, block->release_number);
+
+    cf_assert_id(is_noted, "G-14");
+    grd_window_slide(&local->releases);
+    block->release_tenure = 0;
+    local->releases_used--;
+}
+
+void grd_local_release_name(const struct grd_local *local, const struct grd_block *block, uint64_t tenure,
+                            struct grd_msg *msg)
+{
+    bool is_open = block && block->release_tenure != 0 && block->release_tenure == tenure;
+
+    msg->number = is_open ? block->release_number : 0;
+    msg->behind = is_open ? (uint16_t)(block->release_number - local->releases.low) : 0;
+}
+
+void grd_local_send_release(const struct grd_local *local, struct grd_block *block,
+                            struct grd_actions *actions)
 {
     struct grd_msg *msg = grd_action_send(actions, block->master, GRD_MSG_RELEASE, &block->key);
 
+    grd_local_release_name(local, block, block->release_tenure, msg);
     msg->tenure = block->release_tenure;
     msg->version = block->release_version;
     msg->durable = block->release_durable;
@@ -325,7 +364,7 @@ static void send_again(struct grd_local *local, struct grd_block *block, uint64_
         local->counters.resends++;
     }
     if (block->release_tenure) {
-        grd_local_send_release(block, actions);
+        grd_local_send_release(local, block, actions);
         local->counters.resends++;
     }
     if (block->past_version)
@@ -353,6 +392,8 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
         grd_local_settle(local, block);
         return true;
     }
+    grd_requester_on_released(local, block, now_ns,
+                              actions); /* a failed grant that found no release number */
     send_again(local, block, now_ns, actions);
     grd_holder_serve(local, block, now_ns, actions); /* demands that waited for the residency */
     block->retries++;
@@ -396,7 +437,7 @@ void grd_local_truth(struct grd_local *local, struct grd_block *block, uint64_t 
         msg->version = block->version;
         msg->durable = block->durable;
     } else if (block->release_tenure == tenure && tenure != 0) {
-        grd_local_send_release(block, actions);
+        grd_local_send_release(local, block, actions);
     } else {
         local->counters.stale++;
     }
@@ -409,6 +450,9 @@ static void on_unknown(struct grd_local *local, const struct grd_msg *msg, uint3
     case GRD_MSG_FORWARD:
     case GRD_MSG_INVALIDATE:
         grd_holder_answer_gone(local, NULL, msg, actions);
+        break;
+    case GRD_MSG_RECALL:
+        grd_holder_on_recall(local, NULL, msg, actions);
         break;
     default:
         local->counters.stale++;
@@ -424,8 +468,7 @@ static void on_released(struct grd_local *local, struct grd_block *block, const 
         local->counters.stale++;
         return;
     }
-    block->release_tenure = 0;
-    local->releases_used--;
+    grd_local_release_end(local, block);
     grd_requester_on_released(local, block, now_ns, actions);
 }
 
@@ -442,6 +485,7 @@ static bool is_masters(uint16_t type)
     case GRD_MSG_CONFIRMED:
     case GRD_MSG_BOUNCE:
     case GRD_MSG_WRITE:
+    case GRD_MSG_RECALL:
         return true;
     default:
         return false;
@@ -492,6 +536,9 @@ void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t
     case GRD_MSG_CONFIRMED:
         if (block->kept_tenure == msg->tenure)
             grd_local_kept_drop(local, block, actions);
+        break;
+    case GRD_MSG_RECALL:
+        grd_holder_on_recall(local, block, msg, actions);
         break;
     case GRD_MSG_WRITE:
         if (block->mode != CF_MODE_N && block->has_duty)

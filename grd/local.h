@@ -25,6 +25,7 @@
 #include "base/wheel.h"
 #include "grd/action.h"
 #include "grd/map.h"
+#include "grd/window.h"
 
 #define GRD_FRAME_NONE UINT32_MAX
 /* Torn images of a conversation that are asked for again at once. */
@@ -78,7 +79,7 @@ struct grd_block {
     uint64_t writing_version;
     uint64_t begun_ns; /* when this tenure began: residency */
     /* release not yet acknowledged */
-    uint64_t release_tenure, release_version, release_durable;
+    uint64_t release_tenure, release_version, release_durable, release_number;
     /* image shipped with X, until confirmed [15] */
     uint64_t kept_tenure, kept_version, kept_durable;
     uint32_t kept_frame;
@@ -122,6 +123,8 @@ struct grd_local {
     uint32_t outstanding, past_max;
     uint64_t resend_ns, residency_ns;
     uint64_t request_next;
+    uint64_t release_next;      /* number of the next release */
+    struct grd_window releases; /* those acknowledged */
     const struct grd_map *map;
     const struct cf_allocator *allocator;
     struct cf_wheel wheel;

@@ -15,7 +15,16 @@ void grd_local_free_frame(struct grd_actions *actions, uint32_t frame);
 /* Says the truth about a tenure somebody asks for or grants again: held -> installed, released -> release. */
 void grd_local_truth(struct grd_local *local, struct grd_block *block, uint64_t tenure,
                      struct grd_actions *actions);
-void grd_local_send_release(struct grd_block *block, struct grd_actions *actions);
+/* A release is open from begin to end; begin needs room: at most GRD_WINDOW are between the lowest open and the next. */
+bool grd_local_release_has_room(const struct grd_local *local, uint32_t but);
+void grd_local_release_begin(struct grd_local *local, struct grd_block *block, uint64_t tenure,
+                             uint64_t version, uint64_t durable);
+void grd_local_release_end(struct grd_local *local, struct grd_block *block);
+/* Number of the open release of this tenure and how far it is from the lowest, into the message; 0: there is none. */
+void grd_local_release_name(const struct grd_local *local, const struct grd_block *block, uint64_t tenure,
+                            struct grd_msg *msg);
+void grd_local_send_release(const struct grd_local *local, struct grd_block *block,
+                            struct grd_actions *actions);
 void grd_local_kept_drop(struct grd_local *local, struct grd_block *block, struct grd_actions *actions);
 void grd_local_past_drop(struct grd_local *local, struct grd_block *block, struct grd_actions *actions);
 
@@ -41,6 +50,9 @@ void grd_holder_on_demand(struct grd_local *local, struct grd_block *block, cons
                           uint64_t now_ns, struct grd_actions *actions);
 void grd_holder_serve(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
                       struct grd_actions *actions);
+/* Answers the master's question what is here; block may be NULL. */
+void grd_holder_on_recall(const struct grd_local *local, const struct grd_block *block,
+                          const struct grd_msg *msg, struct grd_actions *actions);
 /* Answers a demand for a copy that is not here. */
 void grd_holder_answer_gone(struct grd_local *local, const struct grd_block *block, const struct grd_msg *msg,
                             struct grd_actions *actions);

@@ -20,9 +20,11 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "base/hist.h"
 #include "base/wheel.h"
 #include "grd/action.h"
 #include "grd/directory.h"
+#include "grd/window.h"
 
 struct grd_master_options {
     struct grd_directory_options directory;
@@ -36,7 +38,13 @@ struct grd_master_options {
 struct grd_master_counters {
     uint64_t requests, grants, forwards, invalidates, not_held, bounced, repeated, probes, stale,
         refused_bounds;
+    uint64_t
+        rebuilds; /* of entries that may have been given back; rebuilds_all: of these, everybody was asked */
+    uint64_t rebuilds_all, recalls, recalled_again;
 };
+
+/* What a timer of the wheel belongs to. */
+enum grd_timer_kind { GRD_TIMER_PENDING = 0, GRD_TIMER_REBUILD = 1 };
 
 struct grd_master {
     struct grd_directory *directory;
@@ -52,11 +60,22 @@ struct grd_master {
      * and a requester that still waits takes a new number. So nothing need be remembered a resource (rule 14).
      */
     uint64_t *mark;
+    /* seen[n]: which releases of instance n were heard. */
+    struct grd_window *seen;
+    uint64_t rebuild_last; /* number of the last rebuild */
+    struct cf_hist *rebuild_hist;
     struct grd_master_counters counters;
 };
 
+/* All it takes, and the most of a directory that a budget allows: grd_directory_fit with the rest counted in. */
+uint64_t grd_master_size(const struct grd_master_options *options);
+CF_CHECK enum cf_rc grd_master_fit(const struct grd_master_options *need, uint64_t bytes,
+                                   struct grd_directory_options *fit_out, uint64_t *bytes_min_out);
 CF_CHECK enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_master **master_out);
 void grd_master_close(struct grd_master **master);
+uint64_t grd_master_bytes(const struct grd_master *master);
+/* May the resource have been given back? For checkers: what has a holder and no entry must be. */
+bool grd_master_is_cold(const struct grd_master *master, uint64_t hash);
 
 /* A message for this shard from instance msg->from (itself included). `hash` is the keyed hash of msg->key. */
 CF_HOT void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,

@@ -374,8 +374,16 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
     case GRD_MSG_SHIP:
         return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && (msg->hops == 2 || msg->hops == 3) &&
                (msg->flags & ~GRD_FLAG_CHECKED) == 0 && (msg->mode == CF_MODE_X || msg->set.count == 0);
-    case GRD_MSG_INVALIDATE:
     case GRD_MSG_NOT_HELD:
+        return msg->requester < nodes && msg->behind < GRD_WINDOW;
+    case GRD_MSG_RELEASE:
+        return msg->behind < GRD_WINDOW;
+    case GRD_MSG_HELD:
+        return msg->mode <= CF_MODE_X && msg->flags <= (GRD_FLAG_DUTY | GRD_FLAG_RELEASED) &&
+               msg->behind < GRD_WINDOW &&
+               (msg->mode == CF_MODE_N) == (msg->tenure == 0 || (msg->flags & GRD_FLAG_RELEASED)) &&
+               (msg->mode != CF_MODE_N || !(msg->flags & GRD_FLAG_DUTY));
+    case GRD_MSG_INVALIDATE:
     case GRD_MSG_KEPT:
     case GRD_MSG_LOOK:
         return msg->requester < nodes;

@@ -18,6 +18,7 @@
 #include "base/compiler.h"
 #include "grd/lock_table.h"
 #include "grd/lock_value.h"
+#include "grd/window.h"
 
 enum grd_msg_type {
     GRD_MSG_NONE = 0,
@@ -108,7 +109,9 @@ struct grd_msg {
     };
     uint64_t version;
     uint64_t durable;
-    uint64_t scn; /* header: the sender's clock */
+    uint64_t number; /* of a release; rises over all releases of the instance */
+    uint64_t scn;    /* header: the sender's clock */
+    uint16_t behind; /* number - behind = the lowest release that is not acknowledged */
     union {
         uint32_t checksum; /* ship: CRC32C of the image when GRD_FLAG_CHECKED */
         uint32_t frame;    /* there: its number, and with it the place of its word */
@@ -128,13 +131,15 @@ struct grd_msg {
         struct grd_words words; /* DETECT_* */
     };
 };
-#define GRD_FLAG_NEW 0x1u     /* request: the caller formats the block */
-#define GRD_FLAG_CHECKED 0x2u /* ship: the image carries a checksum that the receiver shall verify */
-#define GRD_FLAG_LOST 0x1u    /* lock grant, value, down: the value is not valid */
-#define GRD_FLAG_RELEASE 0x2u /* lock down, lowered: the claim is given up altogether */
-#define GRD_FLAG_VALUE 0x4u   /* lock down: the value comes along */
-#define GRD_FLAG_LAST 0x1u    /* detect ask, report: nothing more of this comes */
-#define GRD_FLAG_WAITS 0x2u   /* detect ask to the detector: somebody waits here, begin */
+#define GRD_FLAG_NEW 0x1u      /* request: the caller formats the block */
+#define GRD_FLAG_CHECKED 0x2u  /* ship: the image carries a checksum that the receiver shall verify */
+#define GRD_FLAG_DUTY 0x1u     /* held: I am responsible for writing it */
+#define GRD_FLAG_RELEASED 0x2u /* held: I have released it under this number, and it was not acknowledged */
+#define GRD_FLAG_LOST 0x1u     /* lock grant, value, down: the value is not valid */
+#define GRD_FLAG_RELEASE 0x2u  /* lock down, lowered: the claim is given up altogether */
+#define GRD_FLAG_VALUE 0x4u    /* lock down: the value comes along */
+#define GRD_FLAG_LAST 0x1u     /* detect ask, report: nothing more of this comes */
+#define GRD_FLAG_WAITS 0x2u    /* detect ask to the detector: somebody waits here, begin */
 /* Of the flags of grd/lock_queue.h, those that travel. */
 #define GRD_LOCK_REQUEST_FLAGS 0x1fu
 #define GRD_LOCK_DEMAND_FLAGS 0x13u

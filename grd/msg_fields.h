@@ -18,9 +18,11 @@
 #define GRD_FIELDS_INVALIDATE(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, held) F(u16, requester)
 #define GRD_FIELDS_INVALIDATED(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, held)
 #define GRD_FIELDS_INSTALLED(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable)
-#define GRD_FIELDS_RELEASE(F) F(key, key) F(u64, tenure) F(u64, version) F(u64, durable)
+#define GRD_FIELDS_RELEASE(F) \
+    F(key, key) F(u64, tenure) F(u64, version) F(u64, durable) F(u64, number) F(u16, behind)
 #define GRD_FIELDS_RELEASED(F) F(key, key) F(u64, tenure)
-#define GRD_FIELDS_NOT_HELD(F) F(key, key) F(u64, request) F(u64, tenure) F(u64, held) F(u16, requester)
+#define GRD_FIELDS_NOT_HELD(F) \
+    F(key, key) F(u64, request) F(u64, tenure) F(u64, held) F(u64, number) F(u16, behind) F(u16, requester)
 #define GRD_FIELDS_WRITTEN(F) F(key, key) F(u64, tenure) F(u64, durable)
 #define GRD_FIELDS_DISCARD(F) F(key, key) F(u64, durable)
 #define GRD_FIELDS_PROBE(F) F(key, key) F(u64, request) F(u64, tenure)
@@ -34,6 +36,10 @@
 #define GRD_FIELDS_LOOK(F) F(key, key) F(u64, request) F(u16, requester)
 #define GRD_FIELDS_THERE(F)                                                                                         \
     F(key, key) F(u64, request) F(u64, version) F(u64, word) F(u64, offset) F(u32, frame) F(u8, how)
+#define GRD_FIELDS_RECALL(F) F(key, key) F(u64, request)
+#define GRD_FIELDS_HELD(F)                                                                                          \
+    F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable) F(u64, held) F(u64, number)          \
+        F(u16, behind) F(u8, mode) F(u8, flags)
 #define GRD_FIELDS_SCN_ASK(F) F(u64, request)
 #define GRD_FIELDS_SCN_TELL(F) F(u64, request)
 #define GRD_FIELDS_LEAVE(F) F(u64, request)

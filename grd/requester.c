@@ -91,12 +91,8 @@ static void end_failed(struct grd_local *local, struct grd_block *block, uint64_
     struct grd_conv *conv = grd_local_conv(local, block);
     struct grd_action *action;
 
-    cf_assert(block->release_tenure == 0);
-    block->release_tenure = conv->tenure;
-    block->release_version = conv->version;
-    block->release_durable = conv->durable;
-    local->releases_used++;
-    grd_local_send_release(block, actions);
+    grd_local_release_begin(local, block, conv->tenure, conv->version, conv->durable);
+    grd_local_send_release(local, block, actions);
     grd_local_arm(local, block, now_ns);
     action = grd_action_add(actions, GRD_ACT_FAILED);
     action->block = block;
@@ -120,8 +116,8 @@ static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t
         return;
     }
     if (conv->failed) {
-        if (block->release_tenure ==
-            0) /* else the acknowledgement of the older release brings us here again */
+        /* Else the acknowledgement of the older release, or the timer, brings us here again. */
+        if (block->release_tenure == 0 && grd_local_release_has_room(local, 0))
             end_failed(local, block, now_ns, actions);
         return;
     }

@@ -25,7 +25,8 @@
 
 extern char **environ;
 
-static const char *const short_run[] = {"skip_sharer", "drop_dirty", "no_refuse", "release_early"};
+static const char *const short_run[] = {"skip_sharer",   "drop_dirty",   "no_refuse",
+                                        "release_early", "cold_unasked", "cold_twice"};
 
 static const char *program(void)
 {
@@ -48,6 +49,8 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
                     (char *)(uintptr_t) "1500",
                     (char *)(uintptr_t) "--mutant",
                     (char *)(uintptr_t)mutant,
+                    (char *)(uintptr_t) "--cold",
+                    (char *)(uintptr_t)(strncmp(mutant, "cold_", 5) == 0 ? "10" : "0"),
                     NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;

@@ -12,6 +12,8 @@
 #include "tools/sim/ghost.h"
 
 #define ULL(x) ((unsigned long long)(x))
+/* Turns between two looks at all blocks: what a step did to a block it was not about. */
+#define SWEEP_TURNS 128u
 
 struct sim_check *sim_check_open(const struct sim_check_options *options)
 {
@@ -236,6 +238,7 @@ static void each_entry(void *arg, const struct eng_entry_view *view)
                                 .is_changing = ghost->is_changing,
                                 .touched = ghost->touched,
                                 .is_present = true,
+                                .is_rebuilt = view->is_rebuilt,
                                 .master = check->node,
                                 .stamp = check->stamps[check->node],
                                 .holders = view->holders,
@@ -268,7 +271,7 @@ static void forget_entries(struct sim_check *check)
 
         if (!ghost->is_present || ghost->master != check->node || ghost->stamp == check->stamps[check->node])
             continue;
-        ghost->is_present = false;
+        ghost->is_present = ghost->is_rebuilt = false;
         ghost->pending = ghost->waiters = ghost->holders = 0;
         touch(check, b);
     }
@@ -309,6 +312,10 @@ bool sim_check_turn(struct sim_check *check, struct cf_instance *instance, uint1
         walk_entries(check);
     for (uint32_t i = 0; i < check->touched_count && check->broken[0] == 0; i++)
         (void)sim_check_block(check, check->touched[i]);
+    for (uint64_t b = 0; check->turn % SWEEP_TURNS == 0 && !check->options.is_sampled &&
+                         b < check->options.blocks && check->broken[0] == 0;
+         b++)
+        (void)sim_check_directory(check, b);
     return check->broken[0] == 0;
 }
 

@@ -222,6 +222,7 @@ static bool open_parts(struct sim_cluster *cluster)
         sim_disk_open(&disk, &cluster->disk) != CF_OK)
         return false;
     check.disk = cluster->disk;
+    check.instances = cluster->instances;
     cluster->check = sim_check_open(&check);
     sim_net_observe(cluster->net, sim_journal_observe, cluster->journal);
     for (uint32_t b = 0; b < plan->blocks_born; b++)

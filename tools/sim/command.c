@@ -20,6 +20,7 @@ struct arguments {
     uint64_t seeds;
     uint64_t ops;
     uint32_t instances;
+    uint32_t cold;
     double seconds;
     char faults[256];
     char mutant[NAMES_BYTES];
@@ -35,6 +36,8 @@ static const struct cf_option_desc table[] = {
      UINT64_C(1000000000), NULL},
     {"instances", "members of the cluster; 0 draws 2 to 8", NULL, CF_OPTION_U32,
      offsetof(struct arguments, instances), "0", 0, CF_NODES_MAX, NULL},
+    {"cold", "blocks cached for each entry of the directories; 0 draws whether they are short", NULL,
+     CF_OPTION_U32, offsetof(struct arguments, cold), "0", 0, 1000, NULL},
     {"seconds", "virtual time with faults", "s", CF_OPTION_DOUBLE, offsetof(struct arguments, seconds), "0.2",
      0, 86400, NULL},
     {"ops", "end that time after this many calls; 0 = no bound", NULL, CF_OPTION_U64,
@@ -159,6 +162,7 @@ int tool_sim(int argc, char **argv)
     if (status != 0)
         return status;
     options.instances = a.instances;
+    options.cold = a.cold;
     options.run_ns = (uint64_t)llround(a.seconds * (double)CF_NS_PER_S);
     options.ops_max = a.ops;
     options.crash = a.crash;

@@ -32,7 +32,7 @@ struct sim_ghost {
     bool is_changing;
     uint32_t touched; /* turn */
     /* the entry at its master */
-    bool is_present;
+    bool is_present, is_rebuilt;
     uint16_t master; /* of the last walk that saw it */
     uint32_t stamp;  /* of that walk */
     uint32_t holders, pending, waiters, past_images;

@@ -59,7 +59,9 @@ static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_o
 static bool open_node(struct sim_cluster *cluster, uint16_t node)
 {
     struct sim_node_state *state = &cluster->nodes[node];
-    struct eng_manual manual = {.network = cluster->net, .store = sim_disk_store(cluster->disk, node)};
+    struct eng_manual manual = {.network = cluster->net,
+                                .store = sim_disk_store(cluster->disk, node),
+                                .directory_entries = cluster->plan.directory_entries};
     struct cf_options options;
     struct cf_error error = {0};
     enum cf_rc rc;
@@ -200,7 +202,7 @@ static bool wait_quiet(struct sim_cluster *cluster)
         sim_cluster_break(cluster, "I-16 not quiet %u s after the faults: %s", CALM_S_MAX, text);
         return false;
     }
-    return sim_check_equal(cluster->check);
+    return sim_check_equal(cluster->check) && sim_check_cold(cluster->check);
 }
 
 bool sim_phase_calm(struct sim_cluster *cluster)

@@ -120,6 +120,24 @@ static void draw_net(struct cf_rng *rng, struct sim_plan *plan)
                                                                   : PICK(rng, 0, 2 * US)}};
 }
 
+/*
+ * Directories that must give entries back. Half of the small clusters; with --cold every cluster, whose instances can
+ * then cache all blocks.
+ */
+static void draw_directory(struct cf_rng *rng, struct sim_plan *plan)
+{
+    uint32_t drawn = (uint32_t)PICK(rng, 0, 0, 0, 2, 4, 8), entries = (uint32_t)PICK(rng, 4, 8);
+
+    plan->directory_entries = drawn;
+    if (plan->options.cold == 0)
+        return;
+    plan->directory_entries = entries;
+    plan->shards = 1;
+    plan->blocks = plan->options.cold * entries * plan->instances;
+    plan->blocks_born = plan->blocks;
+    plan->frames = plan->outstanding * 2 + 16 + plan->blocks;
+}
+
 void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
 {
     struct cf_rng rng;
@@ -131,16 +149,17 @@ void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
     draw_sizes(&rng, plan);
     draw_times(&rng, plan);
     draw_net(&rng, plan);
+    draw_directory(&rng, plan);
 }
 
 void sim_plan_print(const struct sim_plan *plan, char *text, size_t text_bytes)
 {
     static const char *const orders[] = {"ordered", "raw", "chaos"};
-    int used = snprintf(
-        text, text_bytes,
-        "%u instances, %u clients each, %u blocks, %u frames each, lanes %s, blocks %s, faults:",
-        plan->instances, plan->clients, plan->blocks, plan->frames, orders[plan->net.order],
-        plan->net.blocks == SIM_PULL ? "pulled" : "pushed");
+    int used = snprintf(text, text_bytes,
+                        "%u instances, %u clients each, %u blocks, %u frames each, %u entries a shard, lanes "
+                        "%s, blocks %s, faults:",
+                        plan->instances, plan->clients, plan->blocks, plan->frames, plan->directory_entries,
+                        orders[plan->net.order], plan->net.blocks == SIM_PULL ? "pulled" : "pushed");
 
     for (uint32_t i = 0; i < SIM_FAULTS && used > 0 && (size_t)used < text_bytes; i++) {
         if (plan->faults[i])

@@ -32,6 +32,7 @@ struct sim_options {
     uint64_t run_ns;    /* virtual time of the phase with faults */
     uint64_t ops_max;   /* ends that phase earlier; 0 = no bound */
     uint32_t faults;    /* bits of enum sim_fault, or SIM_FAULTS_ALL */
+    uint32_t cold;      /* blocks to cache for each entry of the directories; 0 = drawn */
     bool crash;         /* one instance dies */
     bool is_quiet;      /* facts of a run that held are not printed */
     const char *mutant; /* NULL = none */
@@ -48,6 +49,7 @@ struct sim_plan {
     uint32_t past_images;
     uint32_t buckets;
     uint32_t shards;
+    uint32_t directory_entries; /* a shard; 0 = enough for all blocks */
     uint32_t lane_slots;
     uint32_t ship_checksum;
     bool speculative_read;

@@ -31,6 +31,8 @@ void sim_seed_command(const struct sim_options *options, char *text, size_t text
         used += snprintf(text + used, text_bytes - (size_t)used, " --ops %llu", ULL(options->ops_max));
     if (options->mutant != NULL)
         used += snprintf(text + used, text_bytes - (size_t)used, " --mutant %s", options->mutant);
+    if (options->cold != 0)
+        used += snprintf(text + used, text_bytes - (size_t)used, " --cold %u", options->cold);
     if (options->crash)
         snprintf(text + used, text_bytes - (size_t)used, " --crash");
 }
@@ -76,6 +78,14 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
             "given up\n",
             ULL(r->counts.snapshots), ULL(r->stats.snapshots_read), ULL(r->stats.snapshots_asked),
             ULL(r->stats.snapshots_refused), ULL(r->stats.snapshots_torn), ULL(r->stats.snapshots_given_up));
+    fprintf(
+        out,
+        "%llu entries given back (%llu with several holders, %llu with past images), %llu rebuilds, %llu of "
+        "them for nothing, %llu times everybody was asked, %llu messages had no room\n",
+        ULL(r->stats.directory_given_back), ULL(r->stats.directory_given_many),
+        ULL(r->stats.directory_given_past), ULL(r->stats.directory_rebuilds),
+        ULL(r->stats.directory_wrong_positives), ULL(r->stats.directory_rebuilds_all),
+        ULL(r->stats.directory_refused));
 }
 
 bool sim_seed_run_here(const struct sim_options *options, FILE *out)

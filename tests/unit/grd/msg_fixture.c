@@ -107,6 +107,16 @@ static void random_lock(struct cf_rng *rng, struct grd_msg *msg)
     }
 }
 
+/* A copy, a release, or nothing. */
+static void random_held(struct cf_rng *rng, struct grd_msg *msg)
+{
+    uint64_t kind = cf_rng_below(rng, 3);
+
+    msg->mode = kind == 0 ? msg->mode : CF_MODE_N;
+    msg->tenure = kind == 2 ? 0 : msg->tenure | 1;
+    msg->flags = kind == 0 ? (uint8_t)cf_rng_below(rng, 2) : kind == 1 ? GRD_FLAG_RELEASED : 0;
+}
+
 void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t members, struct grd_msg *msg)
 {
     memset(msg, 0x5e, sizeof *msg);
@@ -124,6 +134,9 @@ void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t memb
     msg->mode = cf_rng_chance(rng, 0.5) ? CF_MODE_S : CF_MODE_X;
     if (type == GRD_MSG_REQUEST)
         msg->flags = (uint8_t)cf_rng_below(rng, 2) ? GRD_FLAG_NEW : 0;
+    msg->behind %= GRD_WINDOW;
+    if (type == GRD_MSG_HELD)
+        random_held(rng, msg);
     if (type == GRD_MSG_SHIP)
         msg->flags = (uint8_t)cf_rng_below(rng, 2) ? GRD_FLAG_CHECKED : 0;
     if (has_set(type)) {

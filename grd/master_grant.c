@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Granting: who is next, where the image comes from, what is said to whom. Rule numbers in brackets are those of
+ * docs/protocol.md ("Rules").
+ */
+#include "base/assert.h"
+#include "grd/master_impl.h"
+#include "grd/mutant.h"
+
+/* ------------------------------------------------------------------ what is true of an entry */
+
+/* The X grant that has not begun, if there is one: nothing else is granted meanwhile. */
+struct grd_pending *grd_master_pending_x(struct grd_master *master, const struct grd_entry *entry)
+{
+    struct grd_pending *pending;
+
+    for (pending = grd_pending_first(master->directory, entry); pending;
+         pending = grd_pending_next(master->directory, pending))
+        if (pending->mode == CF_MODE_X)
+            return pending;
+    return NULL;
+}
+
+/* "Tenure held" of a queued request agrees with the entry; else it overtook a release and waits for it [7]. */
+static bool is_ready(struct grd_master *master, const struct grd_entry *entry,
+                     const struct grd_waiter *waiter)
+{
+    struct grd_holder holder;
+
+    if (!grd_holder_find(master->directory, entry, waiter->node, &holder))
+        return true;
+    return !holder.is_x && !holder.is_pending && holder.tenure == waiter->held;
+}
+
+/*
+ * The holder to ship from: installed, not the requester. The write-responsible one if there is one [2]; otherwise
+ * this instance when it holds the block (two hops instead of three), else the first.
+ */
+static bool choose_source(struct grd_master *master, const struct grd_entry *entry, uint16_t requester,
+                          enum cf_mode mode, struct grd_holder *source_out)
+{
+    struct grd_holder holder;
+    uint32_t cursor = 0;
+    bool found = false;
+
+    while (grd_holder_next(master->directory, entry, &cursor, &holder)) {
+        if (holder.node == requester || holder.is_pending)
+            continue;
+        if (holder.has_duty && mode == CF_MODE_X && !grd_mutant(GRD_MUT_FORWARD_ANY)) {
+            *source_out = holder;
+            return true;
+        }
+        if (!found || holder.node == master->node || (grd_mutant(GRD_MUT_FORWARD_ANY) && !holder.has_duty))
+            *source_out = holder;
+        found = true;
+    }
+    return found;
+}
+
+/* ------------------------------------------------------------------ sending */
+
+/* The sharers of the pending X, as the set its grantee waits for [4]. */
+static void fill_sharers(struct grd_master *master, const struct grd_entry *entry, struct grd_set *set)
+{
+    struct grd_pair pair;
+    uint32_t cursor = 0;
+    bool skip = grd_mutant(GRD_MUT_SKIP_SHARER);
+
+    grd_set_clear(set);
+    while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair)) {
+        if (!skip)
+            grd_set_add(set, pair.node);
+        skip = false;
+    }
+}
+
+static void send_grant(struct grd_master *master, const struct grd_entry *entry,
+                       const struct grd_pending *pending, struct grd_actions *actions)
+{
+    struct grd_msg *msg = grd_action_send(actions, pending->node, GRD_MSG_GRANT, &entry->key);
+
+    msg->request = pending->request;
+    msg->tenure = pending->tenure;
+    msg->version = entry->version;
+    msg->durable = grd_entry_durable(master->directory, entry);
+    msg->mode = pending->mode;
+    msg->how = pending->how;
+    if (pending->mode == CF_MODE_X)
+        fill_sharers(master, entry, &msg->set);
+    master->counters.grants++;
+}
+
+static void send_forward(struct grd_master *master, const struct grd_entry *entry,
+                         const struct grd_pending *pending, struct grd_actions *actions)
+{
+    struct grd_msg *msg = grd_action_send(actions, pending->source, GRD_MSG_FORWARD, &entry->key);
+
+    msg->request = pending->request;
+    msg->tenure = pending->tenure;
+    msg->held = pending->source_tenure;
+    msg->requester = pending->node;
+    msg->mode = pending->mode;
+    if (pending->mode == CF_MODE_X)
+        fill_sharers(master, entry, &msg->set);
+    master->counters.forwards++;
+}
+
+static void send_invalidate(struct grd_master *master, const struct grd_entry *entry, uint16_t sharer,
+                            uint64_t held, const struct grd_pending *pending, struct grd_actions *actions)
+{
+    struct grd_msg *msg = grd_action_send(actions, sharer, GRD_MSG_INVALIDATE, &entry->key);
+
+    msg->request = pending->request;
+    msg->tenure = pending->tenure;
+    msg->held = held;
+    msg->requester = pending->node;
+    master->counters.invalidates++;
+}
+
+/* ------------------------------------------------------------------ granting */
+
+/* NULL: no room for another pending grant now; the request stays queued and its repetition serves it. */
+static struct grd_pending *grant_begin(struct grd_master *master, struct grd_entry *entry,
+                                       struct grd_waiter *waiter, uint64_t now_ns)
+{
+    struct grd_pending *pending = grd_pending_add(master->directory, entry);
+    struct grd_holder holder;
+
+    if (pending ==
+        NULL) { /* more grants unanswered than instances may have requests open: probes will end some */
+        master->counters.refused_bounds++;
+        return NULL;
+    }
+    pending->node = waiter->node;
+    pending->mode = waiter->mode;
+    pending->flags = waiter->flags;
+    pending->again = 0;
+    pending->source = CF_NODE_NONE;
+    pending->source_tenure = 0;
+    pending->request = waiter->request;
+    pending->tenure = grd_entry_tenure(master->directory, entry);
+    pending->since_ns = now_ns;
+    pending->key = entry->key;
+    grd_waiter_remove(master->directory, entry, waiter);
+
+    holder.node = pending->node;
+    holder.is_x = pending->mode == CF_MODE_X;
+    holder.has_duty = holder.is_x;
+    holder.is_pending = !grd_mutant(GRD_MUT_REUSE_BEFORE_INSTALLED);
+    holder.tenure = pending->tenure;
+    grd_holder_set(master->directory, entry, &holder);
+    cf_timer_init(&pending->timer, GRD_TIMER_PENDING);
+    if (!grd_mutant(GRD_MUT_NO_PROBE))
+        cf_wheel_arm(&master->wheel, &pending->timer, now_ns + master->probe_ns);
+    return pending;
+}
+
+/* Says where the data of an S grant comes from: an installed holder, or the disk when there is none. */
+static void do_source_s(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
+                        struct grd_actions *actions)
+{
+    struct grd_holder source;
+
+    pending->again = 0;
+    if (!grd_mutant(GRD_MUT_DISK_ANY) && choose_source(master, entry, pending->node, CF_MODE_S, &source)) {
+        pending->how = GRD_HOW_SHIP;
+        pending->source = source.node;
+        pending->source_tenure = source.tenure;
+        if (source.is_x) { /* its next step is S; the write duty stays with it */
+            source.is_x = false;
+            grd_holder_set(master->directory, entry, &source);
+        }
+        send_forward(master, entry, pending, actions);
+        return;
+    }
+    pending->how = GRD_HOW_DISK;
+    pending->source = CF_NODE_NONE;
+    send_grant(master, entry, pending, actions);
+}
+
+/* The first holder that is neither of the two. */
+static bool next_sharer(struct grd_master *master, const struct grd_entry *entry, uint16_t but,
+                        uint16_t and_but, struct grd_holder *holder_out)
+{
+    uint32_t cursor = 0;
+
+    while (grd_holder_next(master->directory, entry, &cursor, holder_out))
+        if (holder_out->node != but && holder_out->node != and_but)
+            return true;
+    return false;
+}
+
+/*
+ * X: everybody else who holds, pending S grants included, becomes a name of the set; the source of the image
+ * leaves by its forward. An S copy of the requester itself is raised in place.
+ */
+static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter,
+                       uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_directory *directory = master->directory;
+    struct grd_holder holder, own, source;
+    struct grd_pending *pending;
+    struct grd_pair pair;
+    uint32_t cursor = 0;
+    uint16_t requester = waiter->node;
+    bool is_upgrade = grd_holder_find(directory, entry, requester, &own);
+    bool is_new = (waiter->flags & GRD_FLAG_NEW) != 0;
+    bool has_source = !is_upgrade && choose_source(master, entry, requester, CF_MODE_X, &source);
+
+    pending = grant_begin(master, entry, waiter, now_ns);
+    if (pending == NULL)
+        return false;
+    grd_list_clear(directory, entry, GRD_LIST_SHARERS);
+    while (next_sharer(master, entry, requester, has_source ? source.node : requester, &holder)) {
+        grd_master_holder_out(master, entry, &holder);
+        grd_list_set(directory, entry, GRD_LIST_SHARERS, holder.node, holder.tenure);
+    }
+    if (has_source)
+        grd_master_holder_out(master, entry, &source);
+    cursor = 0;
+    while (grd_list_next(directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
+        send_invalidate(master, entry, pair.node, pair.value, pending, actions);
+    if (has_source) {
+        pending->how = GRD_HOW_SHIP;
+        pending->source = source.node;
+        pending->source_tenure = source.tenure;
+        send_forward(master, entry, pending, actions);
+        return true;
+    }
+    pending->how = is_upgrade ? GRD_HOW_UPGRADE : is_new ? GRD_HOW_NEW : GRD_HOW_DISK;
+    send_grant(master, entry, pending, actions);
+    return true;
+}
+
+static bool do_grant_s(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter,
+                       uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_pending *pending = grant_begin(master, entry, waiter, now_ns);
+
+    if (pending == NULL)
+        return false;
+    do_source_s(master, entry, pending, actions);
+    return true;
+}
+
+/* Sources that said not-held: another holder for S; the disk for X, whose source had written before it let go [8]. */
+static void do_again(struct grd_master *master, struct grd_entry *entry, struct grd_actions *actions)
+{
+    struct grd_pending *pending;
+
+    for (pending = grd_pending_first(master->directory, entry); pending;
+         pending = grd_pending_next(master->directory, pending)) {
+        if (!pending->again)
+            continue;
+        if (pending->mode == CF_MODE_S) {
+            do_source_s(master, entry, pending, actions);
+        } else {
+            pending->again = 0;
+            pending->how = GRD_HOW_DISK;
+            pending->source = CF_NODE_NONE;
+            send_grant(master, entry, pending, actions);
+        }
+    }
+}
+
+/* Serves the queue in order of arrival, as far as it can be served now. */
+void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
+                      struct grd_actions *actions)
+{
+    struct grd_waiter *waiter, *next;
+
+    if (grd_rebuild_of(master->directory, entry))
+        return;
+    do_again(master, entry, actions);
+    for (waiter = grd_waiter_first(master->directory, entry); waiter && !grd_master_pending_x(master, entry);
+         waiter = next) {
+        next = grd_waiter_next(master->directory, waiter);
+        if (!is_ready(master, entry, waiter))
+            continue;
+        if (!(waiter->mode == CF_MODE_S ? do_grant_s(master, entry, waiter, now_ns, actions)
+                                        : do_grant_x(master, entry, waiter, now_ns, actions)))
+            return;
+    }
+}
+
+/* The same request again: say again what has not been answered, the invalidates too [17]. */
+void grd_master_repeat(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
+                       struct grd_actions *actions)
+{
+    struct grd_pair pair;
+    uint32_t cursor = 0;
+
+    master->counters.repeated++;
+    if (pending->again)
+        return;
+    if (pending->mode == CF_MODE_X && !grd_mutant(GRD_MUT_NO_XSET))
+        while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
+            send_invalidate(master, entry, pair.node, pair.value, pending, actions);
+    if (pending->how == GRD_HOW_SHIP)
+        send_forward(master, entry, pending, actions);
+    else
+        send_grant(master, entry, pending, actions);
+}
+
+static void send_nowhere(const struct grd_msg *msg, struct grd_actions *actions)
+{
+    struct grd_msg *there = grd_action_send(actions, msg->from, GRD_MSG_THERE, &msg->key);
+
+    there->request = msg->request;
+    there->version = there->word = there->offset = 0;
+    there->frame = 0;
+    there->how = GRD_THERE_NOT;
+}
+
+/* A hint, which changes nothing here: the READs themselves prove what is where. */
+void grd_master_on_where(struct grd_master *master, const struct grd_entry *entry, const struct grd_msg *msg,
+                         struct grd_actions *actions)
+{
+    struct grd_holder source;
+    struct grd_msg *look;
+
+    if (entry == NULL || !choose_source(master, entry, msg->from, CF_MODE_S, &source)) {
+        send_nowhere(msg, actions);
+        return;
+    }
+    look = grd_action_send(actions, source.node, GRD_MSG_LOOK, &msg->key);
+    look->request = msg->request;
+    look->requester = msg->from;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GRD_MASTER_IMPL_H
+#define GRD_MASTER_IMPL_H
+
+/* Shared by the files that make up the master: dispatch (master.c), granting, ends, rebuilds. */
+#include "grd/master.h"
+
+/* master_grant.c */
+/* The X grant that has not begun, if there is one. */
+struct grd_pending *grd_master_pending_x(struct grd_master *master, const struct grd_entry *entry);
+/* Serves the queue in order of arrival, as far as it can be served now; nothing while the entry is in rebuild. */
+void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
+                      struct grd_actions *actions);
+/* The same request again: says again what has not been answered. */
+void grd_master_repeat(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
+                       struct grd_actions *actions);
+/* In whose cache a reader may look; entry = NULL: in nobody's that is known. */
+void grd_master_on_where(struct grd_master *master, const struct grd_entry *entry, const struct grd_msg *msg,
+                         struct grd_actions *actions);
+
+/* master_end.c */
+void grd_master_pending_end(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending);
+void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
+                           const struct grd_holder *holder);
+/* This version is durable: past images up to it may go. */
+void grd_master_durable(struct grd_master *master, struct grd_entry *entry, uint64_t durable,
+                        struct grd_actions *actions);
+/* Asks the holder with the write duty to write; false: nobody has it. */
+bool grd_master_ask_write(struct grd_master *master, struct grd_entry *entry, uint64_t version,
+                          struct grd_actions *actions);
+void grd_master_on_installed(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                             uint64_t now_ns, struct grd_actions *actions);
+void grd_master_on_release(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                           uint64_t now_ns, struct grd_actions *actions);
+void grd_master_on_not_held(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                            uint64_t now_ns, struct grd_actions *actions);
+void grd_master_on_kept(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                        struct grd_actions *actions);
+void grd_master_on_past(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                        struct grd_actions *actions);
+void grd_master_on_write_ask(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                             struct grd_actions *actions);
+
+/* master_rebuild.c */
+/*
+ * A message of a resource that has no entry: does it concern one that was given back? The hint says whom to ask.
+ */
+bool grd_master_needs_rebuild(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,
+                              struct grd_hint *hint_out);
+void grd_master_rebuild(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                        const struct grd_hint *hint, uint64_t now_ns, struct grd_actions *actions);
+void grd_master_on_held(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                        uint64_t hash, uint64_t now_ns, struct grd_actions *actions);
+/* A message other than REQUEST and HELD of an entry in rebuild. */
+void grd_master_meanwhile(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                          uint64_t now_ns, struct grd_actions *actions);
+void grd_master_recall_again(struct grd_master *master, struct grd_rebuild *rebuild, uint64_t now_ns,
+                             struct grd_actions *actions);
+
+#endif
