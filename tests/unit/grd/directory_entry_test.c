@@ -31,7 +31,7 @@ static void an_evicted_entry_leaves_its_tenure_to_those_that_follow(void **state
     for (i = 100; i < 104; i++)
         directory_get(directory, i);
     assert_null(directory_find(directory, 1));
-    assert_true(grd_directory_evictions(directory) > 0);
+    assert_true(grd_directory_counters(directory)->forgotten > 0);
     entry = directory_get(directory, 1);
     assert_int_equal(entry->version, 0);
     assert_true(grd_entry_tenure(directory, entry) > last);
@@ -54,7 +54,7 @@ static void entries_with_content_are_never_evicted(void **state)
         grd_entry_settle(directory, directory_get(directory, block));
     for (block = 100; block < 1100; block++)
         grd_entry_settle(directory, directory_get(directory, block));
-    assert_int_equal(grd_directory_evictions(directory), 996);
+    assert_int_equal(grd_directory_counters(directory)->forgotten, 996);
     assert_int_equal(grd_holders_count(directory, directory_find(directory, 1)), 1);
     assert_true(grd_waiter_first(directory, directory_find(directory, 2)) == waiter);
     assert_true(grd_pending_first(directory, directory_find(directory, 3)) == pending);
@@ -125,7 +125,7 @@ static void the_index_does_not_degrade_by_evictions(void **state)
         directory_get(directory, block);
     old = index_distance(directory);
     print_message("mean distance from home: %.2f when filled, %.2f after 990000 evictions\n", fresh, old);
-    assert_int_equal(grd_directory_evictions(directory), 990000);
+    assert_int_equal(grd_directory_counters(directory)->forgotten, 990000);
     assert_true(fresh < 1.6);
     assert_true(old < 1.6);
     directory_close(directory);

@@ -339,7 +339,7 @@ static void run(uint64_t seed)
         if (i % CHECK_PERIOD == 0)
             grd_directory_check(world->directory);
     }
-    assert_true(grd_directory_evictions(world->directory) > OPERATIONS / 100);
+    assert_true(grd_directory_counters(world->directory)->forgotten > OPERATIONS / 100);
     assert_int_equal(grd_directory_entries(world->directory), ENTRIES);
     for (i = 0; i < BLOCKS; i++)
         if (is_busy(&world->models[i])) {
