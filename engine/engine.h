@@ -71,7 +71,7 @@ struct eng_entry_view {
 };
 void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const struct eng_entry_view *view),
                     void *arg);
-/* May the entry have been given back to holders? Never a false "no" (G-13). */
+/* May the entry have been given back to holders? Never a false "no" (G-14). */
 bool eng_is_cold(const struct cf_instance *instance, const struct cf_block_key *key);
 /* Entries given back at the moment. */
 uint64_t eng_cold_count(const struct cf_instance *instance);

@@ -70,6 +70,7 @@ static void from_directory(const struct grd_master *master, struct cf_stats *sta
     stats->directory_summary_bytes += summary->lines_count * GRD_SUMMARY_LINE_BYTES;
     stats->directory_rebuilds += master->counters.rebuilds;
     stats->directory_rebuilds_all += master->counters.rebuilds_all;
+    stats->bad_messages += counters->not_there;
     stats->directory_recalls += master->counters.recalls;
     stats->directory_refused += master->counters.refused_bounds;
     stats->directory_waiting += use.waiters;

@@ -124,6 +124,7 @@ struct grd_directory_counters {
     uint64_t given_past;
     uint64_t given_for_room; /* of these, for the sake of pools */
     uint64_t wrong_positives;
+    uint64_t not_there; /* a peer said it held what was not given back */
 };
 /* Memory this takes, all included. */
 uint64_t grd_directory_size(const struct grd_directory_options *options);
@@ -161,7 +162,7 @@ CF_HOT struct grd_entry *grd_entry_find(struct grd_directory *directory, const s
  */
 CF_HOT struct grd_entry *grd_entry_get(struct grd_directory *directory, const struct cf_block_key *key,
                                        uint64_t hash, uint32_t bucket);
-/* May the resource, which has no entry, have been given back, and whom to ask? Never a false "no" [G-13]. */
+/* May the resource, which has no entry, have been given back, and whom to ask? Never a false "no" [G-14]. */
 CF_HOT struct grd_hint grd_entry_hint(const struct grd_directory *directory, uint64_t hash);
 /*
  * A rebuild begins on an entry just made, where there is room for one: as many as conversations. It ends when all have answered: if some

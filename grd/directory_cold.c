@@ -29,7 +29,7 @@ static uint8_t code_of(struct grd_directory *d, const struct grd_entry *entry)
     uint32_t cursor = 0, count = 0;
 
     while (count < 2 && grd_holder_next(d, entry, &cursor, &holder)) {
-        cf_assert_id(!holder.is_pending, "G-13");
+        cf_assert_id(!holder.is_pending, "G-14");
         count++;
     }
     if (count == 0)
@@ -159,9 +159,9 @@ void grd_rebuild_end(struct grd_directory *d, struct grd_entry *entry, uint64_t 
 
     d->counters.wrong_positives += rebuild->found_count == 0;
     if (rebuild->found_count != 0 || grd_mutant(GRD_MUT_COLD_FORGET))
-        grd_summary_remove(&d->summary, tag, code);
-    if (grd_mutant(GRD_MUT_COLD_TWICE) && grd_summary_look(&d->summary, tag).is_any)
-        grd_summary_remove(&d->summary, tag, code);
+        d->counters.not_there += !grd_summary_remove(&d->summary, tag, code);
+    if (grd_mutant(GRD_MUT_COLD_TWICE))
+        (void)grd_summary_remove(&d->summary, tag, code);
     grd_pool_give(&d->rebuild_pool, side->rebuild);
     side->rebuild = GRD_NONE;
 }

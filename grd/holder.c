@@ -225,7 +225,7 @@ void grd_holder_on_demand(struct grd_local *local, struct grd_block *block, cons
         bool is_noted = msg->type == GRD_MSG_INVALIDATE &&
                         grd_requester_refuse(local, block, msg->held, now_ns, actions);
 
-        /* The master has taken this copy off its entry, so there is nothing left to release [G-14]. */
+        /* The master has taken this copy off its entry, so there is nothing left to release [G-15]. */
         if (msg->type == GRD_MSG_INVALIDATE && block->release_tenure != 0 &&
             block->release_tenure == msg->held) {
             grd_local_release_end(local, block);

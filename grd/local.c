@@ -298,7 +298,7 @@ void grd_local_release_begin(struct grd_local *local, struct grd_block *block, u
                              uint64_t version, uint64_t durable)
 {
     cf_assert(block->release_tenure == 0 && tenure != 0);
-    cf_assert_id(grd_local_release_has_room(local, 0), "G-14");
+    cf_assert_id(grd_local_release_has_room(local, 0), "G-15");
     block->release_tenure = tenure;
     block->release_version = version;
     block->release_durable = durable;
@@ -310,7 +310,7 @@ void grd_local_release_end(struct grd_local *local, struct grd_block *block)
 {
     bool is_noted = grd_window_end(&local->releases, block->release_number);
 
-    cf_assert_id(is_noted, "G-14");
+    cf_assert_id(is_noted, "G-15");
     grd_window_slide(&local->releases);
     block->release_tenure = 0;
     local->releases_used--;

@@ -172,7 +172,7 @@ void grd_master_on_not_held(struct grd_master *master, struct grd_entry *entry, 
     }
     master->counters.not_held++;
     if (msg->number !=
-        0) /* of the release that says the same: it may come when the entry is forgotten [G-14] */
+        0) /* of the release that says the same: it may come when the entry is forgotten [G-15] */
         (void)grd_window_end(&master->seen[msg->from], msg->number);
     if (grd_holder_find(master->directory, entry, msg->from, &holder) && holder.tenure == msg->held &&
         !holder.is_pending)

@@ -10,7 +10,7 @@
  *
  * Only an answer to this rebuild's number counts, and of it only what proves that the resource was given back: a copy, since
  * whoever holds one was in the entry; or a release that was never heard (grd/window.h), since whoever has one was in
- * the entry until it is [G-13, G-14]. So the summary is never told to forget what it does not hold.
+ * the entry until it is [G-14, G-15]. So the summary is never told to forget what it does not hold.
  */
 #include "base/assert.h"
 #include "grd/master_impl.h"

@@ -142,25 +142,29 @@ static bool slot_clear(const struct place *p, uint8_t code)
     return false;
 }
 
-void grd_summary_remove(struct grd_summary *s, uint32_t tag, uint8_t code)
+bool grd_summary_remove(struct grd_summary *s, uint32_t tag, uint8_t code)
 {
     struct place p = place_of(s, tag);
     uint16_t *plain = &p.line[0][OVER_PLAIN], *past = &p.line[0][OVER_PAST];
 
-    cf_assert_id(s->keys > 0, "G-13");
-    s->keys--;
-    if (slot_clear(&p, code))
-        return;
+    if (slot_clear(&p, code)) {
+        s->keys--;
+        return true;
+    }
     if (slot_clear(&p, GRD_SUMMARY_PAST)) {
+        s->keys--;
         if (*plain > 0 && *past < OVER_MAX) {
             over_less(plain);
             (*past)++;
         }
-        return;
+        return true;
     }
-    cf_assert_id(*plain > 0 || *past > 0, "G-13");
-    s->over--;
+    if (*plain == 0 && *past == 0)
+        return false;
+    s->keys -= s->keys != 0;
+    s->over -= s->over != 0;
     over_less(*plain > 0 ? plain : past);
+    return true;
 }
 
 void grd_summary_prefetch(const struct grd_summary *s, uint32_t tag)
@@ -183,6 +187,6 @@ void grd_summary_check(const struct grd_summary *s)
         over += (uint64_t)line[OVER_PLAIN] + line[OVER_PAST];
         is_full |= line[OVER_PLAIN] == OVER_MAX || line[OVER_PAST] == OVER_MAX;
     }
-    cf_assert_id(is_full || keys + over == s->keys, "G-13");
-    cf_assert_id(is_full || over == s->over, "G-13");
+    cf_assert_id(is_full || keys + over == s->keys, "G-14");
+    cf_assert_id(is_full || over == s->over, "G-14");
 }

@@ -12,7 +12,7 @@
  * their fingerprints only, so the line holds a multiset; docs/directory.md has the argument why taking
  * out never uncovers another key, and the rate of wrong positives.
  *
- * Owner: the shard's directory worker, in the transition that removes or recreates the entry [G-13].
+ * Owner: the shard's directory worker, in the transition that removes or recreates the entry [G-14].
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,8 +54,11 @@ void grd_summary_init(struct grd_summary *summary, void *memory, uint64_t lines,
 /* `tag` is what the index knows of a key's keyed hash. */
 void grd_summary_add(struct grd_summary *summary, uint32_t tag, uint8_t code);
 struct grd_hint grd_summary_look(const struct grd_summary *summary, uint32_t tag);
-/* Takes one key out that was given back with this code or, where past images were listed, with GRD_SUMMARY_PAST. */
-void grd_summary_remove(struct grd_summary *summary, uint32_t tag, uint8_t code);
+/*
+ * Takes one key out that was given back with this code or, where past images were listed, with GRD_SUMMARY_PAST. False: it
+ * is not there, so that whoever said it held the key gave a false answer.
+ */
+bool grd_summary_remove(struct grd_summary *summary, uint32_t tag, uint8_t code);
 void grd_summary_prefetch(const struct grd_summary *summary, uint32_t tag);
 /* Asserts the counts against the lines. */
 void grd_summary_check(const struct grd_summary *summary);

@@ -5,7 +5,7 @@
 /*
  * Which of an instance's numbered releases are over. The instance numbers them upwards and keeps at most GRD_WINDOW
  * open; the master notes which it has heard, and forgets those below the lowest that the instance still has open. So a
- * doubled or late release is told from one that was never heard, without remembering anything a block [G-14].
+ * doubled or late release is told from one that was never heard, without remembering anything a block [G-15].
  */
 #include <stdbool.h>
 #include <stdint.h>

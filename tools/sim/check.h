@@ -59,7 +59,7 @@ void sim_check_gone(struct sim_check *check, uint16_t node);
 bool sim_check_is_quiet(const struct sim_check *check, char *text, size_t text_bytes);
 /* I-3 equality; call when quiet. */
 bool sim_check_equal(struct sim_check *check);
-/* G-13 exactly: the summaries hold as many entries as have holders and no entry; call when quiet. */
+/* G-14 exactly: the summaries hold as many entries as have holders and no entry; call when quiet. */
 bool sim_check_cold(struct sim_check *check);
 /* All is flushed: storage has the newest of every block, no past image is left. False with *text: not yet. */
 bool sim_check_is_durable(struct sim_check *check, char *text, size_t text_bytes);

@@ -87,7 +87,7 @@ static bool is_covered(const struct sim_check *check, uint64_t block, uint32_t n
     return ghost->is_present && ghost->x_pending_tenure > view->tenure;
 }
 
-/* G-13: whoever holds a block that has no entry is remembered in the summary, and while the entry is rebuilt too. */
+/* G-14: whoever holds a block that has no entry is remembered in the summary, and while the entry is rebuilt too. */
 static bool is_cold(const struct sim_check *check, uint64_t block)
 {
     struct cf_block_key key = {
@@ -188,7 +188,7 @@ bool sim_check_cold(struct sim_check *check)
     if (known == expected)
         return true;
     sim_check_break(check, SIM_NO_BLOCK,
-                    "G-13 all quiet: %llu blocks are held without an entry, the summaries know of %llu",
+                    "G-14 all quiet: %llu blocks are held without an entry, the summaries know of %llu",
                     ULL(expected), ULL(known));
     return false;
 }

@@ -120,20 +120,34 @@ static void draw_net(struct cf_rng *rng, struct sim_plan *plan)
                                                                   : PICK(rng, 0, 2 * US)}};
 }
 
+/* Above this many members groups of blocks are left out where directories are short. */
+#define SHORT_GROUPS_MAX 4u
+
 /*
  * Directories that must give entries back. Half of the small clusters; with --cold every cluster, whose instances can
- * then cache all blocks.
+ * then cache all blocks. They are shorter than any that cf_open lets through. That is a delay as long as nobody who waits
+ * for an entry holds a block that others wait for; with groups there is an entry for every conversation, as in earnest.
  */
 static void draw_directory(struct cf_rng *rng, struct sim_plan *plan)
 {
     uint32_t drawn = (uint32_t)PICK(rng, 0, 0, 0, 2, 4, 8), entries = (uint32_t)PICK(rng, 4, 8);
 
-    plan->directory_entries = drawn;
+    plan->directory_entries = plan->options.cold ? entries : drawn;
+    if (plan->directory_entries == 0)
+        return;
+    if (plan->instances > SHORT_GROUPS_MAX) {
+        plan->works[SIM_WORK_GROUP] = false;
+        plan->works[SIM_WORK_WRITE] = true;
+    }
+    if (plan->works[SIM_WORK_GROUP]) {
+        plan->outstanding = 4;
+        if (plan->directory_entries < plan->outstanding * plan->instances)
+            plan->directory_entries = plan->outstanding * plan->instances;
+    }
     if (plan->options.cold == 0)
         return;
-    plan->directory_entries = entries;
     plan->shards = 1;
-    plan->blocks = plan->options.cold * entries * plan->instances;
+    plan->blocks = plan->options.cold * plan->directory_entries * plan->instances;
     plan->blocks_born = plan->blocks;
     plan->frames = plan->outstanding * 2 + 16 + plan->blocks;
 }
