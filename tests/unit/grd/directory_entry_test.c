@@ -277,8 +277,9 @@ static void leaks_name_what_is_left_over(void **state)
     grd_list_set(directory, entry, GRD_LIST_PAST, 3, 1);
     directory_hold(directory, entry, 3);
     assert_int_equal(grd_directory_leaks(directory, text, sizeof text), 3);
-    assert_string_equal(text,
-                        "directory: 1 waiters, 1 pending grants, 1 chunks of sharers, 0 empty side records");
+    assert_string_equal(
+        text,
+        "directory: 1 waiters, 1 pending grants, 0 rebuilds, 1 chunks of sharers, 0 empty side records");
     grd_pending_remove(directory, entry, pending);
     grd_waiter_remove(directory, entry, waiter);
     grd_list_clear(directory, entry, GRD_LIST_SHARERS);
