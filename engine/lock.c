@@ -366,19 +366,22 @@ enum cf_rc cf_lock_value_swap(struct cf_session *session, struct cf_lock *lock, 
 }
 
 /* The record of a master in this instance, by a look. Its owner may be writing it. */
-static bool read_here(struct cf_instance *instance, const struct grd_lock_resource *resource,
+static bool read_here(struct cf_instance *instance, struct grd_lock_resource *resource,
                       struct cf_lock_value *value_out)
 {
     const struct cf_block_key *key = grd_lock_resource_key(resource);
     uint32_t record = grd_lock_resource_record(resource);
     uint32_t shard = grd_map_shard(&instance->map, grd_map_hash(&instance->map, key));
-    const struct eng_locks *locks = &instance->locks;
+    struct eng_locks *locks = &instance->locks;
     struct grd_lock_value value;
 
     if (grd_lock_resource_master(resource) != instance->node || record >= locks->records_shard ||
         !grd_lock_record_read(&locks->records[(size_t)shard * locks->records_shard + record], key,
                               instance->epoch, &value))
         return false;
+    eng_gate_enter(locks);
+    grd_lock_resource_learn(resource, &value);
+    eng_gate_leave(locks);
     memcpy(value_out, &value, sizeof value);
     return true;
 }

@@ -107,6 +107,9 @@ void eng_lock_on_read(struct cf_instance *instance, const struct xp_event *event
                               instance->epoch, &value)) {
         read->op = NULL;
         locks->one_sided++;
+        eng_gate_enter(locks);
+        grd_lock_resource_learn((void *)op->lock->lock, &value);
+        eng_gate_leave(locks);
         memcpy(op->lock->value_out, &value, sizeof value);
         eng_lock_complete_owner(instance, op, CF_OK, now_ns);
         return;

@@ -350,6 +350,16 @@ bool grd_lock_resource_is_open(const struct grd_lock_local *local, const struct 
     return grd_lock_resource_is_ours(local, resource) && resource->in_use && resource->handles > 0;
 }
 
+void grd_lock_resource_learn(struct grd_lock_resource *resource, struct grd_lock_value *value)
+{
+    if (value->version > resource->value.version) {
+        resource->value = *value;
+        resource->is_dirty = false;
+    } else {
+        *value = resource->value;
+    }
+}
+
 const struct grd_lock_value *grd_lock_resource_value(const struct grd_lock_resource *resource)
 {
     return &resource->value;

@@ -176,6 +176,12 @@ bool grd_lock_resource_is_ours(const struct grd_lock_local *local, const struct 
 bool grd_lock_resource_is_open(const struct grd_lock_local *local, const struct grd_lock_resource *resource);
 /* The lock that a granted or waiting claim is of, or NULL: the id names nothing. */
 struct grd_lock_resource *grd_lock_local_resource(const struct grd_lock_local *local, grd_lock_id lock);
+/*
+ * A published value that was read from the master's record. The instance may know a newer one, which its owners have
+ * written and not published: *value is the newest of the two afterwards, and so is what the instance knows. So what is
+ * read in one instance, in whatever way, never gets older.
+ */
+void grd_lock_resource_learn(struct grd_lock_resource *resource, struct grd_lock_value *value);
 /* The value as this instance last knew it. */
 const struct grd_lock_value *grd_lock_resource_value(const struct grd_lock_resource *resource);
 /* Claims of the lock, granted or waiting. */

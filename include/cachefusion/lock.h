@@ -119,9 +119,10 @@ CF_API bool cf_lock_is_wanted(struct cf_session *session, const struct cf_claim 
 CF_API enum cf_rc cf_lock_value_get(struct cf_session *session, const struct cf_claim *claim,
                                     struct cf_lock_value *value_out);
 /*
- * The last published value, without a claim: by a look at the record of a master in this instance; by a one-sided READ
- * where the transport has one; else by a message. Never torn. A value is published by CF_LOCK_PUBLISH, by
- * cf_lock_value_swap, and when an instance gives the lock back. CF_TIMEOUT, CF_AGAIN.
+ * The value without a claim: the last published one, or a newer one of this instance's own owners. By a look at the
+ * record of a master in this instance; by a one-sided READ where the transport has one; else by a message. Never torn,
+ * never older than what was read in this instance before. A value is published by CF_LOCK_PUBLISH, when an instance
+ * gives the lock back, and by cf_lock_value_swap unless this instance holds the lock in PW or EX. CF_TIMEOUT, CF_AGAIN.
  */
 CF_API enum cf_rc cf_lock_value_read(struct cf_session *session, struct cf_lock *lock, uint64_t deadline_ns,
                                      struct cf_lock_value *value_out);

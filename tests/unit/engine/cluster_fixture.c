@@ -58,6 +58,14 @@ static void *open_main(void *arg)
         snprintf(options.metrics, sizeof options.metrics, "%s", cluster->metrics);
     if (cluster->files)
         options.files = cluster->files;
+    if (cluster->is_dedicated) {
+        struct cf_error error;
+
+        options.shards = 2;
+        cluster->opened[node] = cf_options_set(&options, "placement", "dedicated", &error);
+        if (cluster->opened[node] != CF_OK)
+            return NULL;
+    }
     options.node = node;
     options.nodes = cluster->nodes;
     options.cache_bytes = 0;

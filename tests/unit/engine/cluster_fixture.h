@@ -22,6 +22,7 @@ struct cluster {
     const char *status_path;  /* of node 0; NULL = none */
     const char *metrics;      /* of every node; NULL = none */
     uint64_t files;           /* option; 0 = default */
+    bool is_dedicated;        /* placement=dedicated, with two shards: directory workers of their own */
     uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
     struct cf_instance *instance[CLUSTER_NODES_MAX];
     struct cf_session *session[CLUSTER_NODES_MAX];

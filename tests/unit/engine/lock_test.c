@@ -22,17 +22,28 @@ struct fixture {
     struct cf_lock *lock[NODES];
 };
 
-static int set_up(void **state)
+static int set_up_as(void **state, bool is_dedicated)
 {
     static struct fixture fixture;
 
     memset(&fixture, 0, sizeof fixture);
     cluster_init(&fixture.cluster, NODES);
+    fixture.cluster.is_dedicated = is_dedicated;
     cluster_open(&fixture.cluster);
     for (uint32_t n = 0; n < NODES; n++)
         assert_int_equal(cf_lock_open(fixture.cluster.session[n], "accounts", 8, &fixture.lock[n]), CF_OK);
     *state = &fixture;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_as(state, false);
+}
+
+static int set_up_dedicated(void **state)
+{
+    return set_up_as(state, true);
 }
 
 static int tear_down(void **state)
@@ -393,5 +404,6 @@ int main(void)
         cmocka_unit_test(a_value_that_is_being_changed_is_read_whole_and_never_older),
     };
 
-    return cmocka_run_group_tests_name("engine/lock", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("engine/lock, compact", tests, set_up, tear_down) +
+           cmocka_run_group_tests_name("engine/lock, dedicated", tests, set_up_dedicated, tear_down);
 }
