@@ -51,7 +51,8 @@ enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, 
 static void op_prepare(struct cf_session *session, struct cf_op *op, bool is_sync)
 {
     struct eng_op *inner = eng_op_of(op);
-    const struct cf_lock_args *lock = op->kind >= CF_OP_LOCK ? op->lock : NULL;
+    bool is_lock = op->kind >= CF_OP_LOCK && op->kind <= CF_OP_VALUE_READ;
+    const struct cf_lock_args *lock = is_lock ? op->lock : NULL;
 
     memset(inner, 0, sizeof *inner);
     inner->session = session;
