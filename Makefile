@@ -120,8 +120,8 @@ bench_bin := $(patsubst %.c,$(OUT)/%,$(bench_src))
 
 TEST_release ?= unit regress sim litmus stress shell
 TEST_debug ?=
-TEST_asan ?= unit regress fuzz stress/engine
-TEST_tsan ?= litmus stress/engine stress/frame stress/xp_wake unit/base/ring unit/base/log
+TEST_asan ?= unit regress fuzz stress/engine stress/engine_snapshot
+TEST_tsan ?= litmus stress/engine stress/engine_snapshot stress/frame stress/xp_wake unit/base/ring unit/base/log
 TEST_FULL_release ?= unit regress sim litmus stress shell
 TEST_FULL_debug ?= unit regress sim
 TEST_FULL_asan ?= unit regress sim shell fuzz
