@@ -279,6 +279,8 @@ void eng_snapshot_on_read(struct cf_instance *instance, const struct xp_event *e
         slot_free(snapshots, slot);
         return;
     }
+    if (eng_state(instance) != CF_OK)
+        return; /* everybody who waits is told at the end of the turn */
     if (event->rc != CF_OK || !place_is_current(instance, &slot->place, now_ns)) {
         failed(instance, slot, now_ns);
         return;

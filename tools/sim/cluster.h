@@ -76,6 +76,7 @@ struct sim_client {
     bool is_new; /* GET_NEW under way, or to be repeated until it is done */
     bool is_cancelled;
     bool is_refused; /* cf_submit itself said no */
+    bool is_served;  /* cf_submit itself has served it */
     CF_ALIGNED(8) uint8_t snapshot[SIM_BLOCK_BYTES];
 };
 
