@@ -17,7 +17,7 @@ write_command() {
         printf ' %q' "${command[@]}"
         printf '\n'
     } >"$run_dir/command"
-    (cd "$lab_dir" && printf '%s\n' init main lab-link | cpio -o -H newc -R 0:0 --quiet) >"$run_dir/scripts.cpio"
+    (cd "$lab_dir" && printf '%s\n' init main lab-link lab-run | cpio -o -H newc -R 0:0 --quiet) >"$run_dir/scripts.cpio"
     cat "$image/base.cpio" "$run_dir/scripts.cpio" >"$run_dir/initrd"
 }
 

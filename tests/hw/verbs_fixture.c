@@ -13,32 +13,6 @@ static uint64_t real_time(struct xp_fixture *fixture)
     return cf_now_ns();
 }
 
-static bool has_settled(struct xp *a, struct xp *b, uint16_t node_a, uint16_t node_b)
-{
-    const struct xp_verbs *sender = xp_verbs_of(a), *receiver = xp_verbs_of(b);
-    const struct xp_verbs_peer *to = &sender->peers[node_b], *from = &receiver->peers[node_a];
-
-    if (to->state != XP_VERBS_UP || from->state != XP_VERBS_UP)
-        return true;
-    for (uint32_t lane = 0; lane < XP_LANES; lane++)
-        if (to->tx[lane].credit.sent != to->tx[lane].credit.returned)
-            return false;
-    for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++)
-        if (to->grants[i].got != from->grants[i].given)
-            return false;
-    return !receiver->is_granting;
-}
-
-bool verbs_is_settled(const struct xp_pair *pair)
-{
-    for (uint16_t a = 0; a < pair->count; a++)
-        for (uint16_t b = 0; b < pair->count; b++)
-            if (a != b && pair->sides[a].xp != NULL && pair->sides[b].xp != NULL &&
-                !has_settled(pair->sides[a].xp, pair->sides[b].xp, a, b))
-                return false;
-    return true;
-}
-
 struct xp_fixture verbs_fixture(void)
 {
     return (struct xp_fixture){.address = "verbs:", .advance = real_time, .is_settled = verbs_is_settled};

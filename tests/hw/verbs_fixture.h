@@ -4,11 +4,10 @@
 
 /* Several instances of the verbs provider in one process, on the first RDMA device of this host. */
 #include "tests/unit/transport/conformance.h"
+#include "tests/unit/transport/verbs_faults.h"
 #include "transport/verbs/verbs.h"
 
 struct xp_fixture verbs_fixture(void);
-/* All credits have come back, and all frames lent are granted and known to be. */
-bool verbs_is_settled(const struct xp_pair *pair);
 /* 0: there is a device. Else says why there is none, and a test program ends with 77. */
 int verbs_device_missing(void);
 

@@ -17,6 +17,8 @@
 /* The kernel repeats a connect request after 4 s; a new attempt is quicker (chosen). */
 #define ATTEMPT_NS (600 * CF_NS_PER_MS)
 #define ATTEMPTS_SHIFT_MAX 2u
+/* A peer that may come back is tried three times, each twice as long, in seven eighths of the time it has. */
+#define ATTEMPT_PARTS 8u
 #define EVENTS_MAX 64
 /* InfiniBand specification, reasons of REJ: no such service; the consumer says why in the private data. */
 #define REJECT_NO_LISTENER 8
@@ -80,15 +82,24 @@ void xp_verbs_cm_close(struct xp_verbs *vb)
         vb->calls->cm_destroy_channel(vb->cm);
 }
 
+/* How long an attempt may take. The first one of a peer that is looked for is its try number 0 or 1 (life.c). */
+static uint64_t attempt_ns(const struct xp_verbs *vb, const struct xp_verbs_peer *peer)
+{
+    uint32_t shift = peer->tries > 1 ? peer->tries - 1 : 0;
+    uint64_t first_ns = ATTEMPT_NS;
+
+    if (peer->was_up && vb->peer_timeout_ns / ATTEMPT_PARTS < first_ns)
+        first_ns = vb->peer_timeout_ns / ATTEMPT_PARTS;
+    return first_ns << (shift < ATTEMPTS_SHIFT_MAX ? shift : ATTEMPTS_SHIFT_MAX);
+}
+
 void xp_verbs_cm_connect(struct xp_verbs *vb, struct xp_verbs_peer *peer)
 {
     struct sockaddr_storage own = vb->device.address;
-    uint32_t shift = peer->tries < ATTEMPTS_SHIFT_MAX ? peer->tries : ATTEMPTS_SHIFT_MAX;
 
     cf_assert(peer->id == NULL);
-    peer->is_probing = vb->node < peer->node;
     peer->state = XP_VERBS_RESOLVING;
-    peer->deadline_ns = vb->now_ns + (ATTEMPT_NS << shift);
+    peer->deadline_ns = vb->now_ns + attempt_ns(vb, peer);
     if (vb->calls->cm_create_id(vb->cm, &peer->id, peer) != 0) {
         peer->id = NULL;
         xp_verbs_attempt_failed(vb, peer);

@@ -237,17 +237,23 @@ static void state_say(struct xp_verbs *vb, struct xp_verbs_peer *peer)
 
 void xp_verbs_attend(struct xp_verbs *vb, bool is_turn)
 {
+    bool is_refused;
     uint64_t peers;
 
     xp_verbs_pools_post(vb);
+    is_refused = vb->pools[0].wait_count != 0;
     for (uint32_t i = 0; i < CF_BLOCK_SIZES && (vb->is_granting || is_turn); i++) {
         if (vb->pools[1 + i].count == 0)
             continue;
+        if (CF_UNLIKELY(vb->pools[1 + i].wait_count != 0)) {
+            is_refused = true; /* by the device, for now: what is not posted is not granted */
+            continue;
+        }
         spread(vb, i);
         if (is_turn)
             recall(vb, i);
     }
-    vb->is_granting = false;
+    vb->is_granting = is_refused;
     peers = is_turn ? UINT64_MAX >> (64 - vb->nodes) : vb->attentive;
     vb->attentive = 0;
     for (; peers != 0; peers &= peers - 1) {

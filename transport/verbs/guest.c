@@ -81,8 +81,9 @@ static bool guest_seat(struct xp_verbs *vb, struct xp_verbs_guest *guest)
     struct xp_verbs_open reply;
     int failed;
 
-    if (peer->is_probing && peer->state == XP_VERBS_RESOLVING)
-        xp_verbs_attempt_failed(vb, peer); /* the knock is answered by the guest */
+    if (peer->state == XP_VERBS_RESOLVING || peer->state == XP_VERBS_CONNECTING)
+        xp_verbs_attempt_failed(
+            vb, peer); /* our knock is answered by the guest: the lower one does not connect */
     if (peer->state == XP_VERBS_UP)
         peer->is_state_due = true; /* is it still there? */
     else if (xp_verbs_is_connected(peer) && peer->state != XP_VERBS_DRAINING)

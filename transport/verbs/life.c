@@ -174,7 +174,6 @@ void xp_verbs_attempt_failed(struct xp_verbs *vb, struct xp_verbs_peer *peer)
         return;
     }
     xp_verbs_cm_hang_up(vb, peer);
-    peer->is_probing = false;
     rest(vb, peer);
 }
 

@@ -29,8 +29,11 @@ static enum cf_rc registration_fail(struct xp_verbs *vb, uint64_t bytes, int err
                              "locked memory is limited to %" PRIu64 " KiB and %" PRIu64
                              " KiB are needed: raise it ('ulimit -l', LimitMEMLOCK=) or ask for fewer frames",
                              (uint64_t)limit.rlim_cur / 1024, registered / 1024);
-    return xp_verbs_fail(error, CF_MEMORY, errno_now, "%s does not register %" PRIu64 " bytes: %s",
-                         vb->device.name, bytes, strerror(errno_now));
+    return xp_verbs_fail(
+        error, CF_MEMORY, errno_now,
+        "%s does not register %" PRIu64
+        " bytes: %s: look at the limits of the container (rdma.max), or ask for fewer frames",
+        vb->device.name, bytes, strerror(errno_now));
 }
 
 enum cf_rc xp_verbs_memory_make(struct xp_verbs *vb, struct xp_verbs_memory *memory, uint64_t bytes,

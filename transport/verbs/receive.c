@@ -126,6 +126,7 @@ static void message_take(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32
         }
     }
     xp_verbs_pool_again(&vb->pools[pool], slot);
+    vb->attentive |= xp_verbs_bit(peer); /* posted before this poll ends: the peer may send more at once */
     if (why != NULL)
         xp_verbs_violate(vb, peer, why);
 }

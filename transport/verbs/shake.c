@@ -25,7 +25,7 @@ void xp_verbs_shake_begin(struct xp_verbs *vb, struct xp_verbs_peer *peer)
     xp_verbs_grants_close(vb, peer);
     peer->states_sent = peer->states_acked = peer->states_taken = peer->states_told = 0;
     peer->is_state_due = peer->has_accept = peer->has_hello_sent = peer->has_ready_sent = false;
-    peer->has_bye = peer->is_failed = peer->is_guilty = peer->is_stopped = peer->is_probing = false;
+    peer->has_bye = peer->is_failed = peer->is_guilty = peer->is_stopped = false;
     peer->down_rc = CF_OK;
 }
 

@@ -146,6 +146,14 @@ static void verbs_close(struct xp *xp)
     cf_free(vb->allocator, vb, vb->block_bytes);
 }
 
+/* As many as are wanted, or as the device has room for beside one-sided operations. */
+static uint32_t send_slots_of(const struct xp_verbs *vb)
+{
+    uint32_t room = (uint32_t)vb->device.attr.max_qp_wr - XP_VERBS_READS_MAX;
+
+    return vb->send_slots < room ? vb->send_slots : room;
+}
+
 static enum cf_rc verbs_open_instance(const struct xp_options *options, const char *rest, struct xp **xp_out,
                                       struct cf_error *error)
 {
@@ -167,6 +175,11 @@ static enum cf_rc verbs_open_instance(const struct xp_options *options, const ch
         return xp_verbs_fail(error, CF_MEMORY, ENOMEM, "no memory for the transport");
     verbs_init(vb, options);
     rc = xp_verbs_device_open(&vb->device, vb->calls, &address, error);
+    if (rc == CF_OK && vb->device.attr.max_qp_wr < (int)(XP_VERBS_SLOTS_MIN + XP_VERBS_READS_MAX))
+        rc = xp_verbs_fail(
+            error, CF_SYSTEM, 0,
+            "a queue of %u requests is needed for each peer and %s offers %d: use another device",
+            XP_VERBS_SLOTS_MIN + XP_VERBS_READS_MAX, vb->device.name, vb->device.attr.max_qp_wr);
     if (rc == CF_OK)
         rc = addresses_set(vb, options, &address, error);
     if (rc != CF_OK) {
@@ -175,8 +188,7 @@ static enum cf_rc verbs_open_instance(const struct xp_options *options, const ch
     }
     if (vb->device.attr.atomic_cap != IBV_ATOMIC_NONE)
         vb->base.caps |= XP_CAP_ATOMIC;
-    if (vb->send_slots + XP_VERBS_READS_MAX > (uint32_t)vb->device.attr.max_qp_wr)
-        vb->send_slots = (uint32_t)vb->device.attr.max_qp_wr - XP_VERBS_READS_MAX;
+    vb->send_slots = send_slots_of(vb);
     *xp_out = &vb->base;
     return CF_OK;
 }

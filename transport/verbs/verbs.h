@@ -53,6 +53,8 @@
 #define XP_VERBS_SLOTS_SPARE 16u
 /* Send slots a peer at most, whatever the window. */
 #define XP_VERBS_SLOTS_MAX 1024u
+/* And at least: beyond the spare ones, enough that some come back while others are under way. */
+#define XP_VERBS_SLOTS_MIN (XP_VERBS_SLOTS_SPARE + 4u * XP_VERBS_SIGNAL_EVERY)
 #define XP_VERBS_PAIRS (1u + CF_BLOCK_SIZES)
 #define XP_VERBS_POOLS XP_VERBS_PAIRS
 #define XP_VERBS_NONE UINT32_MAX
@@ -156,7 +158,6 @@ struct xp_verbs_peer {
     bool was_up;
     bool is_known;
     bool is_refused;
-    bool is_probing; /* the lower node asks whether anybody listens there */
     bool has_accept; /* the peer's ACCEPT came before our layer above said yes */
     bool has_hello_sent;
     bool has_ready_sent;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TESTS_HW_VERBS_SHIM_H
-#define TESTS_HW_VERBS_SHIM_H
+#ifndef TESTS_UNIT_TRANSPORT_VERBS_SHIM_H
+#define TESTS_UNIT_TRANSPORT_VERBS_SHIM_H
 
 /*
- * A table of calls in front of the libraries' own: it fails the n-th call of one kind, once, turns one completion into
+ * A table of calls in front of another, the libraries' own or that of a device in memory: it fails the n-th call of one kind, once, turns one completion into
  * an error, and counts what is made and not taken back.
  */
 #include "transport/verbs/calls.h"
@@ -68,6 +68,8 @@ struct verbs_shim {
 };
 
 extern struct verbs_shim verbs_shim;
+/* What is behind: the libraries, unless a test says otherwise. */
+extern const struct xp_verbs_calls *verbs_shim_base;
 extern const struct xp_verbs_calls verbs_shim_calls;
 const char *verbs_shim_name(enum verbs_shim_call call);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/hw/verbs_shim.h"
+#include "tests/unit/transport/verbs_shim.h"
 
 #include <errno.h>
 #include <stddef.h>
 
 /* The libraries' calls carry no context of ours: the one state of a test program. */
 struct verbs_shim verbs_shim = {.call = SHIM_CALLS};
+const struct xp_verbs_calls *verbs_shim_base = &xp_verbs_calls_real;
 
 static const int made[] = {
 #define X(name, count) [SHIM_##name] = count,
@@ -41,15 +42,15 @@ static void count(enum verbs_shim_call call, bool is_good)
 }
 
 /* Calls that give a pointer. */
-#define POINTER(type, name, parameters, arguments)       \
-    static type *name parameters                         \
-    {                                                    \
-        type *object = NULL;                             \
-                                                         \
-        if (!fails(SHIM_##name))                         \
-            object = xp_verbs_calls_real.name arguments; \
-        count(SHIM_##name, object != NULL);              \
-        return object;                                   \
+#define POINTER(type, name, parameters, arguments)    \
+    static type *name parameters                      \
+    {                                                 \
+        type *object = NULL;                          \
+                                                      \
+        if (!fails(SHIM_##name))                      \
+            object = verbs_shim_base->name arguments; \
+        count(SHIM_##name, object != NULL);           \
+        return object;                                \
     }
 
 /* Calls that give 0 or an errno (verbs) or -1 (rdma_cm): one that takes back does it before it fails. */
@@ -60,7 +61,7 @@ static void count(enum verbs_shim_call call, bool is_good)
         int rc = failure;                                \
                                                          \
         if (!is_to_fail || made[SHIM_##name] < 0)        \
-            rc = xp_verbs_calls_real.name arguments;     \
+            rc = verbs_shim_base->name arguments;        \
         count(SHIM_##name, !is_to_fail && rc == 0);      \
         return is_to_fail ? (errno = EIO, failure) : rc; \
     }
@@ -108,7 +109,7 @@ NUMBER(cm_qp_attr, (struct rdma_cm_id * id, struct ibv_qp_attr *attr, int *mask)
 static void cm_destroy_channel(struct rdma_event_channel *channel)
 {
     verbs_shim.living--;
-    xp_verbs_calls_real.cm_destroy_channel(channel);
+    verbs_shim_base->cm_destroy_channel(channel);
 }
 
 static int cm_get_event(struct rdma_event_channel *channel, struct rdma_cm_event **event)
@@ -117,7 +118,7 @@ static int cm_get_event(struct rdma_event_channel *channel, struct rdma_cm_event
 
     if (fails(SHIM_cm_get_event))
         return -1;
-    rc = xp_verbs_calls_real.cm_get_event(channel, event);
+    rc = verbs_shim_base->cm_get_event(channel, event);
     if (rc == 0 && (*event)->event == RDMA_CM_EVENT_CONNECT_REQUEST)
         verbs_shim.living++; /* an id that is the receiver's to destroy */
     return rc;
@@ -129,7 +130,7 @@ static int poll_cq(struct ibv_cq *cq, int max, struct ibv_wc *wc)
 
     if (fails(SHIM_poll_cq))
         return -1;
-    got = xp_verbs_calls_real.poll_cq(cq, max, wc);
+    got = verbs_shim_base->poll_cq(cq, max, wc);
     for (int i = 0; i < got && verbs_shim.status != IBV_WC_SUCCESS; i++) {
         bool is_receive = wc[i].wr_id >> 60 == 1; /* transport/verbs/parts.h */
 
@@ -150,7 +151,7 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv
         *bad = wr;
         return ENOMEM;
     }
-    return xp_verbs_calls_real.post_srq_recv(srq, wr, bad);
+    return verbs_shim_base->post_srq_recv(srq, wr, bad);
 }
 
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
@@ -159,57 +160,57 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
         *bad = wr;
         return ENOMEM;
     }
-    return xp_verbs_calls_real.post_send(qp, wr, bad);
+    return verbs_shim_base->post_send(qp, wr, bad);
 }
 
 static int device_node(const char *device)
 {
-    return xp_verbs_calls_real.device_node(device);
+    return verbs_shim_base->device_node(device);
 }
 
 static int own_node(void)
 {
-    return xp_verbs_calls_real.own_node();
+    return verbs_shim_base->own_node();
 }
 
 static int node_distance(int from, int to)
 {
-    return xp_verbs_calls_real.node_distance(from, to);
+    return verbs_shim_base->node_distance(from, to);
 }
 
 static void free_device_list(struct ibv_device **list)
 {
-    xp_verbs_calls_real.free_device_list(list);
+    verbs_shim_base->free_device_list(list);
 }
 
 static int get_async_event(struct ibv_context *context, struct ibv_async_event *event)
 {
-    return xp_verbs_calls_real.get_async_event(context, event);
+    return verbs_shim_base->get_async_event(context, event);
 }
 
 static void ack_async_event(struct ibv_async_event *event)
 {
-    xp_verbs_calls_real.ack_async_event(event);
+    verbs_shim_base->ack_async_event(event);
 }
 
 static int get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq, void **context)
 {
-    return xp_verbs_calls_real.get_cq_event(channel, cq, context);
+    return verbs_shim_base->get_cq_event(channel, cq, context);
 }
 
 static void ack_cq_events(struct ibv_cq *cq, unsigned number)
 {
-    xp_verbs_calls_real.ack_cq_events(cq, number);
+    verbs_shim_base->ack_cq_events(cq, number);
 }
 
 static int cm_reject(struct rdma_cm_id *id, const void *data, uint8_t bytes)
 {
-    return xp_verbs_calls_real.cm_reject(id, data, bytes);
+    return verbs_shim_base->cm_reject(id, data, bytes);
 }
 
 static int cm_ack_event(struct rdma_cm_event *event)
 {
-    return xp_verbs_calls_real.cm_ack_event(event);
+    return verbs_shim_base->cm_ack_event(event);
 }
 
 const struct xp_verbs_calls verbs_shim_calls = {
