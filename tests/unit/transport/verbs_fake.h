@@ -39,25 +39,4 @@ void verbs_fake_reset(void);
 /* Tells all who have opened the device; IBV_EVENT_DEVICE_FATAL also loses it, IBV_EVENT_CQ_ERR ends all completion queues. */
 void verbs_fake_event(enum ibv_event_type type);
 
-/* Between verbs_fake.c and verbs_fake_cm.c. */
-struct ibv_context *verbs_fake_context(void);
-/* rdma_cm's part of the table. */
-struct rdma_event_channel *verbs_fake_cm_create_channel(void);
-void verbs_fake_cm_destroy_channel(struct rdma_event_channel *channel);
-int verbs_fake_cm_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **id_out, void *context);
-int verbs_fake_cm_destroy_id(struct rdma_cm_id *id);
-int verbs_fake_cm_bind(struct rdma_cm_id *id, struct sockaddr *address);
-int verbs_fake_cm_listen(struct rdma_cm_id *id, int backlog);
-int verbs_fake_cm_resolve_addr(struct rdma_cm_id *id, struct sockaddr *from, struct sockaddr *to,
-                               int timeout_ms);
-int verbs_fake_cm_resolve_route(struct rdma_cm_id *id, int timeout_ms);
-int verbs_fake_cm_connect(struct rdma_cm_id *id, struct rdma_conn_param *param);
-int verbs_fake_cm_accept(struct rdma_cm_id *id, struct rdma_conn_param *param);
-int verbs_fake_cm_reject(struct rdma_cm_id *id, const void *data, uint8_t bytes);
-int verbs_fake_cm_establish(struct rdma_cm_id *id);
-int verbs_fake_cm_disconnect(struct rdma_cm_id *id);
-int verbs_fake_cm_qp_attr(struct rdma_cm_id *id, struct ibv_qp_attr *attr, int *mask);
-int verbs_fake_cm_get_event(struct rdma_event_channel *channel, struct rdma_cm_event **event);
-int verbs_fake_cm_ack_event(struct rdma_cm_event *event);
-
 #endif

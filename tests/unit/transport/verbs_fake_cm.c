@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rdma_cm of the device in memory: every exchange is an event in the other side's channel, at once. */
-#include "tests/unit/transport/verbs_fake.h"
+#include "tests/unit/transport/verbs_fake_parts.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
