@@ -123,6 +123,7 @@ static void from_locks(const struct cf_instance *instance, struct cf_stats *stat
     stats->lock_reads_one_sided = locks->one_sided;
     stats->lock_reads_refused = locks->one_sided_refused;
     stats->lock_deadlocks = locks->deadlocks;
+    stats->lock_claims = grd_lock_local_used(locks->local).claims;
     for (uint32_t s = 0; s < instance->shards; s++)
         stats->locks_known += grd_lock_master_used(locks->masters[s]).resources;
 }

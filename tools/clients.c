@@ -24,11 +24,13 @@ enum cf_rc clients_open(struct clients *clients, const struct wl_plan *plan, str
         if (rc != CF_OK)
             break;
         client->clients = clients;
+        client->instance = instance;
         client->plan = plan;
         client->index = clients->count;
         client->file = file;
         client->stop = &clients->stop;
         cf_hist_init(&client->latency);
+        cf_hist_init(&client->extra);
         cf_rng_seed(&client->rng, plan->seed + (uint64_t)plan->node * CLIENTS_MAX + client->index);
     }
     if (rc != CF_OK) {

@@ -49,6 +49,7 @@ struct ctl_record {
     uint64_t ops;                 /* PROGRESS, STOPPED */
     uint64_t tally[WL_TALLIES];   /* STOPPED */
     struct cf_latency op_latency; /* STOPPED */
+    struct cf_latency extra;      /* STOPPED; the workload's */
     struct wl_sums sums;          /* VERIFIED */
     struct cf_stats stats;        /* all of the instance's */
     char text[CTL_TEXT_BYTES];    /* FAILED */

@@ -32,7 +32,7 @@ static const struct cf_option_desc table[] = {
         "cluster file, the same for all"),
     ARG(node, CF_OPTION_U16, "0", 0, CF_NODES_MAX - 1, NULL, "node id of this instance"),
     ARG(workload, CF_OPTION_STRING, "bank", 0, sizeof(((struct instance_args *)0)->workload), NULL,
-        "what the clients do: bank, ring, ycsb-a to ycsb-f, hot, scan"),
+        "what the clients do: bank, ring, ycsb-a to ycsb-f, hot, scan, locks, sequence"),
     ARG(data, CF_OPTION_STRING, "", 0, sizeof(((struct instance_args *)0)->data), NULL,
         "data file, the same for all"),
     ARG(seconds, CF_OPTION_DOUBLE, "10", 0, 86400, "s", "how long, without a launcher"),
@@ -50,6 +50,18 @@ static const struct cf_option_desc table[] = {
      .type = CF_OPTION_BOOL,
      .offset = offsetof(struct instance_args, accept_loss),
      .dflt = "false"},
+    {.name = "hot-locks",
+     .text = "locks: size of the set",
+     .type = CF_OPTION_U32,
+     .offset = offsetof(struct instance_args, hot_locks),
+     .dflt = WL_HOT_LOCKS,
+     .min = WL_HOT_LOCKS_MIN,
+     .max = WL_HOT_LOCKS_MAX},
+    ARG(numbers, CF_OPTION_U32, WL_NUMBERS, 1, WL_NUMBERS_MAX, NULL,
+        "sequence: numbers that an instance takes at once"),
+    ARG(ordered, CF_OPTION_BOOL, "false", 0, 0, NULL, "sequence: each number above all before it"),
+    ARG(side, CF_OPTION_STRING, "", 0, sizeof(((struct instance_args *)0)->side), NULL,
+        "locks, sequence: their files for the launcher begin with this path"),
     ARG(control, CF_OPTION_U32, "0", 0, 1 << 20, NULL,
         "descriptor of the launcher's connection; 0 = by hand"),
     ARG(led, CF_OPTION_BOOL, "false", 0, 0, NULL,
@@ -116,9 +128,12 @@ static int plan_make(struct member *member)
 
     member->plan.workload = workload_find(args->workload);
     if (member->plan.workload == NULL)
-        return usage("unknown workload; there are bank, ring, ycsb-a to ycsb-f, hot and scan");
+        return usage(
+            "unknown workload; there are bank, ring, ycsb-a to ycsb-f, hot, scan, locks and sequence");
     if ((args->config[0] == '\0' && !args->led) || args->data[0] == '\0')
         return usage("--config and --data are needed");
+    if (member->plan.workload->has_side && args->side[0] == '\0')
+        return usage("this workload is checked by its launcher: start it with 'cachefusion run'");
     if (!config_find(member, path, sizeof(path), &fd)) {
         fprintf(stderr, "cachefusion instance: no cluster file from the launcher: %s\n", strerror(errno));
         return EXIT_TROUBLE;
@@ -135,6 +150,11 @@ static int plan_make(struct member *member)
     member->plan.node = (uint32_t)member->options.node;
     member->plan.threads = args->threads;
     member->plan.seed = args->seed;
+    member->plan.hot_locks = args->hot_locks;
+    member->plan.numbers = args->numbers;
+    member->plan.is_ordered = args->ordered;
+    member->plan.is_spread = args->led;
+    snprintf(member->plan.side, sizeof(member->plan.side), "%s", args->side);
     return EXIT_OK;
 }
 

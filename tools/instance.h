@@ -17,8 +17,12 @@ struct instance_args {
     uint32_t threads;
     uint64_t block_bytes; /* of a foreign file */
     bool accept_loss;
-    uint32_t control; /* descriptor of the launcher's connection; 0 = by hand */
-    bool led;         /* the launcher is at the other end of standard input and output */
+    uint32_t control;   /* descriptor of the launcher's connection; 0 = by hand */
+    uint32_t hot_locks; /* locks */
+    uint32_t numbers;   /* sequence */
+    bool ordered;
+    char side[WL_SIDE_BYTES];
+    bool led; /* the launcher is at the other end of standard input and output */
 };
 
 /* Words for every status the tools print; a full sentence. Returns buf. */

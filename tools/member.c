@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,7 @@ static void caretaker_init(struct member *member, struct wl_client *client)
 {
     memset(client, 0, sizeof(*client));
     client->plan = &member->plan;
+    client->instance = member->instance;
     client->session = member->session;
     client->file = member->file;
     client->stop = &member->clients.stop;
@@ -119,9 +121,10 @@ bool member_prepare(struct member *member)
     if (client == NULL)
         return member_failed(member, CF_MEMORY, "no memory for a client");
     caretaker_init(member, client);
-    if (member->plan.node == 0)
+    rc = member->plan.workload->begin ? member->plan.workload->begin(&member->plan, client) : CF_OK;
+    if (rc == CF_OK && member->plan.node == 0)
         rc = wl_prepare(&member->plan, client);
-    else
+    else if (rc == CF_OK)
         rc = wl_prepared_wait(&member->plan, client);
     if (rc != CF_OK)
         member_failed(member, rc, "prepare: %s", client->error);
@@ -138,6 +141,8 @@ bool member_verify(struct member *member, struct wl_sums *sums_out)
         return member_failed(member, CF_MEMORY, "no memory for a client");
     caretaker_init(member, client);
     rc = wl_verify(client, sums_out);
+    if (rc == CF_OK && member->plan.workload->look)
+        rc = member->plan.workload->look(client, sums_out);
     if (rc != CF_OK)
         member_failed(member, rc, "verify: %s", client->error);
     free(client);
@@ -235,24 +240,33 @@ static void watch_clients(struct member *member)
     }
 }
 
+/* Latencies of all clients, by the offset of their histogram. */
+static struct cf_latency latency_of_all(const struct clients *clients, size_t offset)
+{
+    struct cf_hist *all = malloc(sizeof(*all));
+    struct cf_latency latency = {0};
+
+    if (all == NULL)
+        return latency;
+    cf_hist_init(all);
+    for (uint32_t i = 0; i < clients->count; i++)
+        cf_hist_merge(all, (const void *)((const char *)&clients->client[i] + offset));
+    latency = latency_of(all);
+    free(all);
+    return latency;
+}
+
 static void say_stopped(struct member *member)
 {
     struct ctl_record record = {0};
-    struct cf_hist *all = malloc(sizeof(*all));
 
     member->ops = clients_ops(&member->clients);
     record.ops = member->ops;
-    if (all != NULL)
-        cf_hist_init(all);
-    for (uint32_t i = 0; i < member->clients.count; i++) {
+    for (uint32_t i = 0; i < member->clients.count; i++)
         for (uint32_t k = 0; k < WL_TALLIES; k++)
             record.tally[k] += member->clients.client[i].tally[k];
-        if (all != NULL)
-            cf_hist_merge(all, &member->clients.client[i].latency);
-    }
-    if (all != NULL)
-        record.op_latency = latency_of(all);
-    free(all);
+    record.op_latency = latency_of_all(&member->clients, offsetof(struct wl_client, latency));
+    record.extra = latency_of_all(&member->clients, offsetof(struct wl_client, extra));
     member_say(member, CTL_STOPPED, &record);
 }
 
@@ -280,6 +294,22 @@ bool member_run(struct member *member)
     return true;
 }
 
+/* What the workload keeps beside the file. */
+static void own_end(struct member *member)
+{
+    struct wl_client *client = member->plan.own ? malloc(sizeof(*client)) : NULL;
+    enum cf_rc rc;
+
+    if (client == NULL)
+        return;
+    caretaker_init(member, client);
+    rc = member->plan.workload->end(&member->plan, client);
+    if (rc != CF_OK)
+        member_failed(member, rc, "end: %s", client->error);
+    member->plan.own = NULL;
+    free(client);
+}
+
 void member_close(struct member *member)
 {
     struct ctl_record record = {0};
@@ -291,6 +321,7 @@ void member_close(struct member *member)
     if (member->rc != CF_OK)
         member_say(member, CTL_FAILED, &record);
     clients_close(&member->clients);
+    own_end(member);
     if (member->file != NULL) {
         rc = cf_detach(member->session, &member->file);
         if (rc != CF_OK)

@@ -9,6 +9,7 @@
 #include "tools/run.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -214,12 +215,30 @@ static bool signals_take(struct run *run)
     return run->signal_fd >= 0;
 }
 
+/* Files of the workload beside a data file on several hosts; others are in the private directory. */
+static void side_remove(const struct run *run)
+{
+    char pattern[WL_SIDE_BYTES + 2];
+    glob_t found;
+
+    if (!run->plan.is_spread || run->plan.side[0] == '\0')
+        return;
+    snprintf(pattern, sizeof(pattern), "%s.*", run->plan.side);
+    if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        if (unlink(found.gl_pathv[i]) != 0)
+            fprintf(stderr, "cachefusion run: %s: %s\n", found.gl_pathv[i], strerror(errno));
+    globfree(&found);
+}
+
 static void clean_up(struct run *run, int status)
 {
     for (uint32_t node = 0; node < run->instances; node++)
         ctl_close(&run->child[node].link);
     if (run->signal_fd >= 0)
         close(run->signal_fd);
+    side_remove(run);
     if (run->dir.path[0] != '\0' && (run->args->keep || (run->args->data[0] == '\0' && run->made_data &&
                                                          (run->failed || status == EXIT_CHECK))))
         printf("  kept: %s\n", run->dir.path);
@@ -234,7 +253,8 @@ static int run_all(struct run *run)
     run->workload = workload_find(run->args->workload);
     if (run->workload == NULL) {
         fprintf(stderr,
-                "cachefusion run: --workload %s: there are bank, ring, ycsb-a to ycsb-f, hot and scan\n",
+                "cachefusion run: --workload %s: there are bank, ring, ycsb-a to ycsb-f, hot, scan, locks "
+                "and sequence\n",
                 run->args->workload);
         return EXIT_USAGE;
     }

@@ -33,6 +33,9 @@ struct run_args {
     bool keep;
     const char *sets[RUN_SETS_MAX];
     uint32_t sets_count;
+    uint32_t hot_locks;
+    uint32_t numbers;
+    bool ordered;
     char hosts[RUN_HOSTS_BYTES];
     char launcher[RUN_PATH_BYTES];
     char program[RUN_PATH_BYTES];
@@ -60,6 +63,7 @@ struct child {
     uint64_t ops;
     uint64_t tally[WL_TALLIES];
     struct cf_latency op_latency;
+    struct cf_latency extra;
     struct wl_sums sums;
     struct cf_stats begin; /* when PREPARED */
     struct cf_stats end;   /* when STOPPED */
@@ -93,6 +97,7 @@ struct run {
     /* what the checks found */
     bool verified;
     char verdict[CTL_TEXT_BYTES];
+    struct wl_figures figures;
     char file_report[CTL_TEXT_BYTES];
 };
 
@@ -132,6 +137,8 @@ void show_step(struct show *show, const struct run *run);
 void show_end(struct show *show);
 
 /* run_report.c */
+/* Of one instance: what counts of the time the clients worked; else from open to close. */
+struct cf_stats report_worked(const struct child *child);
 void report_print(const struct run *run);
 /* False: OUT could not be written; the words are printed. */
 bool report_json(const struct run *run);

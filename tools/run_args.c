@@ -92,6 +92,25 @@ static const struct cf_option_desc table[] = {
      .dflt = "64MiB",
      .min = 65536,
      .max = UINT64_C(1) << 44},
+    {.name = "hot-locks",
+     .text = "workload locks: size of the set that all take from",
+     .type = CF_OPTION_U32,
+     .offset = FIELD(hot_locks),
+     .dflt = WL_HOT_LOCKS,
+     .min = WL_HOT_LOCKS_MIN,
+     .max = WL_HOT_LOCKS_MAX},
+    {.name = "numbers",
+     .text = "workload sequence: numbers that an instance takes at once",
+     .type = CF_OPTION_U32,
+     .offset = FIELD(numbers),
+     .dflt = WL_NUMBERS,
+     .min = 1,
+     .max = WL_NUMBERS_MAX},
+    {.name = "ordered",
+     .text = "workload sequence: each number above all that were handed out before",
+     .type = CF_OPTION_BOOL,
+     .offset = FIELD(ordered),
+     .dflt = "false"},
     {.name = "set",
      .text = "name=value: an engine option for all instances, as often as wanted",
      .type = CF_OPTION_STRING,
@@ -138,7 +157,13 @@ static const struct cf_cli_spec spec = {
         "  ycsb-d ycsb-e  latest records, or short scans; 5 % inserts that extend the file\n"
         "  hot            all instances count up counters in a few blocks\n"
         "  scan           all read a foreign file (--data) through each other's caches; SHA-256 must be "
-        "equal\n\n"
+        "equal\n"
+        "  locks          transactions take 2 to 6 of --hot-locks locks in any order and mode: deadlocks are "
+        "found "
+        "and told\n"
+        "  sequence       numbers of one sequence (--numbers at once, --ordered); none twice, none lost but "
+        "in "
+        "caches\n\n"
         "In the report, gets, hits, hops and ships are of the time the clients worked, storage and latencies "
         "from open to close.\n"
         "Several hosts: --data is on storage that all of them and this one have at the same path, and the "

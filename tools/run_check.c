@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/format.h"
+#include "tools/latency.h"
 #include "tools/run.h"
 
 static void first_damage(void *arg, uint64_t block, enum eng_damage damage, const char *text)
@@ -104,10 +105,22 @@ void run_check(struct run *run)
 {
     struct wl_sums seen[RUN_INSTANCES_MAX];
     uint64_t tally[WL_TALLIES] = {0};
-    struct wl_evidence evidence = {
-        .plan = &run->plan, .before = &run->before, .after = &run->after, .seen = seen, .tally = tally};
+    struct cf_stats stats = {.size = sizeof(stats)};
+    struct cf_latency extra = {0};
+    struct wl_evidence evidence = {.plan = &run->plan,
+                                   .before = &run->before,
+                                   .after = &run->after,
+                                   .seen = seen,
+                                   .tally = tally,
+                                   .stats = &stats,
+                                   .extra = &extra,
+                                   .figures = &run->figures};
 
     for (uint32_t node = 0; node < run->instances; node++) {
+        struct cf_stats worked = report_worked(&run->child[node]);
+
+        stats_add(&stats, &worked);
+        latency_add(&extra, &run->child[node].extra);
         seen[node] = run->child[node].sums;
         evidence.ops += run->child[node].ops;
         for (uint32_t i = 0; i < WL_TALLIES; i++)

@@ -68,6 +68,7 @@ static void on_record(struct run *run, uint32_t node, const struct ctl_record *r
     case CTL_STOPPED:
         child->end = record->stats;
         child->op_latency = record->op_latency;
+        child->extra = record->extra;
         memcpy(child->tally, record->tally, sizeof(child->tally));
         child->ops = record->ops;
         break;

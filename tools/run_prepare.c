@@ -342,6 +342,14 @@ int run_prepare(struct run *run)
     run->plan.nodes = run->instances;
     run->plan.threads = run->args->threads;
     run->plan.seed = run->args->seed;
+    run->plan.hot_locks = run->args->hot_locks;
+    run->plan.numbers = run->args->numbers;
+    run->plan.is_ordered = run->args->ordered;
+    run->plan.is_spread = run->hosts_count > 0;
+    if (run->plan.is_spread) /* on the storage that all hosts have */
+        snprintf(run->plan.side, sizeof(run->plan.side), "%s.side", run->data);
+    else
+        rundir_file(&run->dir, "side", 0, run->plan.side, sizeof(run->plan.side));
     if (!run->workload->is_foreign) {
         run->plan.data_bytes = run->datafile.block_bytes - ENG_BLOCK_HEADER_BYTES;
         run->plan.blocks = run->datafile.blocks;

@@ -14,7 +14,7 @@
  * Gets, hits, hops and ships of the time in which the clients worked; storage and everything else from open to the
  * last write before the close.
  */
-static struct cf_stats worked(const struct child *child)
+struct cf_stats report_worked(const struct child *child)
 {
     struct cf_stats stats = child->stats;
     /* One that died was not there at the end: what it said last. */
@@ -30,6 +30,9 @@ static struct cf_stats worked(const struct child *child)
     WORKED(invalidated);
     WORKED(messages_sent);
     WORKED(bytes_sent);
+    WORKED(locks);
+    WORKED(locks_cached);
+    WORKED(lock_requests);
 #undef WORKED
     return stats;
 }
@@ -62,7 +65,7 @@ static struct totals totals_of(const struct run *run)
     struct totals totals = {.stats.size = sizeof(totals.stats)};
 
     for (uint32_t node = 0; node < run->instances; node++) {
-        struct cf_stats stats = worked(&run->child[node]);
+        struct cf_stats stats = report_worked(&run->child[node]);
 
         stats_add(&totals.stats, &stats);
         latency_add(&totals.op, &run->child[node].op_latency);
@@ -108,6 +111,27 @@ static void print_latency(const char *name, const struct cf_latency *latency)
            latency_text(latency->max, text[3], sizeof(text[3])));
 }
 
+/* What the workload counts itself. */
+static void print_own(const struct wl_figures *figures)
+{
+    char text[32], more[3][16];
+
+    for (uint32_t i = 0; i < figures->count; i++) {
+        const struct wl_figure *figure = &figures->figure[i];
+
+        if (figure->kind == WL_COUNT)
+            printf("  %-18s %15s\n", figure->text, grouped(figure->count, text, sizeof(text)));
+        else if (figure->kind == WL_RATIO)
+            printf("  %-18s %15.4f\n", figure->text, figure->ratio);
+        else if (figure->latency.count > 0)
+            printf("  %-18s %15s  p50 %s, p99 %s, max %s\n", figure->text,
+                   grouped(figure->latency.count, text, sizeof(text)),
+                   latency_text(figure->latency.p50, more[0], sizeof(more[0])),
+                   latency_text(figure->latency.p99, more[1], sizeof(more[1])),
+                   latency_text(figure->latency.max, more[2], sizeof(more[2])));
+    }
+}
+
 static void print_figures(const struct run *run)
 {
     struct totals totals = totals_of(run);
@@ -115,6 +139,7 @@ static void print_figures(const struct run *run)
     char a[32], b[32];
 
     print_count(run, run->workload->op, totals.ops);
+    print_own(&run->figures);
     print_count(run, "blocks shipped", stats->blocks_shipped);
     printf("  %-18s %15s in two hops, %s in three\n", "blocks received", grouped(stats->hops2, a, sizeof(a)),
            grouped(stats->hops3, b, sizeof(b)));
@@ -192,12 +217,42 @@ static int add_figures(json_t *object, const struct run *run, const struct cf_st
     return bad;
 }
 
+static json_t *ms_json(const struct cf_latency *latency)
+{
+    json_t *object = json_object();
+
+    if (object != NULL && cf_json_add_u64(object, "count", latency->count) == 0 &&
+        cf_json_add_double(object, "p50", (double)latency->p50 / CF_NS_PER_MS) == 0 &&
+        cf_json_add_double(object, "p99", (double)latency->p99 / CF_NS_PER_MS) == 0 &&
+        cf_json_add_double(object, "max", (double)latency->max / CF_NS_PER_MS) == 0)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+static int add_own(json_t *object, const struct wl_figures *figures)
+{
+    int bad = 0;
+
+    for (uint32_t i = 0; i < figures->count; i++) {
+        const struct wl_figure *figure = &figures->figure[i];
+
+        if (figure->kind == WL_COUNT)
+            bad |= cf_json_add_u64(object, figure->key, figure->count);
+        else if (figure->kind == WL_RATIO)
+            bad |= cf_json_add_double(object, figure->key, figure->ratio);
+        else
+            bad |= cf_json_add_child(object, figure->key, ms_json(&figure->latency));
+    }
+    return bad;
+}
+
 static json_t *instances_json(const struct run *run)
 {
     json_t *array = json_array();
 
     for (uint32_t node = 0; array != NULL && node < run->instances; node++) {
-        struct cf_stats stats = worked(&run->child[node]);
+        struct cf_stats stats = report_worked(&run->child[node]);
         json_t *object = json_object();
         char digest[2 * WL_DIGEST_BYTES + 1];
 
@@ -239,6 +294,7 @@ static json_t *run_json(const struct run *run)
         wl_digest_text(run->after.digest, digest);
         bad |= cf_json_add_str(object, "sha256", digest);
     }
+    bad |= add_own(object, &run->figures);
     bad |= add_figures(object, run, &totals.stats, totals.ops, &totals.op);
     bad |= cf_json_add_child(object, "per_instance", instances_json(run));
     if (bad == 0)

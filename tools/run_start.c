@@ -10,7 +10,7 @@
 
 #include "tools/run.h"
 
-#define WORDS_MAX 24u
+#define WORDS_MAX 32u
 #define COMMAND_BYTES 4096u
 
 /* The words of an instance's command line. */
@@ -18,7 +18,7 @@ struct command {
     const char *word[WORDS_MAX];
     uint32_t count;
     char config[RUN_PATH_BYTES];
-    char text[5][32];
+    char text[7][32];
     uint32_t texts;
 };
 
@@ -53,6 +53,13 @@ static void command_make(struct command *command, const struct run *run, uint32_
     add_number(command, "--seed", args->seed);
     add_number(command, "--block-size", args->block_bytes);
     add(command, args->accept_loss ? "--accept-loss" : "--no-accept-loss");
+    if (run->workload->has_side) {
+        add_number(command, "--hot-locks", args->hot_locks);
+        add_number(command, "--numbers", args->numbers);
+        add(command, args->ordered ? "--ordered" : "--no-ordered");
+        add(command, "--side");
+        add(command, run->plan.side);
+    }
     if (run->hosts_count > 0) {
         add(command, "--led");
         return;

@@ -34,8 +34,7 @@ enum cf_rc wl_fail(struct wl_client *client, enum cf_rc rc, const char *format, 
     return rc;
 }
 
-/* True: the status may pass by itself, and the bound of tries has not been reached. */
-static bool again(enum cf_rc rc, uint32_t tries)
+bool wl_again(enum cf_rc rc, uint32_t tries)
 {
     if (tries >= WL_TRIES_MAX)
         return false;
@@ -46,12 +45,18 @@ static bool again(enum cf_rc rc, uint32_t tries)
     return rc == CF_TIMEOUT;
 }
 
-static enum cf_rc call_failed(struct wl_client *client, enum cf_rc rc, const char *call, uint64_t block)
+enum cf_rc wl_call_failed(struct wl_client *client, enum cf_rc rc, const char *call, const char *of,
+                          uint64_t number)
 {
     const struct cf_error *error = cf_session_error(client->session);
 
-    return wl_fail(client, rc, "%s of block %llu: %s: %s", call, (unsigned long long)block, cf_rc_name(rc),
+    return wl_fail(client, rc, "%s of %s %llu: %s: %s", call, of, (unsigned long long)number, cf_rc_name(rc),
                    error->text[0] != '\0' ? error->text : cf_rc_text(rc));
+}
+
+static enum cf_rc call_failed(struct wl_client *client, enum cf_rc rc, const char *call, uint64_t block)
+{
+    return wl_call_failed(client, rc, call, "block", block);
 }
 
 enum cf_rc wl_get(struct wl_client *client, uint64_t block, enum cf_mode mode, uint32_t flags,
@@ -63,7 +68,7 @@ enum cf_rc wl_get(struct wl_client *client, uint64_t block, enum cf_mode mode, u
         rc = cf_get(client->session, client->file, block, mode, flags, cf_now_ns() + WL_TRY_NS, ref_out);
         if (rc == CF_OK)
             return CF_OK;
-        if (!again(rc, tries))
+        if (!wl_again(rc, tries))
             return call_failed(client, rc, mode == CF_MODE_X ? "get in X" : "get in S", block);
     }
 }
@@ -78,7 +83,7 @@ static enum cf_rc get_many(struct wl_client *client, uint64_t a, uint64_t b, str
                          refs_out);
         if (rc == CF_OK)
             return CF_OK;
-        if (!again(rc, tries))
+        if (!wl_again(rc, tries))
             return call_failed(client, rc, "get of a pair with the first", a);
     }
 }
@@ -115,7 +120,7 @@ enum cf_rc wl_upgrade(struct wl_client *client, struct cf_ref *ref, bool *change
             *changed_out = true;
             return wl_get(client, block, CF_MODE_X, 0, ref);
         }
-        if (!again(rc, tries)) {
+        if (!wl_again(rc, tries)) {
             rc = call_failed(client, rc, "upgrade", block);
             if (ref->data != NULL)
                 cf_put(client->session, ref);

@@ -21,6 +21,14 @@
 #include "base/rng.h"
 
 #define WL_TALLIES 8u
+#define WL_FIGURES_MAX 16u
+#define WL_SIDE_BYTES 288u
+/* Defaults and ranges of the workloads' own options. */
+#define WL_HOT_LOCKS "16"
+#define WL_HOT_LOCKS_MIN 2u
+#define WL_HOT_LOCKS_MAX 64u
+#define WL_NUMBERS "1000"
+#define WL_NUMBERS_MAX (1u << 20)
 #define WL_TEXT_BYTES 200u
 #define WL_DIGEST_BYTES 32u
 #define WL_HEAD_BLOCK 0u
@@ -39,7 +47,13 @@ struct wl_plan {
     uint32_t data_bytes; /* of a block, without its header */
     uint64_t
         blocks; /* of the file; once its head is known, those it had when it was prepared; head included */
-    uint64_t bytes; /* foreign files */
+    uint64_t bytes;           /* foreign files */
+    uint32_t hot_locks;       /* locks */
+    uint32_t numbers;         /* sequence: that an instance takes at once */
+    bool is_ordered;          /* sequence */
+    bool is_spread;           /* over several hosts: the instances share no memory */
+    char side[WL_SIDE_BYTES]; /* files of a workload with has_side begin with this path */
+    void *own;                /* what `begin` made in this instance */
 };
 
 /* Block 0. */
@@ -55,6 +69,7 @@ struct wl_head {
 struct wl_sums {
     uint64_t items;
     uint64_t value[WL_TALLIES]; /* meaning by workload */
+    uint64_t own[WL_TALLIES];   /* of what is not in the file; by the workload's `look` */
     uint64_t bad;               /* damaged items */
     uint8_t digest[WL_DIGEST_BYTES];
     char first_bad[WL_TEXT_BYTES];
@@ -65,6 +80,7 @@ struct wl_client {
     const struct wl_plan *plan;
     struct clients *clients; /* the instance's, for the thread around the workload */
     uint32_t index;          /* 0 to threads - 1 */
+    struct cf_instance *instance;
     struct cf_session *session;
     struct cf_file *file;
     struct cf_rng rng;
@@ -73,8 +89,24 @@ struct wl_client {
     uint64_t tally[WL_TALLIES]; /* meaning by workload; added up over all clients */
     uint8_t digest[WL_DIGEST_BYTES];
     struct cf_hist latency; /* of one operation, or what the workload's text says */
+    struct cf_hist extra;   /* of what the workload times beside that */
     enum cf_rc rc;          /* CF_OK, or why the client ended early */
     char error[WL_TEXT_BYTES];
+};
+
+/* A number of the workload's own for the report. */
+enum wl_figure_kind { WL_COUNT, WL_RATIO, WL_MS };
+struct wl_figure {
+    const char *key;  /* in JSON */
+    const char *text; /* for people */
+    enum wl_figure_kind kind;
+    uint64_t count;
+    double ratio;
+    struct cf_latency latency; /* WL_MS: printed in milliseconds */
+};
+struct wl_figures {
+    uint32_t count;
+    struct wl_figure figure[WL_FIGURES_MAX];
 };
 
 /* Everything the launcher knows when all is quiet. */
@@ -85,6 +117,9 @@ struct wl_evidence {
     const struct wl_sums *seen;   /* [nodes] through each instance's cache, clients stopped */
     const uint64_t *tally;        /* [WL_TALLIES], all clients of all instances; NULL: not known */
     uint64_t ops;
+    const struct cf_stats *stats;   /* of all instances while the clients worked; NULL: not known */
+    const struct cf_latency *extra; /* of all clients; NULL: not known */
+    struct wl_figures *figures;     /* judge adds to it; NULL: nobody wants them */
 };
 
 struct workload {
@@ -93,6 +128,7 @@ struct workload {
     const char *op;      /* what one operation is, in plural */
     const char *timed;   /* what wl_client.latency holds */
     bool is_foreign;     /* read-only, any file */
+    bool has_side;       /* needs a launcher, which gives it a place for files: plan->side */
     uint64_t blocks_min; /* head included */
     uint64_t blocks_default;
     const void *variant; /* the workload's own */
@@ -102,6 +138,13 @@ struct workload {
     void (*inspect)(const struct wl_plan *plan, uint64_t block, const void *data, struct wl_sums *sums);
     /* Runs until *stop, or a status that a client cannot go on with. */
     enum cf_rc (*client)(struct wl_client *client);
+    /*
+     * These may be NULL. `begin`: once an instance, before the file is filled (node 0) or waited for. `look`: when all
+     * clients of all instances have ended. `end` undoes `begin`, whatever happened; a failure is told if it is the first.
+     */
+    enum cf_rc (*begin)(struct wl_plan *plan, struct wl_client *caretaker);
+    enum cf_rc (*look)(struct wl_client *caretaker, struct wl_sums *sums);
+    enum cf_rc (*end)(struct wl_plan *plan, struct wl_client *caretaker);
     /* True when the run was right; `text` says in either case what was found. */
     bool (*judge)(const struct wl_evidence *evidence, char *text, size_t text_bytes);
 };
@@ -156,6 +199,20 @@ CF_CHECK enum cf_rc wl_get_pair(struct wl_client *client, uint64_t a, uint64_t b
 CF_CHECK enum cf_rc wl_upgrade(struct wl_client *client, struct cf_ref *ref, bool *changed_out);
 /* Marks changed and puts. */
 CF_CHECK enum cf_rc wl_commit(struct wl_client *client, struct cf_ref *ref);
+/* True: the status may pass by itself, and the bound of tries has not been reached. */
+bool wl_again(enum cf_rc rc, uint32_t tries);
+/* The words of a call that failed, from its session; returns rc. */
+enum cf_rc wl_call_failed(struct wl_client *client, enum cf_rc rc, const char *call, const char *of,
+                          uint64_t number);
+/* For workloads whose blocks hold nothing. */
+void wl_inspect_nothing(const struct wl_plan *plan, uint64_t block, const void *data, struct wl_sums *sums);
+uint64_t wl_no_blocks(const struct wl_plan *plan);
+
+/* For judges. Without evidence->figures nothing happens. */
+void wl_count(const struct wl_evidence *evidence, const char *key, const char *text, uint64_t count);
+void wl_ratio(const struct wl_evidence *evidence, const char *key, const char *text, double ratio);
+void wl_ms(const struct wl_evidence *evidence, const char *key, const char *text,
+           const struct cf_latency *latency);
 /* Records why the client ends; returns rc. */
 enum cf_rc wl_fail(struct wl_client *client, enum cf_rc rc, const char *format, ...) CF_PRINTF(3, 4);
 
