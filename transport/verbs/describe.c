@@ -81,6 +81,7 @@ uint32_t xp_verbs_describe(const struct xp *xp, char *text, uint32_t bytes)
                  i == 0 ? "" : " bytes ", i == 0 ? vb->pools[i].wait_count : vb->space.classes[i - 1].bytes,
                  " lent ", vb->pools[i].lent);
     line(&page, "timeout_us", "%u", 4096u * (1u << vb->timeout) / 1000u);
+    line(&page, "retries", "%u", vb->retries);
     line(&page, "retries_exceeded", "%" PRIu64, counters->retries_exceeded);
     line(&page, "rnr", "%" PRIu64, counters->rnr);
     line(&page, "device_errors", "%" PRIu64, counters->device_errors);

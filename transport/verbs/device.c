@@ -11,6 +11,9 @@
 
 #include "transport/verbs/parts.h"
 
+/* Not 7: soft-RoCE takes it for ever. */
+#define RETRIES_MAX 6u
+
 enum cf_rc xp_verbs_fail(struct cf_error *error, enum cf_rc rc, int errno_now, const char *fmt, ...)
 {
     va_list args;
@@ -41,6 +44,8 @@ static bool setting_take(struct xp_verbs_address *address, const char *name, con
         address->gid_index = (int)number;
     else if (strcmp(name, "port") == 0 && number_of(value, 65535 - XP_VERBS_NODES_MAX, &number))
         address->port_base = number;
+    else if (strcmp(name, "retries") == 0 && number_of(value, RETRIES_MAX, &number) && number > 0)
+        address->retries = (uint8_t)number;
     else
         return false;
     return true;
@@ -50,7 +55,7 @@ enum cf_rc xp_verbs_address_parse(const char *rest, struct xp_verbs_address *add
 {
     char text[256], *settings, *slash, *save = NULL;
 
-    *address = (struct xp_verbs_address){.gid_index = -1, .numa_node = -1};
+    *address = (struct xp_verbs_address){.gid_index = -1, .numa_node = -1, .retries = RETRIES_MAX};
     if (snprintf(text, sizeof(text), "%s", rest) >= (int)sizeof(text))
         return xp_verbs_fail(error, CF_OPTION, 0, "transport address is longer than %zu bytes", sizeof(text));
     settings = strchr(text, '?');
@@ -74,7 +79,8 @@ enum cf_rc xp_verbs_address_parse(const char *rest, struct xp_verbs_address *add
             *value++ = 0;
         if (value == NULL || !setting_take(address, setting, value))
             return xp_verbs_fail(error, CF_OPTION, 0,
-                                 "transport address verbs:%s: settings are gid=N and port=N", rest);
+                                 "transport address verbs:%s: settings are gid=N, port=N and retries=1 to 6",
+                                 rest);
     }
     return CF_OK;
 }

@@ -14,8 +14,6 @@
 /* A receiver that is not ready is asked again after this; it never is in normal work (chosen: 0.64 ms). */
 #define RNR_TIMER 12
 #define RNR_RETRIES 6
-/* Not 7: soft-RoCE takes it for ever. */
-#define RETRIES 6
 
 /* What devices are asked for inline bytes, largest first: they refuse, they do not round down. */
 static const uint32_t inline_bytes[] = {XP_VERBS_MESSAGE_BYTES, 512, 384, 256, 192, 128, 64, 0};
@@ -132,7 +130,7 @@ static int pair_raise(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t 
     to[1].min_rnr_timer = RNR_TIMER;
     to[2].max_rd_atomic = least(vb->device.attr.max_qp_init_rd_atom, 16);
     to[2].timeout = vb->timeout;
-    to[2].retry_cnt = RETRIES;
+    to[2].retry_cnt = vb->retries;
     to[2].rnr_retry = RNR_RETRIES;
     for (uint32_t i = theirs != NULL ? 1 : 0; i < 3 && failed == 0; i++)
         failed = modify(vb, pair->qp, &to[i], peer->attr_mask[i]);

@@ -16,6 +16,7 @@ struct xp_verbs_address {
     uint32_t port;                    /* 0: the first that is active */
     int numa_node;                    /* of the thread that will poll; negative: where xp_open is called */
     int gid_index;                    /* -1: the first RoCE v2 one with an IPv4 address */
+    uint8_t retries;                  /* of a packet that is not acknowledged */
     uint32_t port_base;               /* of rdma_cm, 0: from the name of the cluster */
 };
 CF_CHECK enum cf_rc xp_verbs_address_parse(const char *rest, struct xp_verbs_address *address,

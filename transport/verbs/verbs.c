@@ -16,21 +16,20 @@
 
 #define PEER_TIMEOUT_NS (1 * CF_NS_PER_S)
 /*
- * A queue pair gives up after RETRIES + 1 times its timeout of 4.096 us x 2^n: within six tenths of the time a peer may
+ * A queue pair gives up after its retries and one times its timeout of 4.096 us x 2^n: within six tenths of the time a peer may
  * be silent, so that what remains is enough to connect again, and of a second at most: a longer time is for cables,
  * which a new connection finds mended, while each packet lost costs a timeout.
  */
 #define TIMEOUT_UNIT_NS 4096u
-#define TIMEOUT_TRIES 7u
 #define TIMEOUT_MIN 8u
 #define TIMEOUT_MAX 14u
 
-static uint8_t timeout_of(uint64_t peer_timeout_ns)
+static uint8_t timeout_of(uint64_t peer_timeout_ns, uint32_t retries)
 {
     uint8_t exponent = TIMEOUT_MIN;
 
     while (exponent < TIMEOUT_MAX &&
-           ((uint64_t)TIMEOUT_UNIT_NS * TIMEOUT_TRIES << (exponent + 1)) <= peer_timeout_ns / 10 * 6)
+           ((uint64_t)TIMEOUT_UNIT_NS * (retries + 1) << (exponent + 1)) <= peer_timeout_ns / 10 * 6)
         exponent++;
     return exponent;
 }
@@ -62,7 +61,6 @@ static void verbs_init(struct xp_verbs *vb, const struct xp_options *options)
     vb->node = options->node;
     vb->epoch = options->epoch;
     vb->peer_timeout_ns = options->peer_timeout_ns != 0 ? options->peer_timeout_ns : PEER_TIMEOUT_NS;
-    vb->timeout = timeout_of(vb->peer_timeout_ns);
     vb->lane_slots = options->lane_slots;
     vb->send_slots = (slots < XP_VERBS_SLOTS_MAX ? slots : XP_VERBS_SLOTS_MAX) + 4 * XP_VERBS_SLOTS_SPARE;
     vb->depth = 64;
@@ -174,6 +172,8 @@ static enum cf_rc verbs_open_instance(const struct xp_options *options, const ch
     if (vb == NULL)
         return xp_verbs_fail(error, CF_MEMORY, ENOMEM, "no memory for the transport");
     verbs_init(vb, options);
+    vb->retries = address.retries;
+    vb->timeout = timeout_of(vb->peer_timeout_ns, vb->retries);
     rc = xp_verbs_device_open(&vb->device, vb->calls, &address, error);
     if (rc == CF_OK && vb->device.attr.max_qp_wr < (int)(XP_VERBS_SLOTS_MIN + XP_VERBS_READS_MAX))
         rc = xp_verbs_fail(

@@ -284,6 +284,7 @@ struct xp_verbs {
     uint32_t send_slots;      /* of a peer */
     uint32_t completions_max; /* entries of the completion queue */
     uint32_t depth;           /* of a pair's ring of positions, a power of two */
+    uint8_t retries;          /* of a queue pair, and */
     uint8_t timeout;          /* of a queue pair: 4.096 us x 2^timeout */
     uint64_t seed;            /* of back-off */
     struct xp_frame_space space;

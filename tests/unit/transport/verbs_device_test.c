@@ -227,6 +227,8 @@ static void addresses_that_make_no_sense_are_refused(void **state)
     expect_refused("verbs:play0/x", CF_OPTION, "'x' is not a port number", "verbs:");
     expect_refused("verbs:?speed=9", CF_OPTION, "settings are", "gid=N");
     expect_refused("verbs:?gid=-1", CF_OPTION, "settings are", "gid=N");
+    expect_refused("verbs:?retries=7", CF_OPTION, "settings are", "retries=1 to 6");
+    expect_refused("verbs:?retries=0", CF_OPTION, "settings are", "retries=1 to 6");
     expect_refused("verbs:?port=70000", CF_OPTION, "settings are", "port=N");
     played.peers = (const char *const[]){"192.0.2.1:0", "192.0.2.2"};
     expect_refused("verbs:", CF_OPTION, "node 0", "port");
@@ -292,6 +294,15 @@ static void of_several_devices_the_nearest_usable_one_is_taken(void **state)
     played.port_down = 0;
     played.nodes[0] = played.nodes[1] = played.nodes[2] = -1;
     expect_device("verbs:", 0, "play0", "numa_node -1 polled from node 0 at distance -1\n");
+}
+
+/* Fewer retries wait longer each, so that a loss is noticed in the same time. */
+static void retries_may_be_fewer(void **state)
+{
+    (void)state;
+    play();
+    expect_device("verbs:", 0, "play0", "timeout_us 67108\nretries 6\n");
+    expect_device("verbs:?retries=1", 0, "play0", "retries 1\n");
 }
 
 static void a_limit_of_locked_memory_is_named_with_the_need(void **state)
@@ -406,6 +417,7 @@ int main(void)
         cmocka_unit_test(addresses_that_make_no_sense_are_refused),
         cmocka_unit_test(a_device_that_is_there_is_taken_with_its_address),
         cmocka_unit_test(of_several_devices_the_nearest_usable_one_is_taken),
+        cmocka_unit_test(retries_may_be_fewer),
         cmocka_unit_test(a_limit_of_locked_memory_is_named_with_the_need),
         cmocka_unit_test(facts_that_differ_are_named),
         cmocka_unit_test(a_signature_holds_for_one_key_and_one_challenge),
