@@ -112,20 +112,18 @@ void xp_dpdk_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16
 
 static bool send_one(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint64_t *kinds)
 {
-    struct xp_link_packet packet;
+    bool has_pieces;
     uint32_t bytes;
     uint8_t *frame;
 
     /* The room first: a packet that is built counts as sent. */
     frame = xp_dpdk_bus_begin(&dpdk->bus, peer->port);
-    if (frame == NULL || !xp_link_build(&peer->link, dpdk->now_ns, &packet))
+    bytes = frame ? xp_link_send(&peer->link, dpdk->now_ns, peer->front, frame, &has_pieces) : 0;
+    if (bytes == 0)
         return false;
-    memcpy(frame, peer->front, XP_ETHER_FRONT_BYTES);
-    bytes = xp_link_encode(&packet, frame + XP_ETHER_FRONT_BYTES);
-    xp_ether_finish(frame, bytes);
-    xp_dpdk_bus_end(&dpdk->bus, peer->port, XP_ETHER_FRONT_BYTES + bytes);
+    xp_dpdk_bus_end(&dpdk->bus, peer->port, bytes);
     /* A sleeper is woken for messages; for an acknowledgement only one that waits for credit. */
-    *kinds |= packet.pieces_count != 0 ? XP_DPDK_ASLEEP : XP_DPDK_STARVED;
+    *kinds |= has_pieces ? XP_DPDK_ASLEEP : XP_DPDK_STARVED;
     return true;
 }
 

@@ -70,14 +70,41 @@ static uint32_t lane_ack(struct xp_link *link, struct xp_link_tx *tx, const stru
     return (uint32_t)__builtin_popcountll(fresh);
 }
 
+/*
+ * What nearly every head says: the oldest segments have arrived, in the order in which they went, and none beyond a hole.
+ * False: it says something else.
+ */
+static bool lane_ack_in_order(struct xp_link *link, struct xp_link_tx *tx,
+                              const struct xp_link_lane_head *head, uint32_t *fresh_out)
+{
+    uint32_t through = head->next - tx->una;
+
+    if ((tx->acked | tx->lost | tx->sent_again | head->got) != 0 || through > tx->next - tx->una)
+        return false;
+    *fresh_out = through;
+    if (through == 0)
+        return true;
+    /* Nothing was sent again, so the newest of them went last. */
+    link->order_acked = xp_link_max(link->order_acked,
+                                    tx->flights[(tx->una + through - 1) % XP_LINK_SEGMENTS].order);
+    link->inflight -= through;
+    for (uint32_t i = 0; i < through; i++) {
+        const struct xp_link_flight *flight = &tx->flights[(tx->una + i) % XP_LINK_SEGMENTS];
+
+        tx->messages_acked += flight->index + 1u == tx->slots[flight->message & tx->mask].segments;
+    }
+    tx->una += through;
+    return true;
+}
+
 /* All of a full window acknowledged at once leaves no zero bit to find. */
 static uint32_t lane_ack_full(struct xp_link *link, struct xp_link_tx *tx,
                               const struct xp_link_lane_head *head)
 {
     uint32_t fresh;
 
-    if (tx->next == tx->una && head->next == tx->una)
-        return 0; /* nothing is outstanding */
+    if (lane_ack_in_order(link, tx, head, &fresh))
+        return fresh;
     if (tx->next - tx->una != XP_LINK_SEGMENTS || head->next != tx->next)
         return lane_ack(link, tx, head);
     fresh = XP_LINK_SEGMENTS - (uint32_t)__builtin_popcountll(tx->acked);

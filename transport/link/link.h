@@ -28,6 +28,7 @@
  */
 #include "base/compiler.h"
 #include "transport/credit.h"
+#include "transport/link/ether.h"
 #include "transport/link/rtt.h"
 #include "transport/link/swift.h"
 #include "transport/link/wire.h"
@@ -194,6 +195,12 @@ void xp_link_post(struct xp_link *link, enum xp_class lane, const struct xp_link
 bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet *packet_out);
 /* Writes the packet with its checksum; a block that moved meanwhile becomes torn. Returns its bytes. */
 uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out);
+/*
+ * The same in one: the next packet that may go now, behind a copy of the Ethernet front, into `frame`. Returns the bytes
+ * of the frame, 0: none. *has_pieces_out: it carries segments, not only an acknowledgement.
+ */
+uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front[XP_ETHER_FRONT_BYTES],
+                      uint8_t *frame, bool *has_pieces_out);
 /* True when a packet other than a late acknowledgement waits to go. */
 bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns);
 
@@ -210,6 +217,11 @@ void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packe
 bool xp_link_take(struct xp_link *link, enum xp_class lane, struct xp_link_delivery *delivery_out);
 /* Every message taken so far has been used: their slots are credited. */
 void xp_link_give(struct xp_link *link);
+
+static inline uint64_t xp_link_max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
 
 /* NULL, or the invariant that does not hold. */
 const char *xp_link_check(const struct xp_link *link);

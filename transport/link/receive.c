@@ -134,6 +134,35 @@ static void segment_receive(struct xp_link *link, const struct xp_link_segment *
     advance(rx);
 }
 
+/*
+ * What most segments are: the next one of its lane, with nothing behind a hole, and a whole message without a block.
+ * False: it is something else, or not sound; nothing happened.
+ */
+static bool message_receive(struct xp_link *link, const struct xp_link_segment *head, const uint8_t *bytes)
+{
+    struct xp_link_rx *rx = &link->rx[(head->flags & XP_LINK_LANE) != 0 ? XP_DATA : XP_CONTROL];
+    uint64_t message = rx->complete + 1;
+    struct xp_link_slot *slot = &rx->slots[message & rx->mask];
+
+    if ((head->flags & ~XP_LINK_LANE) != XP_LINK_LAST || head->class_index != XP_LINK_NO_BLOCK ||
+        head->index != 0 || head->body > XP_BODY_BYTES_MAX || head->bytes != XP_HEADER_BYTES + head->body ||
+        head->sequence != rx->next || rx->got != 0 || head->message != (uint32_t)message ||
+        message - rx->taker.taken > rx->window)
+        return false;
+    slot->message = message;
+    slot->body_bytes = head->body & 0x7fff;
+    slot->class_index = XP_LINK_NO_BLOCK;
+    slot->frame = XP_LINK_FRAME_NONE;
+    slot->is_torn = false;
+    slot->segments = 1;
+    memcpy(&slot->header, bytes, XP_HEADER_BYTES);
+    memcpy(slot->body, bytes + XP_HEADER_BYTES, head->body);
+    rx->next++;
+    rx->complete = message;
+    link->counters.segments_received++;
+    return true;
+}
+
 static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32_t bytes,
                              const struct xp_link_frames *frames)
 {
@@ -144,11 +173,17 @@ static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32
 
         memcpy(&head, packet + at, sizeof(head));
         at += XP_LINK_SEGMENT_BYTES;
-        if (head.bytes > bytes - at || xp_link_align(head.bytes) > bytes - at || !is_sound(link, &head)) {
+        if (head.bytes > bytes - at || xp_link_align(head.bytes) > bytes - at) {
             link->counters.malformed++;
             return;
         }
-        segment_receive(link, &head, packet + at, frames);
+        if (!message_receive(link, &head, packet + at)) {
+            if (!is_sound(link, &head)) {
+                link->counters.malformed++;
+                return;
+            }
+            segment_receive(link, &head, packet + at, frames);
+        }
         at += xp_link_align(head.bytes);
         link->ack_count++;
     }
@@ -180,9 +215,11 @@ void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packe
 
 static uint32_t segments_of(const struct xp_link *link, const struct xp_link_slot *slot)
 {
-    uint32_t total = XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->class_index);
+    uint32_t front = XP_HEADER_BYTES + slot->body_bytes;
 
-    return (total - 1) / link->chunk_bytes + 1;
+    if (slot->class_index == XP_LINK_NO_BLOCK) /* a chunk holds it: XP_LINK_CHUNK_BYTES_MIN */
+        return 1;
+    return (front + xp_link_block_bytes(slot->class_index) - 1) / link->chunk_bytes + 1;
 }
 
 bool xp_link_take(struct xp_link *link, enum xp_class lane, struct xp_link_delivery *delivery_out)

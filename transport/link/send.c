@@ -172,13 +172,12 @@ bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns)
            (may_send_segments(link, now_ns) || link->must_probe || wants_ack(link, now_ns));
 }
 
-static void head_fill(struct xp_link *link, uint64_t now_ns, struct xp_link_packet *packet)
+static void head_fill(struct xp_link *link, uint64_t now_ns, uint32_t bytes, struct xp_link_head *head)
 {
     const struct xp_link_options *options = &link->options;
-    struct xp_link_head *head = &packet->head;
 
     *head = (struct xp_link_head){.tag = options->tag,
-                                  .bytes = (uint16_t)packet->bytes,
+                                  .bytes = (uint16_t)bytes,
                                   .version = XP_LINK_VERSION,
                                   .kind = link->must_probe ? XP_LINK_PROBE : XP_LINK_DATA,
                                   .from = options->node,
@@ -225,7 +224,7 @@ bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet 
         if (gap_ns != 0)
             link->pace_ns = now_ns + gap_ns;
     }
-    head_fill(link, now_ns, packet_out);
+    head_fill(link, now_ns, packet_out->bytes, &packet_out->head);
     link->sent_ns = now_ns;
     link->counters.packets_sent++;
     return true;
@@ -279,4 +278,81 @@ uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out)
     packet->head.crc = xp_link_crc(out, bytes);
     memcpy(out + offsetof(struct xp_link_head, crc), &packet->head.crc, sizeof(packet->head.crc));
     return bytes;
+}
+
+/* ------------------------------------------------------------------ one small message */
+
+/* The lane whose next message is all there is to send, a small one; XP_LANES: there is something else as well. */
+static uint32_t lane_alone(const struct xp_link *link, uint64_t now_ns)
+{
+    const struct xp_link_tx *control = &link->tx[XP_CONTROL], *data = &link->tx[XP_DATA], *tx;
+    uint32_t lane = has_new(control) ? XP_CONTROL : XP_DATA;
+
+    tx = &link->tx[lane];
+    if ((control->lost | data->lost) != 0 || link->must_probe || link->is_violated ||
+        now_ns < link->pace_ns || link->swift.window < XP_SWIFT_ONE ||
+        link->inflight >= xp_swift_segments(&link->swift) || tx->message != tx->credit.sent || !has_new(tx) ||
+        (lane == XP_CONTROL && has_new(data)) ||
+        tx->slots[tx->message & tx->mask].class_index != XP_LINK_NO_BLOCK)
+        return XP_LANES;
+    return lane;
+}
+
+/* What build and encode do for it, without a list of pieces. */
+static uint32_t send_alone(struct xp_link *link, uint64_t now_ns, uint32_t lane, uint8_t *out)
+{
+    struct xp_link_tx *tx = &link->tx[lane];
+    struct xp_link_slot *slot = &tx->slots[tx->message & tx->mask];
+    uint32_t front = XP_HEADER_BYTES + slot->body_bytes, padded = xp_link_align(front);
+    uint32_t bytes = XP_LINK_HEAD_BYTES + XP_LINK_SEGMENT_BYTES + padded;
+    struct xp_link_segment segment = {.sequence = tx->next,
+                                      .message = (uint32_t)tx->message,
+                                      .body = slot->body_bytes,
+                                      .flags = (uint8_t)(XP_LINK_LAST | (lane == XP_DATA ? XP_LINK_LANE : 0)),
+                                      .class_index = XP_LINK_NO_BLOCK,
+                                      .bytes = (uint16_t)front};
+    struct xp_link_head head;
+    uint8_t *at = out + XP_LINK_HEAD_BYTES;
+
+    cf_assert(slot->message == tx->message);
+    tx->flights[tx->next % XP_LINK_SEGMENTS] = (struct xp_link_flight){.message = tx->message,
+                                                                       .order = ++link->order};
+    tx->next++;
+    tx->message++;
+    link->inflight++;
+    link->counters.segments_sent++;
+    if (link->timer_ns == 0)
+        link->timer_ns = now_ns + xp_link_rtt_wait_ns(&link->rtt, link->backoff);
+    head_fill(link, now_ns, bytes, &head);
+    link->sent_ns = now_ns;
+    link->counters.packets_sent++;
+    memcpy(out, &head, XP_LINK_HEAD_BYTES);
+    memcpy(at, &segment, XP_LINK_SEGMENT_BYTES);
+    memcpy(at + XP_LINK_SEGMENT_BYTES, &slot->header, XP_HEADER_BYTES);
+    memcpy(at + XP_LINK_SEGMENT_BYTES + XP_HEADER_BYTES, slot->body, slot->body_bytes);
+    if (padded != front)
+        memset(at + XP_LINK_SEGMENT_BYTES + front, 0, padded - front);
+    head.crc = xp_link_crc(out, bytes);
+    memcpy(out + offsetof(struct xp_link_head, crc), &head.crc, sizeof head.crc);
+    return bytes;
+}
+
+uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front[XP_ETHER_FRONT_BYTES],
+                      uint8_t *frame, bool *has_pieces_out)
+{
+    uint32_t lane = lane_alone(link, now_ns), bytes;
+    struct xp_link_packet packet;
+
+    if (lane != XP_LANES) {
+        bytes = send_alone(link, now_ns, lane, frame + XP_ETHER_FRONT_BYTES);
+        *has_pieces_out = true;
+    } else {
+        if (!xp_link_build(link, now_ns, &packet))
+            return 0;
+        bytes = xp_link_encode(&packet, frame + XP_ETHER_FRONT_BYTES);
+        *has_pieces_out = packet.pieces_count != 0;
+    }
+    memcpy(frame, front, XP_ETHER_FRONT_BYTES);
+    xp_ether_finish(frame, bytes);
+    return XP_ETHER_FRONT_BYTES + bytes;
 }
