@@ -209,8 +209,8 @@ static bool header_is_good(const struct eng_snapshot *slot)
            version == slot->place.version;
 }
 
-static void read_next(struct cf_instance *instance, struct eng_snapshot *slot, enum eng_snapshot_stage stage,
-                      uint64_t now_ns)
+/* False: the transport does not take it. */
+static bool read_begin(struct cf_instance *instance, struct eng_snapshot *slot, enum eng_snapshot_stage stage)
 {
     const struct eng_place *place = &slot->place;
     bool is_word = stage != ENG_SNAPSHOT_BYTES;
@@ -224,7 +224,13 @@ static void read_next(struct cf_instance *instance, struct eng_snapshot *slot, e
     slot->is_reading = rc == CF_OK;
     if (rc == CF_RANGE) /* the peer has named what is not its own */
         instance->counters.bad_messages++;
-    if (rc != CF_OK)
+    return rc == CF_OK;
+}
+
+static void read_next(struct cf_instance *instance, struct eng_snapshot *slot, enum eng_snapshot_stage stage,
+                      uint64_t now_ns)
+{
+    if (!read_begin(instance, slot, stage))
         go_by_message(instance, slot, now_ns);
 }
 
@@ -341,15 +347,17 @@ bool eng_snapshot_start(struct cf_instance *instance, struct cf_op *op, uint64_t
         return false;
     slot->op = op;
     slot->tries = 0;
-    slot->place.key = key;
+    slot->place = (struct eng_place){.key = key, .node = CF_NODE_NONE};
     eng_op_of(op)->state = ENG_OP_SNAPSHOT;
     if (place == NULL || !place_is_current(instance, place, now_ns)) {
         ask(instance, slot, now_ns);
         return true;
     }
     slot->place = *place;
-    read_next(instance, slot, ENG_SNAPSHOT_FIRST, now_ns);
-    return true;
+    if (read_begin(instance, slot, ENG_SNAPSHOT_FIRST))
+        return true;
+    slot_free(snapshots, slot);
+    return false;
 }
 
 void eng_snapshot_withdraw(struct cf_instance *instance, const struct cf_op *op)

@@ -46,18 +46,30 @@ static uint64_t snapshot(struct world *world, uint32_t node, uint64_t block, cf_
     return value;
 }
 
-static int setup(void **state)
+static int set_up_as(void **state, bool is_dedicated)
 {
     struct world *world = calloc(1, sizeof *world);
 
     assert_non_null(world);
     cluster_init(&world->cluster, 3);
+    world->cluster.is_dedicated = is_dedicated;
     cluster_file(&world->cluster, "data", 1, BLOCKS);
     cluster_open(&world->cluster);
     for (uint32_t n = 0; n < 3; n++)
         world->file[n] = cluster_attach(&world->cluster, n, "data", 1);
     *state = world;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return set_up_as(state, false);
+}
+
+/* Directory workers answer WHERE. */
+static int setup_dedicated(void **state)
+{
+    return set_up_as(state, true);
 }
 
 static int teardown(void **state)
@@ -437,6 +449,16 @@ int main(void)
         T(a_change_between_the_looks_is_seen),
     };
 #undef T
+#define D(name) cmocka_unit_test_setup_teardown(name, setup_dedicated, teardown)
+    const struct CMUnitTest dedicated[] = {
+        D(a_repeated_snapshot_costs_no_message_and_caches_nothing),
+        D(a_snapshot_after_a_change_shows_the_change),
+        D(a_block_nobody_has_comes_from_storage),
+        D(the_asynchronous_form_copies_as_well),
+        D(a_foreign_block_is_read_as_well),
+    };
+#undef D
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL) +
+           cmocka_run_group_tests_name("engine/snapshot, dedicated", dedicated, NULL, NULL);
 }
