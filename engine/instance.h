@@ -30,6 +30,7 @@
 #include "base/ring.h"
 #include "base/trace.h"
 #include "base/wheel.h"
+#include "engine/detect.h"
 #include "engine/engine.h"
 #include "engine/frame.h"
 #include "engine/lock.h"

@@ -61,7 +61,8 @@ struct eng_locks {
     CF_ALIGNED(CF_CACHE_LINE)
     _Atomic uint32_t news;               /* [atomic] a session's thread left completions or messages behind */
     struct grd_actions *sending;         /* [own] */
-    struct cf_op *waiting_first;         /* [own] ops that wait for a completion */
+    struct cf_op *waiting_first;         /* [own] ops that wait for a completion, the newest first */
+    struct cf_op *waiting_last;
     struct cf_op *calls[ENG_LOCK_CALLS]; /* [own] by number; NULL: free, or nobody waits for it any more */
     bool call_is_used[ENG_LOCK_CALLS];   /* [own] */
     struct grd_lock_master *masters[64]; /* [own], or a directory worker's */

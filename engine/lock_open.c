@@ -111,6 +111,8 @@ enum cf_rc eng_locks_open(struct cf_instance *instance, uint64_t now_ns, struct 
     rc = locks->filling && locks->sending ? open_masters(instance, now_ns) : CF_MEMORY;
     if (rc == CF_OK)
         rc = grd_lock_local_open(&options, &locks->local);
+    if (rc == CF_OK && (rc = eng_detect_open(instance, now_ns, error)) != CF_OK)
+        return rc;
     if (rc != CF_OK)
         eng_error_set(
             error, rc, 0, instance->node,
@@ -126,6 +128,7 @@ void eng_locks_close(struct cf_instance *instance)
 
     for (uint32_t s = 0; s < instance->shards; s++)
         grd_lock_master_close(&locks->masters[s]);
+    eng_detect_close(instance);
     grd_lock_local_close(&locks->local);
     cf_free(a, locks->filling, sizeof *locks->filling);
     cf_free(a, locks->sending, sizeof *locks->sending);

@@ -20,8 +20,7 @@ static void waiting_add(struct eng_locks *locks, struct cf_op *op)
     inner->state = ENG_OP_LOCK;
     inner->prev = NULL;
     inner->next = locks->waiting_first;
-    if (inner->next)
-        eng_op_of(inner->next)->prev = op;
+    *(inner->next ? &eng_op_of(inner->next)->prev : &locks->waiting_last) = op;
     locks->waiting_first = op;
     locks->waits++;
 }
@@ -30,8 +29,7 @@ static void waiting_remove(struct eng_locks *locks, struct cf_op *op)
 {
     struct eng_op *inner = eng_op_of(op);
 
-    if (inner->next)
-        eng_op_of(inner->next)->prev = inner->prev;
+    *(inner->next ? &eng_op_of(inner->next)->prev : &locks->waiting_last) = inner->prev;
     *(inner->prev ? &eng_op_of(inner->prev)->next : &locks->waiting_first) = inner->next;
 }
 

@@ -190,6 +190,9 @@ static enum cf_rc take_cores(const struct view *view, const struct cf_options *o
     for (uint32_t i = 0; i < plan->workers; i++)
         plan->worker_cpu[i] = order[++next % view->cores].cpu;
     plan->storage_cpu = order[++next % view->cores].cpu;
+    next = instances * (plan->workers + 2);
+    if (next < view->cores)
+        plan->detector_cpu = order[next].cpu;
     free(order);
     return CF_OK;
 }
@@ -232,7 +235,10 @@ enum cf_rc eng_plan_make_on(struct hwloc_topology *topology, const struct cf_opt
     /* Over shm: every member of the cluster is on this host, and all make their plans alone. */
     uint64_t instances = strncmp(options->transport, "shm:", 4) == 0 ? options->nodes : 1;
     uint64_t wanted = (options->shards + 2) * instances + CORES_LEFT;
-    struct eng_plan plan = {.poller_cpu = ENG_CPU_ANY, .storage_cpu = ENG_CPU_ANY, .node = ENG_NODE_ANY};
+    struct eng_plan plan = {.poller_cpu = ENG_CPU_ANY,
+                            .storage_cpu = ENG_CPU_ANY,
+                            .detector_cpu = ENG_CPU_ANY,
+                            .node = ENG_NODE_ANY};
     struct view view;
     enum cf_rc rc;
     int near;
@@ -357,6 +363,7 @@ void eng_plan_print(const struct eng_plan *plan, FILE *out)
             print_role(out, role, plan->worker_cpu[i]);
         }
         print_role(out, "storage worker", plan->storage_cpu);
+        print_role(out, "deadlock detector", plan->detector_cpu);
     }
     if (plan->node == ENG_NODE_ANY)
         fprintf(out, "  %-18s any node\n", "memory");

@@ -30,6 +30,7 @@ struct eng_plan {
     uint32_t workers; /* threads of directory workers; 0 in the compact plan */
     int poller_cpu;
     int storage_cpu;
+    int detector_cpu; /* where a core is left over; one for all instances of this host: one of them is the detector */
     int worker_cpu[ENG_PLAN_WORKERS_MAX];
     int node;       /* of the poller and of the memory it uses; ENG_NODE_ANY on a machine with one node */
     uint32_t cores; /* that this process may use */

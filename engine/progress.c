@@ -426,7 +426,7 @@ enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *erro
         eng_error_set(error, CF_SYSTEM, errno, CF_NODE_NONE, "no descriptors for the poller");
         return CF_SYSTEM;
     }
-    if (eng_workers_start(instance, error) != CF_OK)
+    if (eng_workers_start(instance, error) != CF_OK || eng_detect_start(instance, error) != CF_OK)
         return CF_MEMORY;
     instance->has_poller = true;
     rc = pthread_create(&instance->poller, NULL, poller_main, instance);
@@ -447,10 +447,11 @@ void eng_threads_stop(struct cf_instance *instance)
         atomic_store_explicit(&instance->stop_threads, 1, memory_order_release);
         (void)!write(instance->wake_fd, &one, sizeof one);
         pthread_join(instance->poller, NULL);
-        instance->has_poller = false;
     }
     atomic_store_explicit(&instance->stop_threads, 1, memory_order_release);
+    eng_detect_stop(instance);
     eng_workers_stop(instance);
+    instance->has_poller = false; /* last: the threads above look whom to wake */
     if (instance->poll_fd >= 0)
         close(instance->poll_fd);
     if (instance->wake_fd >= 0)

@@ -140,6 +140,21 @@ static void from_snapshots(const struct eng_snapshots *snapshots, struct cf_stat
     stats->snapshot_places = snapshots->places_used;
 }
 
+static void from_detector(const struct cf_instance *instance, struct cf_stats *stats)
+{
+    struct eng_detect_counts counts;
+
+    eng_detect_counts(instance, &counts, &stats->detect_cut);
+    stats->detect_rounds = counts.rounds;
+    stats->detect_victims = counts.victims;
+    stats->detect_gone = counts.gone;
+    stats->detect_late = counts.late;
+    stats->detect_edges = counts.edges;
+    stats->bad_messages += counts.bad;
+    if (eng_detect_hist(instance))
+        latency_of(&stats->detect, eng_detect_hist(instance));
+}
+
 static void from_engine(const struct cf_instance *instance, struct cf_stats *stats)
 {
     const struct eng_counters *counters = &instance->counters;
@@ -187,6 +202,7 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     from_protocol(instance, &all);
     from_engine(instance, &all);
     from_locks(instance, &all);
+    from_detector(instance, &all);
     from_snapshots(instance->snapshots, &all);
     cf_hist_init(&rebuild);
     for (s = 0; s < instance->shards; s++)
@@ -220,6 +236,8 @@ void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums 
     sums.lock_wait = instance->locks.wait_hist.sum;
     for (i = 0; i < instance->shards; i++)
         sums.rebuild += instance->masters[i]->rebuild_hist->sum;
+    if (eng_detect_hist(instance))
+        sums.detect = eng_detect_hist(instance)->sum;
     cf_ring_tsan_show();
     *sums_out = sums;
 }

@@ -123,6 +123,12 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_THERE:
         eng_snapshot_on_there(instance, msg, now_ns);
         break;
+    case GRD_MSG_DETECT_ASK:
+    case GRD_MSG_DETECT_REPORT:
+    case GRD_MSG_DETECT_VICTIM:
+    case GRD_MSG_DETECT_TOLD:
+        eng_detect_message_owner(instance, msg, now_ns);
+        break;
     case GRD_MSG_SCN_ASK:
         on_scn_ask(instance, msg);
         break;
@@ -377,6 +383,7 @@ static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
             did = true;
         }
     did |= eng_lock_tick_owner(instance, now_ns);
+    did |= eng_detect_turn_owner(instance, now_ns);
     if (cf_wheel_next_ns(&instance->op_wheel) <= now_ns)
         eng_ops_expire(instance, now_ns);
     if (instance->snapshots != NULL && instance->snapshots->next_ns <= now_ns) {
@@ -487,6 +494,7 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
         next = earlier(next, eng_master_next_ns(instance, s));
     next = earlier(next, eng_lock_next_ns_owner(instance));
+    next = earlier(next, eng_detect_next_ns_owner(instance));
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));
     if (instance->snapshots != NULL)
         next = earlier(next, instance->snapshots->next_ns);

@@ -32,6 +32,7 @@ struct eng_worker {
     struct cf_spsc in, out;
     void *in_mem, *out_mem;
     struct grd_actions *actions;
+    struct eng_detect_stream stream; /* its part of an answer to the deadlock detector */
     CF_ALIGNED(CF_CACHE_LINE)
     _Atomic uint32_t wake; /* futex: rises when something was put into `in` for a sleeper */
     CF_ALIGNED(CF_CACHE_LINE)
@@ -74,6 +75,23 @@ static void hand_out(struct eng_worker *worker)
     actions->count = 0;
 }
 
+/* A bounded part of what the detector has asked for. True: there is more. */
+static bool detect_turn(struct eng_worker *worker, uint64_t now_ns)
+{
+    struct grd_action *action;
+    struct grd_msg msg;
+
+    if (worker->stream.stage == ENG_DETECT_OFF)
+        return false;
+    if (eng_detect_stream_step(worker->instance, &worker->stream, now_ns, &msg)) {
+        action = grd_action_add(worker->actions, GRD_ACT_SEND);
+        action->to = worker->stream.to;
+        grd_msg_copy(&action->msg, &msg);
+        hand_out(worker);
+    }
+    return true;
+}
+
 /* One message or timer of each shard it owns. */
 static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
 {
@@ -83,12 +101,18 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
     uint32_t s;
 
     while (cf_spsc_pop(&worker->in, &msg)) {
-        uint64_t hash = grd_map_hash(&instance->map, &msg.key);
+        uint64_t hash;
 
+        did = true;
+        if (msg.type == GRD_MSG_DETECT_ASK) {
+            eng_detect_stream_begin(&worker->stream, &msg, worker->number, instance->workers_count, now_ns);
+            continue;
+        }
+        hash = grd_map_hash(&instance->map, &msg.key);
         eng_master_step(instance, grd_map_shard(&instance->map, hash), &msg, hash, now_ns, worker->actions);
         hand_out(worker);
-        did = true;
     }
+    did |= detect_turn(worker, now_ns);
     for (s = worker->number; s < instance->shards && is_heard(worker); s += instance->workers_count)
         while (eng_master_tick(instance, s, now_ns, worker->actions)) {
             hand_out(worker);
@@ -152,6 +176,8 @@ bool eng_workers_have(const struct cf_instance *instance)
 {
     uint32_t w;
 
+    if (eng_detect_has(instance))
+        return true;
     for (w = 0; w < instance->workers_count; w++)
         if (cf_spsc_count(&instance->workers[w].out) != 0)
             return eng_state(instance) == CF_OK;
@@ -161,7 +187,7 @@ bool eng_workers_have(const struct cf_instance *instance)
 bool eng_workers_take(struct cf_instance *instance)
 {
     struct worker_out out;
-    bool did = false;
+    bool did = eng_detect_take(instance);
     uint32_t w, i;
 
     for (w = 0; w < instance->workers_count; w++)

@@ -66,6 +66,10 @@ static void *open_main(void *arg)
         if (cluster->opened[node] != CF_OK)
             return NULL;
     }
+    if (cluster->is_compact)
+        cluster->opened[node] = cf_options_set(&options, "placement", "compact", NULL);
+    if (cluster->deadlock_ns)
+        options.deadlock_after = options.deadlock_period = cluster->deadlock_ns;
     options.node = node;
     options.nodes = cluster->nodes;
     options.cache_bytes = 0;

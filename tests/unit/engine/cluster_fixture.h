@@ -23,6 +23,8 @@ struct cluster {
     const char *metrics;      /* of every node; NULL = none */
     uint64_t files;           /* option; 0 = default */
     bool is_dedicated;        /* placement=dedicated, with two shards: directory workers of their own */
+    bool is_compact;          /* placement=compact */
+    uint64_t deadlock_ns;     /* options deadlock_after and deadlock_period; 0 = default */
     uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
     struct cf_instance *instance[CLUSTER_NODES_MAX];
     struct cf_session *session[CLUSTER_NODES_MAX];

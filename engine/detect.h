@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_DETECT_H
+#define ENGINE_DETECT_H
+
+/*
+ * The deadlock detector as a role of the engine; docs/locks-detector.md has the argument, grd/detect.h the core.
+ *
+ *   somebody waits longer than deadlock_after  --ASK(waits)-->  the detector: the lowest instance that has not left
+ *   detector   --ASK(round, keys)--> every instance        answers with what is older than the threshold:
+ *   instance   --REPORT(round).. LAST--> detector          LOCAL and ASKS, STAKE of the keys, BEHIND of its shards
+ *   detector   --VICTIM(wait, cycle)--> instance --TOLD--> detector
+ *
+ * Three parts, which meet in messages only:
+ *   reporter  detect_report.c, in every instance: the owner of progress; directory workers tell of their shards
+ *   role      detect_role.c, detect_victim.c: rounds and victims. A thread of its own in the dedicated plan, fed by
+ *             bounded rings; the owner of progress otherwise
+ *
+ * An instance answers and obeys only the one that it takes for the detector itself. A LEAVE comes after everything its
+ * sender said as a detector, so two detectors never rule at once.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cachefusion/status.h>
+
+#include "base/hist.h"
+#include "grd/detect.h"
+#include "grd/msg.h"
+
+struct cf_instance;
+
+/* Reports taken from a table at once; two messages hold about as many. */
+#define ENG_DETECT_PART 8u
+/* Messages with reports sent a turn, and parts looked at. */
+#define ENG_DETECT_TURN_MESSAGES 8u
+#define ENG_DETECT_TURN_PARTS 4u
+
+/* One stream of an instance's answer: what its owner of progress tells, or a directory worker. */
+enum eng_detect_stage {
+    ENG_DETECT_OFF = 0,
+    ENG_DETECT_WAITS,  /* LOCAL, ASKS */
+    ENG_DETECT_STAKES, /* of the keys */
+    ENG_DETECT_SHARDS, /* BEHIND */
+    ENG_DETECT_END
+};
+struct eng_detect_stream {
+    uint64_t round, before_ns, cursor;
+    uint16_t to;
+    uint8_t stage; /* enum eng_detect_stage */
+    uint8_t number, numbers;
+    uint32_t shard, shard_step; /* step 0: no shards */
+    uint32_t key_at, keys_count;
+    const uint64_t *keys;
+    uint32_t report_at, reports_count;
+    struct grd_detect_report report[ENG_DETECT_PART];
+    struct grd_words words;
+};
+/*
+ * One part of the answer: looks at a bounded number of records. True: *msg_out is to be sent to stream->to. Whoever
+ * owns the tables that the stream tells of.
+ */
+bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stream *stream, uint64_t now_ns,
+                            struct grd_msg *msg_out);
+/* A worker's stream begins: `ask` came through its ring. */
+void eng_detect_stream_begin(struct eng_detect_stream *stream, const struct grd_msg *ask, uint32_t shard,
+                             uint32_t shard_step, uint64_t now_ns);
+
+/* ---- detect_words.c: reports in messages ---- */
+/* False: no room. */
+bool eng_detect_pack(struct grd_words *words, const struct grd_detect_report *report);
+/* The report at *at, which moves on. `from` told it. False: these words are no report of this view. */
+CF_CHECK bool eng_detect_unpack(const struct grd_words *words, uint32_t *at, uint16_t from, uint32_t nodes,
+                                struct grd_detect_report *report_out);
+
+/* Owners of a cycle that a message names. */
+#define ENG_DETECT_STEPS 7u
+struct eng_detect_cycle {
+    uint32_t owners_count; /* on the cycle */
+    uint32_t steps_count;  /* of them, listed here, from the victim on */
+    struct {
+        uint16_t node;
+        uint8_t mode; /* of the next one's grant, which this one waits for; GRD_LOCK_ANY: not known */
+        uint64_t owner, key;
+    } step[ENG_DETECT_STEPS];
+};
+void eng_detect_cycle_pack(struct grd_words *words, const struct eng_detect_cycle *cycle);
+CF_CHECK bool eng_detect_cycle_unpack(const struct grd_words *words, uint32_t nodes,
+                                      struct eng_detect_cycle *cycle_out);
+/* "owner 7 of instance 0 waits for lock 'a', held in EX by ..". Names that this instance knows. Any thread. */
+void eng_detect_cycle_text(struct cf_instance *instance, const struct eng_detect_cycle *cycle, char *text,
+                           size_t text_bytes);
+/* "lock 'a'", or the key as a number where this instance has no handle of it. Any thread. */
+void eng_detect_lock_text(struct cf_instance *instance, uint64_t key, char *text, size_t text_bytes);
+/* "owner 7 of instance 0". */
+void eng_detect_owner_text(uint16_t node, uint64_t owner, char *text, size_t text_bytes);
+
+/* ---- detect.c: opening, threads, what the owner of progress does ---- */
+enum cf_rc eng_detect_open(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error);
+void eng_detect_close(struct cf_instance *instance);
+enum cf_rc eng_detect_start(struct cf_instance *instance, struct cf_error *error);
+void eng_detect_stop(struct cf_instance *instance);
+/* Which instance is the detector, as seen here; CF_NODE_NONE: all have left. Any thread. */
+uint16_t eng_detect_node(const struct cf_instance *instance);
+void eng_detect_message_owner(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
+/* A bounded amount of what is to be done. True: there was something. */
+bool eng_detect_turn_owner(struct cf_instance *instance, uint64_t now_ns);
+uint64_t eng_detect_next_ns_owner(const struct cf_instance *instance);
+/* Does the detector's thread want something sent? Any thread. */
+bool eng_detect_has(const struct cf_instance *instance);
+/* Sends it. */
+bool eng_detect_take(struct cf_instance *instance);
+
+/* Counted by the role. */
+struct eng_detect_counts {
+    uint64_t rounds, victims, gone, late, edges, bad;
+};
+/* Any thread; without order. */
+void eng_detect_counts(const struct cf_instance *instance, struct eng_detect_counts *counts_out,
+                       uint64_t *cut_out);
+/* NULL: no detector. */
+const struct cf_hist *eng_detect_hist(const struct cf_instance *instance);
+
+#endif

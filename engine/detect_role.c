@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rounds:
+ *
+ *   IDLE --somebody waits--> ASKS --all asked--> COLLECTS --all answered, or time--> VICTIMS --none left--> RESTS
+ *     ^                        ^                                                                             | |
+ *     |                        +-----------------------------deadlock_period since it began------------------+ |
+ *     +---------------------------------------the round met nobody who waits-----------------------------------+
+ *
+ * Whose stakes a round asks for is known from what stood behind whom in the round before. A round asks every instance,
+ * also those that have left: they serve their shards until the last has left.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "engine/detect_impl.h"
+#include "engine/instance.h"
+
+#define STREAMS_NOT_KNOWN UINT8_MAX
+#define NONE UINT32_MAX
+
+/* ------------------------------------------------------------------ wishes */
+
+static void wishes_clear(struct eng_role *role, struct eng_wishes *wishes)
+{
+    wishes->wishes_count = 0;
+    memset(wishes->slots, 0, role->slots_count * sizeof *wishes->slots);
+    for (uint32_t n = 0; n < role->instance->nodes; n++)
+        wishes->first[n] = NONE;
+}
+
+static void wish_add(struct eng_role *role, uint16_t node, uint64_t key)
+{
+    struct eng_wishes *wishes = &role->wishes[role->wishes_now ^ 1];
+    uint32_t slot = (uint32_t)cf_mix64(key, node) & (role->slots_count - 1), number;
+
+    while ((number = wishes->slots[slot]) != 0) {
+        if (wishes->wish[number - 1].key == key && wishes->wish[number - 1].node == node)
+            return;
+        slot = (slot + 1) & (role->slots_count - 1);
+    }
+    if (wishes->wishes_count == role->wishes_max)
+        return; /* there are as many as edges that stand behind something */
+    wishes->wish[wishes->wishes_count] = (struct eng_wish){key, wishes->first[node], node};
+    wishes->first[node] = wishes->wishes_count++;
+    wishes->slots[slot] = wishes->wishes_count;
+}
+
+/* ------------------------------------------------------------------ open, close, the view */
+
+enum cf_rc eng_role_open(struct eng_role *role, struct cf_instance *instance)
+{
+    const struct cf_allocator *a = instance->allocator;
+    uint32_t edges = (uint32_t)instance->options.deadlock_edges, nodes = instance->nodes;
+    struct grd_detect_options options = {.vertices_max = edges, .edges_max = edges};
+
+    options.seed = instance->is_manual ? instance->node : cf_mix64(instance->opened_ns, instance->node);
+    for (uint32_t mode = 0; mode < GRD_LOCK_MODES; mode++)
+        options.conflicts[mode] = grd_lock_conflicts[mode];
+    options.conflicts[GRD_LOCK_ANY] = UINT8_MAX;
+    role->instance = instance;
+    role->wishes_max = edges;
+    for (role->slots_count = 4; role->slots_count < 2 * edges;)
+        role->slots_count *= 2;
+    role->arena_bytes = grd_detect_bytes(edges, edges);
+    role->arena = cf_alloc(a, role->arena_bytes, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    role->streams_left = cf_alloc(a, nodes, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    role->seen = cf_alloc(a, sizeof *role->seen, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    role->seeing = cf_alloc(a, sizeof *role->seeing, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    if (role->arena == NULL || role->streams_left == NULL || role->seen == NULL || role->seeing == NULL)
+        return CF_MEMORY;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct eng_wishes *wishes = &role->wishes[i];
+
+        wishes->wish = cf_alloc(a, edges * sizeof *wishes->wish, CF_CACHE_LINE, 0);
+        wishes->first = cf_alloc(a, nodes * sizeof *wishes->first, CF_CACHE_LINE, 0);
+        wishes->slots = cf_alloc(a, role->slots_count * sizeof *wishes->slots, CF_CACHE_LINE, 0);
+        if (wishes->wish == NULL || wishes->first == NULL || wishes->slots == NULL)
+            return CF_MEMORY;
+        wishes_clear(role, wishes);
+    }
+    role->round = (uint64_t)instance->node << 48; /* no two detectors number alike */
+    cf_hist_init(&role->hist);
+    return grd_detect_open(&options, role->arena, role->arena_bytes, &role->core);
+}
+
+void eng_role_close(struct eng_role *role)
+{
+    const struct cf_allocator *a = role->instance ? role->instance->allocator : NULL;
+
+    if (a == NULL)
+        return;
+    for (uint32_t i = 0; i < 2; i++) {
+        cf_free(a, role->wishes[i].wish, role->wishes_max * sizeof *role->wishes[i].wish);
+        cf_free(a, role->wishes[i].first, role->instance->nodes * sizeof *role->wishes[i].first);
+        cf_free(a, role->wishes[i].slots, role->slots_count * sizeof *role->wishes[i].slots);
+    }
+    cf_free(a, role->seeing, sizeof *role->seeing);
+    cf_free(a, role->seen, sizeof *role->seen);
+    cf_free(a, role->streams_left, role->instance->nodes);
+    cf_free(a, role->arena, role->arena_bytes);
+}
+
+static uint32_t left_count(const struct cf_instance *instance)
+{
+    uint32_t count = 0;
+
+    for (uint32_t n = 0; n < instance->nodes; n++)
+        count += n != instance->node && cf_observe_bool(&instance->peers[n].has_left);
+    return count;
+}
+
+/* A change of who has left begins anew: nothing is confirmed across it, and no victim of before is told again. */
+static void view_look(struct eng_role *role)
+{
+    bool is_mine = eng_detect_node(role->instance) == role->instance->node;
+    uint32_t left = left_count(role->instance);
+
+    if (is_mine == role->is_mine && left == role->left_count)
+        return;
+    role->is_mine = is_mine;
+    role->left_count = left;
+    role->is_wanted = is_mine && (role->is_wanted || role->phase != ENG_ROLE_IDLE);
+    role->phase = ENG_ROLE_IDLE;
+    role->victims_open = 0;
+    memset(role->victim, 0, sizeof role->victim);
+    wishes_clear(role, &role->wishes[0]);
+    wishes_clear(role, &role->wishes[1]);
+    grd_detect_clear(role->core);
+}
+
+/* ------------------------------------------------------------------ a round */
+
+static void round_begin(struct eng_role *role, uint64_t now_ns)
+{
+    role->round++;
+    role->round_ns = now_ns;
+    role->is_wanted = role->has_waits = false;
+    role->is_clean = role->victims_open == 0;
+    role->phase = ENG_ROLE_ASKS;
+    role->ask_node = 0;
+    role->ask_is_begun = false;
+    role->answers_left = role->instance->nodes;
+    memset(role->streams_left, STREAMS_NOT_KNOWN, role->instance->nodes);
+    role->wishes_now ^= 1;
+    wishes_clear(role, &role->wishes[role->wishes_now ^ 1]);
+    role->seeing->reports_count = role->seeing->reports_total = 0;
+    grd_detect_round_begin(role->core);
+}
+
+/* The next ask to the instance at hand; it is the last one when all its wishes are in. */
+static void ask_one(struct eng_role *role)
+{
+    const struct eng_wishes *wishes = &role->wishes[role->wishes_now];
+    struct grd_msg msg = {
+        .type = GRD_MSG_DETECT_ASK, .request = role->round, .held = role->instance->options.deadlock_after};
+
+    if (!role->ask_is_begun)
+        role->ask_wish = wishes->first[role->ask_node];
+    role->ask_is_begun = true;
+    while (role->ask_wish != NONE && msg.words.count < GRD_WORDS_MAX) {
+        msg.words.word[msg.words.count++] = wishes->wish[role->ask_wish].key;
+        role->ask_wish = wishes->wish[role->ask_wish].next;
+    }
+    msg.flags = role->ask_wish == NONE ? GRD_FLAG_LAST : 0;
+    eng_detector_emit(role->instance, (uint16_t)role->ask_node, &msg);
+    if (role->ask_wish != NONE)
+        return;
+    role->ask_node++;
+    role->ask_is_begun = false;
+}
+
+/* Whoever asks for the graph gets that of a whole round, the last one or, while it is being copied, the one before. */
+static void seen_publish(struct eng_role *role, uint32_t confirmed, uint64_t now_ns)
+{
+    struct eng_seen *whole = role->seeing;
+
+    whole->round = role->round;
+    whole->at_ns = now_ns;
+    whole->confirmed = confirmed;
+    if (pthread_mutex_trylock(&role->seen_lock) != 0)
+        return;
+    role->seeing = role->seen;
+    role->seen = whole;
+    pthread_mutex_unlock(&role->seen_lock);
+}
+
+static void round_end(struct eng_role *role, uint64_t now_ns)
+{
+    uint32_t confirmed = grd_detect_round_end(role->core);
+
+    role->counts.rounds++;
+    role->counts.late += role->answers_left != 0;
+    role->counts.edges = confirmed;
+    seen_publish(role, confirmed, now_ns);
+    role->phase = ENG_ROLE_VICTIMS;
+    role->victims_left = 0;
+    if (confirmed != 0 && role->is_clean)
+        eng_role_victims_begin(role);
+}
+
+/*
+ * Ages are of the moment of the report, which instances make at different times: all are brought back to when the round
+ * began, up to what the message took. A turn's time may be older than that of the one before.
+ */
+static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
+{
+    uint64_t since_ns = now_ns > role->round_ns ? now_ns - role->round_ns : 0;
+    struct grd_detect_report report;
+    uint8_t *left = &role->streams_left[msg->from];
+    uint32_t at = 0;
+
+    if ((role->phase != ENG_ROLE_ASKS && role->phase != ENG_ROLE_COLLECTS) || msg->request != role->round ||
+        *left == 0)
+        return; /* too late */
+    while (at < msg->words.count) {
+        if (!eng_detect_unpack(&msg->words, &at, msg->from, role->instance->nodes, &report)) {
+            role->counts.bad++;
+            break;
+        }
+        report.age_ns = report.age_ns > since_ns ? report.age_ns - since_ns : 0;
+        grd_detect_round_report(role->core, &report, 1);
+        if (report.kind == GRD_DETECT_BEHIND)
+            wish_add(role, report.peer, report.key);
+        role->has_waits |= report.kind == GRD_DETECT_LOCAL || report.kind == GRD_DETECT_ASKS;
+        if (role->seeing->reports_count < ENG_DETECT_SEEN_MAX)
+            role->seeing->report[role->seeing->reports_count++] = report;
+        role->seeing->reports_total++;
+    }
+    if (!(msg->flags & GRD_FLAG_LAST))
+        return;
+    *left = (uint8_t)((*left == STREAMS_NOT_KNOWN ? msg->hops : *left) - 1);
+    role->answers_left -= *left == 0;
+}
+
+void eng_role_message(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
+{
+    view_look(role);
+    if (!role->is_mine)
+        return;
+    switch (msg->type) {
+    case GRD_MSG_DETECT_ASK:
+        role->is_wanted = true;
+        break;
+    case GRD_MSG_DETECT_REPORT:
+        on_report(role, msg, now_ns);
+        break;
+    case GRD_MSG_DETECT_TOLD:
+        eng_role_on_told(role, msg, now_ns);
+        break;
+    default:
+        cf_unreachable();
+    }
+}
+
+/* ------------------------------------------------------------------ a turn */
+
+static uint64_t wait_ns(const struct eng_role *role)
+{
+    return role->instance->options.deadlock_period * ENG_DETECT_PERIODS_MAX;
+}
+
+static bool phase_turn(struct eng_role *role, uint32_t messages_max, uint32_t victims_max, uint64_t now_ns)
+{
+    switch ((enum eng_role_phase)role->phase) {
+    case ENG_ROLE_IDLE:
+        if (!role->is_wanted)
+            return false;
+        round_begin(role, now_ns);
+        return true;
+    case ENG_ROLE_ASKS:
+        while (role->ask_node < role->instance->nodes && messages_max-- > 0)
+            ask_one(role);
+        if (role->ask_node == role->instance->nodes)
+            role->phase = ENG_ROLE_COLLECTS;
+        return true;
+    case ENG_ROLE_COLLECTS:
+        if (role->answers_left != 0 && now_ns < role->round_ns + wait_ns(role))
+            return false;
+        round_end(role, now_ns);
+        return true;
+    case ENG_ROLE_VICTIMS:
+        while (victims_max-- > 0)
+            if (role->victims_left == 0 || !eng_role_victim_take(role, now_ns)) {
+                role->phase = role->has_waits ? ENG_ROLE_RESTS : ENG_ROLE_IDLE;
+                break;
+            }
+        return true;
+    case ENG_ROLE_RESTS:
+        if (now_ns < role->round_ns + role->instance->options.deadlock_period)
+            return false;
+        round_begin(role, now_ns);
+        return true;
+    }
+    cf_unreachable();
+}
+
+bool eng_role_turn(struct eng_role *role, uint32_t messages_max, uint32_t victims_max, uint64_t now_ns)
+{
+    view_look(role);
+    if (!role->is_mine)
+        return false;
+    if (role->victims_open != 0 && now_ns >= role->again_ns)
+        eng_role_victims_again(role, now_ns);
+    return phase_turn(role, messages_max, victims_max, now_ns);
+}
+
+uint64_t eng_role_next_ns(const struct eng_role *role)
+{
+    uint64_t next = UINT64_MAX;
+
+    if (!role->is_mine)
+        return UINT64_MAX;
+    switch ((enum eng_role_phase)role->phase) {
+    case ENG_ROLE_IDLE:
+        next = role->is_wanted ? 0 : UINT64_MAX;
+        break;
+    case ENG_ROLE_ASKS:
+    case ENG_ROLE_VICTIMS:
+        next = 0;
+        break;
+    case ENG_ROLE_COLLECTS:
+        next = role->answers_left == 0 ? 0 : role->round_ns + wait_ns(role);
+        break;
+    case ENG_ROLE_RESTS:
+        next = role->round_ns + role->instance->options.deadlock_period;
+        break;
+    }
+    return role->victims_open && role->again_ns < next ? role->again_ns : next;
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Deadlocks over two and three instances with threads of their own, in the compact and in the dedicated plan: the right
+ * one is ended, and nobody else. Not here: the detector's core (tests/unit/grd/detect_*), the words of its messages
+ * (detect_words_test.c), loss and delay (tests/sim).
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/atomic.h"
+#include "cluster_fixture.h"
+
+#define NODES 3u
+#define OWNERS_MAX 6u
+#define AFTER_NS 20000000ull
+/* Reports of one round may be made and heard so far apart where threads share cores: what is older than that is older. */
+#define LATER_NS 400000000ull
+#define DEADLINE_NS 20000000000ull
+
+static const char *const names[] = {"accounts", "branches", "tellers", "history"};
+#define LOCKS (sizeof names / sizeof names[0])
+
+struct fixture {
+    struct cluster cluster;
+    struct cf_lock *lock[NODES][LOCKS];
+    bool is_open;
+};
+
+/* Somebody with an owner id, a session, and at most one call under way in a thread of its own. */
+struct owner {
+    struct fixture *f;
+    uint32_t node;
+    uint64_t id;
+    struct cf_session *session;
+    struct cf_claim claim[LOCKS];
+    pthread_t thread;
+    uint32_t wants;
+    enum cf_lock_mode mode;
+    enum cf_rc rc;
+    char text[256];
+};
+
+static void open_with(struct fixture *f, bool is_dedicated)
+{
+    cluster_init(&f->cluster, NODES);
+    f->cluster.is_dedicated = is_dedicated;
+    f->cluster.is_compact = !is_dedicated;
+    f->cluster.deadlock_ns = AFTER_NS;
+    cluster_open(&f->cluster);
+    for (uint32_t n = 0; n < NODES; n++)
+        for (uint32_t l = 0; l < LOCKS; l++)
+            assert_int_equal(cf_lock_open(f->cluster.session[n], names[l], strlen(names[l]), &f->lock[n][l]),
+                             CF_OK);
+}
+
+static int set_up(void **state, bool is_dedicated)
+{
+    static struct fixture fixture;
+
+    memset(&fixture, 0, sizeof fixture);
+    open_with(&fixture, is_dedicated);
+    *state = &fixture;
+    return 0;
+}
+
+static int set_up_compact(void **state)
+{
+    return set_up(state, false);
+}
+
+static int set_up_dedicated(void **state)
+{
+    return set_up(state, true);
+}
+
+static void node_locks_close(struct fixture *f, uint32_t n)
+{
+    for (uint32_t l = 0; l < LOCKS; l++)
+        assert_int_equal(cf_lock_close(f->cluster.session[n], &f->lock[n][l]), CF_OK);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t n = 0; n < NODES; n++)
+        if (f->cluster.session[n])
+            node_locks_close(f, n);
+    cluster_close(&f->cluster);
+    cluster_end(&f->cluster);
+    return 0;
+}
+
+static struct cf_stats stats_of(struct fixture *f, uint32_t n)
+{
+    struct cf_stats stats = {.size = sizeof stats};
+
+    assert_int_equal(cf_stats_read(f->cluster.instance[n], &stats), CF_OK);
+    return stats;
+}
+
+static void owner_open(struct owner *owner, struct fixture *f, uint32_t node, uint64_t id, uint32_t cost)
+{
+    memset(owner, 0, sizeof *owner);
+    owner->f = f;
+    owner->node = node;
+    owner->id = id;
+    assert_int_equal(cf_session_open(f->cluster.instance[node], &owner->session), CF_OK);
+    assert_int_equal(cf_owner_set(owner->session, id, cost), CF_OK);
+}
+
+static void owner_close(struct owner *owner)
+{
+    for (uint32_t l = 0; l < LOCKS; l++)
+        if (owner->claim[l].lock)
+            assert_int_equal(cf_lock_unlock(owner->session, &owner->claim[l], 0, NULL), CF_OK);
+    assert_int_equal(cf_session_close(&owner->session), CF_OK);
+}
+
+static void take(struct owner *owner, uint32_t lock, enum cf_lock_mode mode)
+{
+    assert_int_equal(cf_lock_request(owner->session, owner->f->lock[owner->node][lock], mode, 0,
+                                     cluster_deadline(), &owner->claim[lock]),
+                     CF_OK);
+}
+
+static void *want_main(void *arg)
+{
+    struct owner *owner = arg;
+    struct cf_claim *claim = &owner->claim[owner->wants];
+
+    if (claim->lock)
+        owner->rc = cf_lock_convert(owner->session, claim, owner->mode, 0, NULL, cf_now_ns() + DEADLINE_NS);
+    else
+        owner->rc = cf_lock_request(owner->session, owner->f->lock[owner->node][owner->wants], owner->mode, 0,
+                                    cf_now_ns() + DEADLINE_NS, claim);
+    snprintf(owner->text, sizeof owner->text, "%s", cf_session_error(owner->session)->text);
+    return NULL;
+}
+
+/* Asks for the lock, or for another mode of it; returns when it waits. */
+static void want(struct owner *owner, uint32_t lock, enum cf_lock_mode mode)
+{
+    uint64_t before = stats_of(owner->f, owner->node).lock_waits;
+
+    owner->wants = lock;
+    owner->mode = mode;
+    assert_int_equal(pthread_create(&owner->thread, NULL, want_main, owner), 0);
+    while (stats_of(owner->f, owner->node).lock_waits == before)
+        cf_pause();
+}
+
+static enum cf_rc get(struct owner *owner)
+{
+    assert_int_equal(pthread_join(owner->thread, NULL), 0);
+    return owner->rc;
+}
+
+/* The one who is ended gives up what it holds, as a transaction would: the others go on. */
+static void expect_victim(struct owner *victim)
+{
+    if (get(victim) != CF_DEADLOCK)
+        fail_msg("owner %d of node %u: %s: %s", (int)victim->id, victim->node, cf_rc_name(victim->rc),
+                 victim->text);
+    for (uint32_t l = 0; l < LOCKS; l++)
+        if (victim->claim[l].lock)
+            assert_int_equal(cf_lock_unlock(victim->session, &victim->claim[l], 0, NULL), CF_OK);
+}
+
+static void expect_granted(struct owner *owner)
+{
+    if (get(owner) != CF_OK)
+        fail_msg("owner %d of node %u: %s: %s", (int)owner->id, owner->node, cf_rc_name(owner->rc),
+                 owner->text);
+}
+
+static void the_cheapest_of_a_cycle_over_two_instances_is_ended(void **state)
+{
+    struct fixture *f = *state;
+    struct owner dear, cheap;
+    uint64_t victims = stats_of(f, 0).detect_victims;
+
+    owner_open(&dear, f, 0, 7, 5);
+    owner_open(&cheap, f, 1, 9, 1);
+    take(&dear, 0, CF_LOCK_EX);
+    take(&cheap, 1, CF_LOCK_EX);
+    want(&cheap, 0, CF_LOCK_PR); /* it is older, and cheaper */
+    want(&dear, 1, CF_LOCK_EX);
+    expect_victim(&cheap);
+    expect_granted(&dear);
+    assert_non_null(strstr(cheap.text, "owner 9 of instance 1 waits for lock 'accounts'"));
+    assert_non_null(strstr(cheap.text, "owner 7 of instance 0 waits for lock 'branches' held in EX"));
+    owner_close(&dear);
+    owner_close(&cheap);
+    while (stats_of(f, 0).detect_victims == victims)
+        cf_pause();
+    assert_int_equal(stats_of(f, 0).detect_victims, victims + 1);
+    assert_true(stats_of(f, 0).detect.count > 0);
+    assert_true(stats_of(f, 1).lock_deadlocks > 0);
+}
+
+static void of_equal_cost_the_youngest_of_three_instances_is_ended(void **state)
+{
+    struct fixture *f = *state;
+    struct owner owner[NODES];
+
+    for (uint32_t n = 0; n < NODES; n++) {
+        owner_open(&owner[n], f, n, 40 - n, 3);
+        take(&owner[n], n, CF_LOCK_EX);
+    }
+    want(&owner[2], 0, CF_LOCK_EX);
+    want(&owner[0], 1, CF_LOCK_CR);
+    for (uint64_t until = cf_now_ns() + LATER_NS; cf_now_ns() < until;)
+        cf_pause();
+    want(&owner[1], 2, CF_LOCK_PW);
+    expect_victim(&owner[1]);
+    expect_granted(&owner[0]);
+    for (uint32_t l = 0; l < LOCKS; l++)
+        if (owner[0].claim[l].lock)
+            assert_int_equal(cf_lock_unlock(owner[0].session, &owner[0].claim[l], 0, NULL), CF_OK);
+    expect_granted(&owner[2]);
+    for (uint32_t n = 0; n < NODES; n++)
+        assert_non_null(strstr(owner[1].text, names[n]));
+    for (uint32_t n = 0; n < NODES; n++)
+        owner_close(&owner[n]);
+}
+
+static void a_conversion_is_part_of_a_cycle(void **state)
+{
+    struct fixture *f = *state;
+    struct owner reader, writer;
+
+    owner_open(&reader, f, 1, 1, 9);
+    owner_open(&writer, f, 2, 2, 8);
+    take(&reader, 0, CF_LOCK_PR);
+    take(&writer, 0, CF_LOCK_PR);
+    take(&writer, 1, CF_LOCK_EX);
+    want(&reader, 1, CF_LOCK_PR);
+    want(&writer, 0, CF_LOCK_EX);
+    expect_victim(&writer); /* keeps what it had until it gives it up */
+    expect_granted(&reader);
+    owner_close(&reader);
+    owner_close(&writer);
+}
+
+static void owners_of_one_instance_are_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    struct owner owner[4];
+
+    for (uint32_t i = 0; i < 4; i++)
+        owner_open(&owner[i], f, 1, 100 + i, i == 2 ? 1 : 2);
+    take(&owner[0], 0, CF_LOCK_PR);
+    take(&owner[1], 0, CF_LOCK_PR);
+    take(&owner[2], 1, CF_LOCK_EX);
+    take(&owner[3], 2, CF_LOCK_EX);
+    want(&owner[3], 0, CF_LOCK_EX); /* behind 0 and 1, on no cycle */
+    want(&owner[0], 1, CF_LOCK_EX);
+    want(&owner[2], 0, CF_LOCK_EX); /* behind 0: a cycle with 2 */
+    expect_victim(&owner[2]);
+    expect_granted(&owner[0]);
+    for (uint32_t l = 0; l < LOCKS; l++)
+        if (owner[0].claim[l].lock)
+            assert_int_equal(cf_lock_unlock(owner[0].session, &owner[0].claim[l], 0, NULL), CF_OK);
+    assert_int_equal(cf_lock_unlock(owner[1].session, &owner[1].claim[0], 0, NULL), CF_OK);
+    expect_granted(&owner[3]);
+    for (uint32_t i = 0; i < 4; i++)
+        owner_close(&owner[i]);
+}
+
+static void two_cycles_at_once_lose_one_each(void **state)
+{
+    struct fixture *f = *state;
+    struct owner owner[4];
+
+    for (uint32_t i = 0; i < 4; i++)
+        owner_open(&owner[i], f, i % NODES, 200 + i, 1 + i);
+    for (uint32_t i = 0; i < 4; i++)
+        take(&owner[i], i, CF_LOCK_EX);
+    want(&owner[0], 1, CF_LOCK_PR);
+    want(&owner[2], 3, CF_LOCK_PR);
+    want(&owner[1], 0, CF_LOCK_PR);
+    want(&owner[3], 2, CF_LOCK_PR);
+    expect_victim(&owner[0]);
+    expect_victim(&owner[2]);
+    expect_granted(&owner[1]);
+    expect_granted(&owner[3]);
+    for (uint32_t i = 0; i < 4; i++)
+        owner_close(&owner[i]);
+}
+
+static void a_long_wait_without_a_cycle_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_stats before = stats_of(f, 0), now;
+    struct owner holder, second, third;
+
+    owner_open(&holder, f, 2, 1, 0);
+    owner_open(&second, f, 1, 1, 0); /* the same number, of another instance */
+    owner_open(&third, f, 0, 2, 0);
+    take(&holder, 0, CF_LOCK_EX);
+    take(&second, 1, CF_LOCK_EX);
+    want(&second, 0, CF_LOCK_EX);
+    want(&third, 1, CF_LOCK_EX);
+    while ((now = stats_of(f, 0)).detect_rounds < before.detect_rounds + 6)
+        cf_pause();
+    assert_true(now.detect_edges > 0);
+    assert_int_equal(now.detect_victims, before.detect_victims);
+    assert_int_equal(now.detect_gone, before.detect_gone);
+    owner_close(&holder);
+    expect_granted(&second);
+    owner_close(&second);
+    expect_granted(&third);
+    owner_close(&third);
+}
+
+static void rounds_end_when_nobody_waits(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t rounds, since = cf_now_ns(), end = since + 30 * DEADLINE_NS;
+
+    /* Ten periods without a round: they come each period as long as somebody waits. */
+    for (rounds = stats_of(f, 0).detect_rounds; cf_now_ns() < since + 10 * AFTER_NS;) {
+        uint64_t now = stats_of(f, 0).detect_rounds;
+
+        assert_true(cf_now_ns() < end);
+        if (now != rounds)
+            since = cf_now_ns();
+        rounds = now;
+    }
+    assert_int_equal(stats_of(f, 1).detect_rounds, 0);
+}
+
+struct leaver {
+    struct cf_instance *instance;
+    enum cf_rc rc;
+};
+
+static void *leave_main(void *arg)
+{
+    struct leaver *leaver = arg;
+
+    leaver->rc = cf_close(&leaver->instance);
+    return NULL;
+}
+
+/* Last: the lowest instance leaves. */
+static void the_detector_moves_when_its_instance_leaves(void **state)
+{
+    struct fixture *f = *state;
+    struct leaver leaver = {.instance = f->cluster.instance[0]};
+    struct owner owner[2];
+    pthread_t thread;
+
+    node_locks_close(f, 0);
+    assert_int_equal(cf_session_close(&f->cluster.session[0]), CF_OK);
+    f->cluster.instance[0] = NULL;
+    owner_open(&owner[0], f, 1, 7, 5);
+    owner_open(&owner[1], f, 2, 9, 1);
+    take(&owner[0], 0, CF_LOCK_EX);
+    take(&owner[1], 1, CF_LOCK_EX);
+    want(&owner[1], 0, CF_LOCK_EX);
+    assert_int_equal(pthread_create(&thread, NULL, leave_main, &leaver), 0);
+    while (stats_of(f, 1).detect_rounds < 3) /* it has begun to look for itself */
+        cf_pause();
+    want(&owner[0], 1, CF_LOCK_EX);
+    expect_victim(&owner[1]);
+    expect_granted(&owner[0]);
+    owner_close(&owner[0]);
+    owner_close(&owner[1]);
+    assert_true(stats_of(f, 1).detect_rounds > 3);
+    node_locks_close(f, 1);
+    node_locks_close(f, 2);
+    cluster_close(&f->cluster);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(leaver.rc, CF_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_cheapest_of_a_cycle_over_two_instances_is_ended),
+        cmocka_unit_test(of_equal_cost_the_youngest_of_three_instances_is_ended),
+        cmocka_unit_test(a_conversion_is_part_of_a_cycle),
+        cmocka_unit_test(owners_of_one_instance_are_told_apart),
+        cmocka_unit_test(two_cycles_at_once_lose_one_each),
+        cmocka_unit_test(a_long_wait_without_a_cycle_goes_on),
+        cmocka_unit_test(rounds_end_when_nobody_waits),
+        cmocka_unit_test(the_detector_moves_when_its_instance_leaves),
+    };
+    int failed = cmocka_run_group_tests_name("engine/deadlock compact", tests, set_up_compact, tear_down);
+
+    return cmocka_run_group_tests_name("engine/deadlock dedicated", tests, set_up_dedicated, tear_down) +
+           failed;
+}
