@@ -39,7 +39,9 @@ struct grd_action {
  * A step of the master may tell every instance that its past image is durable, forward for every instance that
  * waits for S, and have every sharer invalidate for the X behind them: three messages an instance, plus a few.
  */
-#define GRD_ACTIONS_MAX (3u * CF_NODES_MAX + 64u)
+#define GRD_STEP_ACTIONS_MAX (3u * CF_NODES_MAX + 64u)
+/* A step of the master may be followed by one that waited for it. */
+#define GRD_ACTIONS_MAX (GRD_STEP_ACTIONS_MAX + CF_NODES_MAX)
 
 struct grd_actions {
     uint32_t count;

@@ -26,6 +26,7 @@
  */
 #include "grd/directory_impl.h"
 
+#define ENTRIES_SPARE 8u
 #define POOL_SPARE 64u /* so that the smallest directories are not all corner cases */
 /* Of what a budget leaves: one part in so many. A summary for all holders takes two bytes of 30 in 32, 87 % full. */
 #define SUMMARY_SHARE 4u
@@ -89,7 +90,7 @@ static struct grd_directory_options least_of(const struct grd_directory_options 
     uint32_t nodes = need->nodes ? need->nodes : CF_NODES_MAX;
     struct grd_directory_options least = *need;
 
-    least.entries = 3 * need->conversations + POOL_SPARE;
+    least.entries = 3 * need->conversations + ENTRIES_SPARE;
     least.sides = least.entries;
     least.chunks = need->conversations + WIDEST_MIN * WIDEST_CHUNKS(nodes) + POOL_SPARE;
     least.summary_lines = least.entries / SUMMARY_LINE_KEYS + 1;

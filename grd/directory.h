@@ -168,7 +168,8 @@ CF_HOT struct grd_hint grd_entry_hint(const struct grd_directory *directory, uin
  * A rebuild begins on an entry just made, where there is room for one: as many as conversations. It ends when all have answered: if some
  * held it, the summary forgets it in the same transition; if nobody did, that was a wrong positive.
  */
-bool grd_rebuild_has_room(const struct grd_directory *directory);
+/* Half of the rebuilds are there for requests alone. */
+bool grd_rebuild_has_room(const struct grd_directory *directory, bool is_request);
 struct grd_rebuild *grd_rebuild_begin(struct grd_directory *directory, struct grd_entry *entry);
 struct grd_rebuild *grd_rebuild_of(struct grd_directory *directory, const struct grd_entry *entry);
 void grd_rebuild_end(struct grd_directory *directory, struct grd_entry *entry, uint64_t hash);

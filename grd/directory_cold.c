@@ -130,9 +130,9 @@ struct grd_rebuild *grd_rebuild_of(struct grd_directory *d, const struct grd_ent
     return side && side->rebuild != GRD_NONE ? &d->rebuilds[side->rebuild] : NULL;
 }
 
-bool grd_rebuild_has_room(const struct grd_directory *d)
+bool grd_rebuild_has_room(const struct grd_directory *d, bool is_request)
 {
-    return grd_pool_room(&d->rebuild_pool) != 0;
+    return grd_pool_room(&d->rebuild_pool) > (is_request ? 0 : d->rebuild_pool.max / 2);
 }
 
 struct grd_rebuild *grd_rebuild_begin(struct grd_directory *d, struct grd_entry *entry)

@@ -12,8 +12,8 @@
 
 static uint64_t beside(uint32_t nodes)
 {
-    return sizeof(struct grd_master) + sizeof(struct cf_hist) +
-           nodes * (sizeof(uint64_t) + sizeof(struct grd_window)) + 4 * CF_CACHE_LINE;
+    return sizeof(struct grd_master) + sizeof(struct cf_hist) + GRD_LATE_MAX * sizeof(struct grd_late) +
+           nodes * (sizeof(uint64_t) + sizeof(struct grd_window) + GRD_WINDOW / 8) + 4 * CF_CACHE_LINE;
 }
 
 uint64_t grd_master_size(const struct grd_master_options *options)
@@ -50,9 +50,11 @@ enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_
     cf_wheel_init(&master->wheel, options->now_ns, options->wheel_tick_ns);
     master->mark = cf_alloc(allocator, options->nodes * sizeof *master->mark, CF_CACHE_LINE, CF_ALLOC_ZERO);
     master->seen = cf_alloc(allocator, options->nodes * sizeof *master->seen, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    master->is_late = cf_alloc(allocator, options->nodes * (GRD_WINDOW / 8), CF_CACHE_LINE, CF_ALLOC_ZERO);
+    master->late = cf_alloc(allocator, GRD_LATE_MAX * sizeof *master->late, CF_CACHE_LINE, 0);
     master->rebuild_hist = cf_alloc(allocator, sizeof *master->rebuild_hist, CF_CACHE_LINE, 0);
     rc = CF_MEMORY;
-    if (master->mark && master->seen && master->rebuild_hist)
+    if (master->mark && master->seen && master->is_late && master->late && master->rebuild_hist)
         rc = grd_directory_open(&options->directory, &master->directory);
     if (rc != CF_OK) {
         grd_master_close(&master);
@@ -72,6 +74,8 @@ void grd_master_close(struct grd_master **master)
     if (m == NULL)
         return;
     grd_directory_close(&m->directory);
+    cf_free(m->allocator, m->is_late, m->nodes * (GRD_WINDOW / 8));
+    cf_free(m->allocator, m->late, GRD_LATE_MAX * sizeof *m->late);
     cf_free(m->allocator, m->rebuild_hist, sizeof *m->rebuild_hist);
     cf_free(m->allocator, m->seen, m->nodes * sizeof *m->seen);
     cf_free(m->allocator, m->mark, m->nodes * sizeof *m->mark);
@@ -222,8 +226,8 @@ static struct grd_entry *entry_make(struct grd_master *master, const struct grd_
         send_bounce(master, msg, actions);
         return NULL;
     }
-    if (is_cold && !grd_rebuild_has_room(master->directory)) {
-        master->counters.refused_bounds++;
+    if (is_cold && !grd_rebuild_has_room(master->directory, msg->type == GRD_MSG_REQUEST)) {
+        grd_master_late_push(master, msg, hash);
         return NULL;
     }
     entry = grd_entry_get(master->directory, &msg->key, hash, (uint32_t)hash & (master->buckets - 1));
@@ -234,12 +238,11 @@ static struct grd_entry *entry_make(struct grd_master *master, const struct grd_
     return entry;
 }
 
-void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
-                     struct grd_actions *actions)
+void grd_master_one(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
+                    struct grd_actions *actions)
 {
     struct grd_entry *entry = grd_entry_find(master->directory, &msg->key, hash);
 
-    hear_number(master, msg);
     if (entry == NULL)
         entry = entry_make(master, msg, hash, now_ns, actions);
     if (entry == NULL)
@@ -253,6 +256,15 @@ void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint6
     else
         on_other(master, entry, msg, now_ns, actions);
     grd_entry_settle(master->directory, entry);
+}
+
+void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
+                     struct grd_actions *actions)
+{
+    hear_number(master, msg);
+    grd_master_one(master, msg, hash, now_ns, actions);
+    if (CF_UNLIKELY(master->late_count != 0))
+        grd_master_late_run(master, now_ns, actions);
 }
 
 static void probe(struct grd_master *master, struct grd_pending *pending, uint64_t now_ns,

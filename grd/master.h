@@ -46,6 +46,15 @@ struct grd_master_counters {
 /* What a timer of the wheel belongs to. */
 enum grd_timer_kind { GRD_TIMER_PENDING = 0, GRD_TIMER_REBUILD = 1 };
 
+/* A message other than a request that waits for its rebuild to begin. */
+struct grd_late {
+    struct cf_block_key key;
+    uint64_t hash, tenure, version, durable, number;
+    uint16_t from, type;
+};
+/* A cache that is emptied releases as many blocks at once; one more is dropped and comes again. */
+#define GRD_LATE_MAX 1024u
+
 struct grd_master {
     struct grd_directory *directory;
     struct cf_wheel wheel;
@@ -62,7 +71,10 @@ struct grd_master {
     uint64_t *mark;
     /* seen[n]: which releases of instance n were heard. */
     struct grd_window *seen;
+    uint64_t *is_late;     /* [nodes][GRD_WINDOW / 64] which of them wait in `late` */
     uint64_t rebuild_last; /* number of the last rebuild */
+    struct grd_late *late; /* [GRD_LATE_MAX] ring */
+    uint32_t late_first, late_count;
     struct cf_hist *rebuild_hist;
     struct grd_master_counters counters;
 };

@@ -5,6 +5,14 @@
 /* Shared by the files that make up the master: dispatch (master.c), granting, ends, rebuilds. */
 #include "grd/master.h"
 
+/* master.c: one message, without those that waited for it. */
+void grd_master_one(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
+                    struct grd_actions *actions);
+
+/* master_late.c */
+void grd_master_late_push(struct grd_master *master, const struct grd_msg *msg, uint64_t hash);
+void grd_master_late_run(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
+
 /* master_grant.c */
 /* The X grant that has not begun, if there is one. */
 struct grd_pending *grd_master_pending_x(struct grd_master *master, const struct grd_entry *entry);
