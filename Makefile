@@ -89,7 +89,7 @@ fuzz_help_src := $(filter-out $(fuzz_src),$(sort $(wildcard tests/fuzz/*.c)))
 test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src) $(fuzz_src) $(hw_src)
 test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
 
-bench_help_src := $(sort $(wildcard bench/harness*.c bench/facts*.c))
+bench_help_src := $(sort $(wildcard bench/harness*.c bench/xp_side.c bench/members.c))
 bench_dpdk_src := $(sort $(wildcard bench/dpdk_*.c))
 bench_src := $(filter-out $(bench_help_src) $(if $(has_dpdk),,$(bench_dpdk_src)),$(sort $(wildcard bench/*.c)))
 bench_cc := $(sort $(wildcard bench/*.cc bench/peers/*.cc))
@@ -115,6 +115,8 @@ command_sim := $(if $(main_src),$(OUT)/cachefusion-sim)
 test_bin := $(patsubst %.c,$(OUT)/%,$(test_src))
 hw_bin := $(patsubst %.c,$(OUT)/%,$(hw_src))
 bench_bin := $(patsubst %.c,$(OUT)/%,$(bench_src))
+bench_list := $(OUT)/bench/catalogue.ini
+LIBEXEC := $(PREFIX)/libexec/cachefusion
 
 # --- what the test run picks: first parts of test names (see `scripts/test --list`) ------------------------
 
@@ -171,6 +173,14 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags.stamp
 
 # cf_get and cf_put save no register on a hit; a frame pointer would be a tenth of what a hit costs.
 $(OUT)/obj/engine/hit.o $(OUT)/obj/engine/lock_hit.o: private C_FLAGS += -fomit-frame-pointer
+
+# What a figure was measured with. The commit of another tree's build is told by hand: COMMIT=...
+COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+$(OUT)/commit.stamp: FORCE
+	$(call fingerprint,$(COMMIT) $(CONFIG): $(CONFIG_FLAGS) $(CFLAGS))
+$(OUT)/obj/tools/bench/facts.o: private C_FLAGS += -DCF_BUILD_COMMIT='"$(COMMIT)"' \
+    -DCF_BUILD_FLAGS='"$(CONFIG): $(CONFIG_FLAGS) $(CFLAGS)"'
+$(OUT)/obj/tools/bench/facts.o: $(OUT)/commit.stamp
 
 $(OUT)/mut/%.o: %.c $(OUT)/flags.stamp
 	$(say) CC "$< (mutants)"
@@ -332,15 +342,16 @@ fuzz-run: $(fuzz_bin)
 	    "$$f" -max_total_time=$(FUZZ_S) -max_len=4096 -print_final_stats=1 -artifact_prefix=$(OUT)/$$name- \
 	    $(OUT)/corpus/$$name tests/fuzz/corpus/$$name; done
 
-bench-build: $(bench_bin) $(command) ## build the benchmarks
+$(bench_list): bench/catalogue.ini
+	@mkdir -p $(@D)
+	@cp $< $@
 
-# Results go to $(BUILD)/bench/NAME.json, from the programs that can write them.
-bench: bench-build ## build and run the benchmarks, results in BUILD/bench (BENCH="micro_ring xp_lat" only these, BENCH_ARGS=...)
-	@mkdir -p $(BUILD)/bench; export BENCH_CONFIG='$(CONFIG): $(CONFIG_FLAGS) $(CFLAGS)'; \
-	export BENCH_COMMIT=$$(git describe --always --dirty --abbrev=12 2>/dev/null); \
-	set -e; for b in $(if $(BENCH),$(addprefix $(OUT)/bench/,$(BENCH)),$(bench_bin)); do name=$$(basename $$b); echo "== $$name"; \
-	    json=; if grep -qE -- 'bench_main|--json' bench/$$name.c; then json="--json $(BUILD)/bench/$$name.json"; fi; \
-	    "$$b" $$json $(BENCH_ARGS); done
+bench-build: $(bench_bin) $(bench_list) $(command) ## build the benchmarks
+
+# BENCH="micro fetch" only those whose names begin so; BENCH_ARGS="--quick --transport verbs:".
+bench: bench-build ## build and run the benchmarks, results in BUILD/bench/bench.json (BENCH="NAME...", BENCH_ARGS=...)
+	@mkdir -p $(BUILD)/bench
+	@$(command) bench $(BENCH) --json $(BUILD)/bench/bench.json $(BENCH_ARGS)
 
 c_files := $(sort $(wildcard $(foreach d,base transport transport/* grd engine tools tools/* bench tests/* tests/unit/* \
     include/cachefusion,$(d)/*.c $(d)/*.h)))
@@ -377,7 +388,7 @@ compile_commands.json: ## for clangd and other tools
 	$(file >$@.tmp,[$(foreach f,$(lib_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) $(bench_src),$(call commands_entry,$f)))
 	@sed -e '$$d' $@.tmp | sed -e '$$s/},$$/}]/' > $@ && rm -f $@.tmp
 
-install: lib $(command) $(dpdk_so) ## install under DESTDIR/PREFIX
+install: lib $(command) $(dpdk_so) $(bench_bin) $(bench_list) ## install under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/cachefusion $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(lib_a) $(DESTDIR)$(LIBDIR)/
 	install -m 755 $(lib_so) $(DESTDIR)$(LIBDIR)/
@@ -386,6 +397,9 @@ install: lib $(command) $(dpdk_so) ## install under DESTDIR/PREFIX
 	install -m 644 $(lib_pc) $(DESTDIR)$(LIBDIR)/pkgconfig/
 	$(if $(public_headers),install -m 644 $(public_headers) $(DESTDIR)$(PREFIX)/include/cachefusion/)
 	$(if $(command),install -m 755 $(command) $(DESTDIR)$(PREFIX)/bin/)
+	install -d $(DESTDIR)$(LIBEXEC)
+	install -m 755 $(bench_bin) $(DESTDIR)$(LIBEXEC)/
+	install -m 644 $(bench_list) $(DESTDIR)$(LIBEXEC)/
 	$(if $(dpdk_so),install -d $(DESTDIR)$(LIBDIR)/cachefusion && install -m 755 $(dpdk_so) $(DESTDIR)$(LIBDIR)/cachefusion/)
 
 uninstall: ## remove what install put there
@@ -393,6 +407,8 @@ uninstall: ## remove what install put there
 	    $(DESTDIR)$(LIBDIR)/libcachefusion.so.$(VERSION) $(DESTDIR)$(LIBDIR)/pkgconfig/cachefusion.pc $(DESTDIR)$(PREFIX)/bin/cachefusion
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/include/cachefusion/,$(notdir $(public_headers)))
 	rm -f $(DESTDIR)$(LIBDIR)/cachefusion/libcachefusion-dpdk.so
+	rm -f $(addprefix $(DESTDIR)$(LIBEXEC)/,$(notdir $(bench_bin) $(bench_list)))
+	-rmdir $(DESTDIR)$(LIBEXEC) 2>/dev/null
 	-rmdir $(DESTDIR)$(PREFIX)/include/cachefusion $(DESTDIR)$(LIBDIR)/cachefusion 2>/dev/null
 
 clean: ## remove the build directory

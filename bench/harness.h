@@ -7,6 +7,8 @@
  * chooses how many iterations a figure needs and reports. The JSON carries the machine's facts (bench/facts.h).
  *
  *   PROGRAM [--json FILE] [--list] [any option of Google Benchmark, as --benchmark_filter=RE]
+ *
+ * Under `cachefusion bench` it says each case as a line "figure NAME NANOSECONDS ns" instead.
  */
 #include <stdint.h>
 
@@ -27,6 +29,7 @@ struct bench_case {
     uint32_t args_count;
     uint32_t threads; /* 0 is 1 */
     uint64_t bytes;   /* moved by an iteration, 0 = not told */
+    uint64_t batch;   /* iterations between two looks at the clock's end; 0 is 1024, 1 for what takes long */
 };
 
 /* Runs the cases the command line chooses; the status for main. */

@@ -2,11 +2,13 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "bench/facts.h"
+#include "bench/figures.h"
 #include "bench/harness.h"
 
 namespace
@@ -14,6 +16,21 @@ namespace
 
 // Iterations between two looks at the harness: its cost is divided by this.
 constexpr uint64_t kBatch = 1024;
+
+// What `cachefusion bench` reads, and nothing else. Threads of a run share the work: real time then.
+class FigureReporter : public benchmark::BenchmarkReporter
+{
+  public:
+    bool ReportContext(const Context &) override { return true; }
+    void ReportRuns(const std::vector<Run> &runs) override
+    {
+        for (const Run &run : runs)
+            if (!run.error_occurred)
+                std::printf("figure %s%s %.6g ns\n", run.run_name.function_name.c_str(),
+                            run.threads > 1 ? "/2-threads" : "",
+                            run.threads > 1 ? run.GetAdjustedRealTime() : run.GetAdjustedCPUTime());
+    }
+};
 
 // Threads of a run meet in the harness before the first and after the last iteration: thread 0 opens before,
 // closes behind, and the others see the state in between.
@@ -29,8 +46,12 @@ void run_case(benchmark::State &state, Running *running, uint64_t arg)
 
     if (thread == 0 && what->open != nullptr)
         running->state = what->open(arg, static_cast<uint32_t>(state.threads()));
-    while (state.KeepRunningBatch(kBatch))
-        what->run(running->state, thread, kBatch);
+    if (std::getenv("CF_BENCH_CPUS") != nullptr)
+        bench_pin(static_cast<int>(thread % 2));
+    const uint64_t batch = what->batch > 0 ? what->batch : kBatch;
+
+    while (state.KeepRunningBatch(static_cast<benchmark::IterationCount>(batch)))
+        what->run(running->state, thread, batch);
     if (what->bytes != 0)
         state.SetBytesProcessed(
             static_cast<int64_t>(static_cast<uint64_t>(state.iterations()) * what->bytes));
@@ -91,7 +112,10 @@ extern "C" int bench_main(int argc, char **argv, const bench_case *cases, uint32
     bench_facts(add_fact, nullptr);
     for (uint32_t i = 0; i < cases_count; i++)
         add_case(&cases[i]);
-    const size_t ran = benchmark::RunSpecifiedBenchmarks();
+    FigureReporter figures;
+    const bool is_driven = std::getenv("CF_BENCH_CPUS") != nullptr;
+    const size_t ran = is_driven ? benchmark::RunSpecifiedBenchmarks(&figures)
+                                 : benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();
     if (ran == 0)
         std::fprintf(stderr, "%s: no benchmark has such a name\n", argv[0]);

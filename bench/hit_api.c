@@ -16,6 +16,7 @@
 #include <cachefusion/cachefusion.h>
 
 #include "base/clock.h"
+#include "bench/figures.h"
 #include "engine/format.h"
 
 #define PAIRS 3000000ull
@@ -59,6 +60,7 @@ static void measure(struct work *work, uint32_t threads)
 {
     struct work each[2] = {*work, *work};
     pthread_t handles[2];
+    double sum_ns = 0;
     uint32_t t;
 
     each[1].block = work->block + 7;
@@ -70,6 +72,9 @@ static void measure(struct work *work, uint32_t threads)
     for (t = 0; t < threads; t++)
         printf("%u thread%s: %.1f ns a pair\n", threads, threads > 1 ? "s, different blocks" : "",
                (double)each[t].ns / (double)each[t].pairs);
+    for (t = 0; t < threads; t++)
+        sum_ns += (double)each[t].ns / (double)each[t].pairs / threads;
+    bench_figure(threads > 1 ? "get-put-2-threads" : "get-put", sum_ns, "ns");
 }
 
 int main(int argc, char **argv)

@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "bench/figures.h"
 #include "transport/xp.h"
 
 #define BLOCK_CLASS 2u
@@ -247,6 +248,8 @@ int main(int argc, char **argv)
     p50 = p50_us(&side, settings.rounds);
     rate = blocks_a_second(&side, settings.rounds, settings.depth);
     printf("p50_us %.1f blocks_a_s %.0f megabytes_a_s %.2f\n", p50, rate, rate * BLOCK_BYTES / 1e6);
+    bench_figure("fetch-8KiB", p50 * 1000, "ns");
+    bench_figure("stream-8KiB", rate, "block/s");
     xp_close(&side.xp);
     return waitpid(server, NULL, 0) == server ? 0 : 3;
 }

@@ -3,8 +3,8 @@
  * Question: how long does a message of N bytes, or one with a block, take one way between two processes pinned
  * to two cores, and how does that compare with UCX active messages over shared memory in the same run?
  *
- * Two forked processes play ping-pong and poll without pause; half a round trip is one way. Each repetition is
- * timed as a whole, the median of repetitions is reported. With --ucx, ucx_perftest (ucp_am_lat, UCX_TLS=posix)
+ * Two forked processes play ping-pong and poll without pause; half a round trip is one way. A repetition is
+ * timed in chunks, its figure is their median; the median of repetitions is reported. With --ucx, ucx_perftest (ucp_am_lat, UCX_TLS=posix)
  * runs in turns with ours, pinned to the same cores; the ratio is ours / UCX, so below 1 is faster than UCX.
  * Before each repetition the round trip of one cache line is probed: virtual cores move over real ones, and
  * figures of different placements are not comparable. With few frames and no --touch the blocks stay in the receiver's
@@ -25,43 +25,38 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "transport/xp.h"
+#include "bench/figures.h"
+#include "bench/xp_side.h"
 
 #define REPEATS_MAX 64u
 #define FRAMES_DEFAULT 64u
-#define LENT 32u
-/* Half of a class is sent round robin, the other half received into. */
-#define FRAMES_MAX 4096u
 #define WARM_UP 2000u
 #define LINE_PINGS 20000u
-#define TYPE 1u
+#define CHUNKS_MAX 100u
 #define UCX_TRIES_MAX 50u
+/* Places in the table below. */
+#define SUM_MESSAGE 1u
+#define SUM_BLOCK 3u
 
 struct subject {
     const char *name;
     uint32_t body_bytes;
     uint32_t class_index; /* of the block; CF_BLOCK_SIZES: no block */
     uint32_t ucx_bytes;   /* size to compare with */
+    const char *figure;
 };
 
 static const struct subject subjects[] = {
-    {"message 8 B", 8, CF_BLOCK_SIZES, 8}, {"message 64 B", 64, CF_BLOCK_SIZES, 64},
-    {"block 4 KiB", 64, 1, 4096},          {"block 8 KiB", 64, 2, 8192},
-    {"block 32 KiB", 64, 4, 32768},
+    {"message 8 B", 8, CF_BLOCK_SIZES, 8, "message-8B"},
+    {"message 64 B", 64, CF_BLOCK_SIZES, 64, "message-64B"},
+    {"block 4 KiB", 64, 1, 4096, "block-4KiB"},
+    {"block 8 KiB", 64, 2, 8192, "block-8KiB"},
+    {"block 32 KiB", 64, 4, 32768, "block-32KiB"},
 };
 
 struct shared {
     _Atomic uint64_t ping CF_ALIGNED(128);
     _Atomic uint64_t pong CF_ALIGNED(128);
-};
-
-struct side {
-    struct xp *xp;
-    struct xp_frame_space space;
-    uint32_t sends[CF_BLOCK_SIZES]; /* next frame to send, round robin over the first half of a class */
-    uint32_t posts[CF_BLOCK_SIZES]; /* next frame to lend, round robin over the other half */
-    uint32_t half;                  /* frames of a class, halved */
-    bool is_touched;                /* the sender changes a block's first line before it sends it */
 };
 
 struct settings {
@@ -73,136 +68,64 @@ struct settings {
     bool is_touched;
     const char *json_path;
     const char *address;
+    const char *sum_name; /* only what two hops are made of, told as one figure of this name; NULL: all */
 };
 
-static void pin(int cpu)
+static void send_one(struct xp_side *side, const struct subject *subject, uint64_t number)
 {
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) != 0) {
-        perror("xp_lat: sched_setaffinity");
-        exit(1);
-    }
-}
-
-static void fail(const char *what, const struct cf_error *error)
-{
-    fprintf(stderr, "xp_lat: %s: %s\n", what, error->text);
-    exit(1);
-}
-
-/* Lends the next frame of the rotation: by the time it comes round again its lines have left the caches, or not. */
-static void lend_one(struct side *side, uint32_t class_index)
-{
-    xp_frame_post(side->xp, class_index,
-                  side->space.classes[class_index].first + side->half + side->posts[class_index]);
-    side->posts[class_index] = (side->posts[class_index] + 1) % side->half;
-}
-
-static void side_open(struct side *side, const struct settings *settings, uint16_t node)
-{
-    struct xp_options options = {.address = settings->address,
-                                 .node = node,
-                                 .incarnation = 1,
-                                 .nodes = 2,
-                                 .cluster = "xp_lat",
-                                 .secret = "bench",
-                                 .epoch = 1,
-                                 .lane_slots = 64,
-                                 .peer_timeout_ns = CF_NS_PER_S,
-                                 .busy = true};
-    struct cf_error error = {.rc = 0};
-    uint64_t offset = 4096;
-    void *memory;
-
-    memset(side, 0, sizeof(*side));
-    side->space.words_stable_mask = UINT64_MAX;
-    side->half = settings->frames / 2;
-    side->is_touched = settings->is_touched;
-    for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++) {
-        uint32_t bytes = CF_BLOCK_BYTES_MIN << i;
-        side->space.classes[i] = (struct xp_frame_class){side->space.count, settings->frames, bytes, offset};
-        side->space.count += settings->frames;
-        offset += (uint64_t)settings->frames * bytes;
-    }
-    if (xp_open(&options, &side->xp, &error) != CF_OK)
-        fail("open", &error);
-    if (xp_memory(side->xp, offset, CF_ALLOC_HUGE, &memory, &error) != CF_OK)
-        fail("memory", &error);
-    side->space.base = memory;
-    side->space.bytes = offset;
-    side->space.words = memory;
-    if (xp_start(side->xp, &side->space, &error) != CF_OK)
-        fail("start", &error);
-    for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++)
-        for (uint32_t f = 0; f < LENT && f < side->half; f++)
-            lend_one(side, i);
-    while (!xp_is_up(side->xp, (uint16_t)(1 - node))) {
-        struct xp_event event; /* one at a time: a message right behind XP_EV_UP is for the ping-pong */
-
-        if (xp_poll(side->xp, cf_now_ns(), &event, 1) == 0)
-            continue;
-        if (event.type == XP_EV_HELLO)
-            xp_accept(side->xp, event.node, CF_OK, NULL);
-        if (event.type == XP_EV_DOWN) {
-            fprintf(stderr, "xp_lat: the other side is gone\n");
-            exit(1);
-        }
-    }
-}
-
-static void send_one(struct side *side, uint16_t to, const struct subject *subject, uint64_t number)
-{
-    uint64_t *body;
-
-    do
-        body = xp_begin(side->xp, to, XP_DATA, subject->body_bytes);
-    while (body == NULL); /* ping-pong never uses up a window */
-    body[0] = number;
-    if (subject->class_index == CF_BLOCK_SIZES) {
-        xp_post(side->xp, to, XP_DATA, TYPE, number);
-    } else {
-        uint32_t c = subject->class_index;
-        const struct xp_frame_class *frames = &side->space.classes[c];
-
-        if (side->is_touched)
-            memset(side->space.base + frames->offset + (uint64_t)side->sends[c] * frames->bytes, (int)number,
-                   64);
-        xp_post_block(side->xp, to, XP_DATA, TYPE, number, frames->first + side->sends[c]);
-        side->sends[c] = (side->sends[c] + 1) % side->half;
-    }
+    while (!xp_side_send(side, subject->body_bytes, subject->class_index, number))
+        ; /* ping-pong never uses up a window */
     xp_flush(side->xp);
 }
 
 /* `now` is read once in a while only: a poll is given the caller's clock, whose cost is not the transport's. */
-static void receive_one(struct side *side, const struct subject *subject, uint64_t *now)
+static void receive_one(struct xp_side *side, const struct subject *subject, uint64_t *now)
 {
     struct xp_event event;
 
     while (xp_poll(side->xp, *now, &event, 1) == 0)
         *now += 20;
     if (event.type == XP_EV_BLOCK)
-        lend_one(side, subject->class_index);
+        xp_side_lend(side, subject->class_index);
     else if (event.type != XP_EV_MESSAGE) {
         fprintf(stderr, "xp_lat: unexpected event %u\n", event.type);
         exit(1);
     }
 }
 
-static double ping_pong(struct side *side, uint16_t me, const struct subject *subject, uint32_t rounds)
+static int compare_doubles(const void *a, const void *b)
 {
-    uint64_t now = cf_now_ns(), begin_ns = now;
+    double x = *(const double *)a, y = *(const double *)b;
 
-    for (uint32_t i = 0; i < rounds; i++) {
-        if (me == 0)
-            send_one(side, 1, subject, i);
-        receive_one(side, subject, &now);
-        if (me == 1)
-            send_one(side, 0, subject, i);
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, uint32_t count)
+{
+    qsort(values, count, sizeof(values[0]), compare_doubles);
+    return values[count / 2];
+}
+
+/* The median of chunks: a processor that is taken away for milliseconds does not show. */
+static double ping_pong(struct xp_side *side, uint16_t me, const struct subject *subject, uint32_t rounds)
+{
+    uint32_t chunks = rounds < CHUNKS_MAX ? rounds : CHUNKS_MAX;
+    double chunk_ns[CHUNKS_MAX];
+    uint64_t now = cf_now_ns();
+
+    for (uint32_t c = 0; c < chunks; c++) {
+        uint64_t begin_ns = cf_now_ns();
+
+        for (uint32_t i = 0; i < rounds / chunks; i++) {
+            if (me == 0)
+                send_one(side, subject, i);
+            receive_one(side, subject, &now);
+            if (me == 1)
+                send_one(side, subject, i);
+        }
+        chunk_ns[c] = (double)(cf_now_ns() - begin_ns) / (rounds / chunks) / 2;
     }
-    return (double)(cf_now_ns() - begin_ns) / rounds / 2;
+    return median(chunk_ns, chunks);
 }
 
 /* Round trip of one cache line between the two cores. */
@@ -224,19 +147,6 @@ static double line_probe(struct shared *shared, uint16_t me)
     return (double)(cf_now_ns() - begin_ns) / LINE_PINGS;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, uint32_t count)
-{
-    qsort(values, count, sizeof(values[0]), compare_doubles);
-    return values[count / 2];
-}
-
 /* Runs a program pinned, its output into a pipe; -1 when it could not be run. */
 static pid_t spawn(const struct settings *settings, int which, const char *const argv[], int *out_fd)
 {
@@ -247,7 +157,7 @@ static pid_t spawn(const struct settings *settings, int which, const char *const
         return -1;
     pid = fork();
     if (pid == 0) {
-        pin(settings->cpus[which]);
+        xp_side_pin(settings->cpus[which]);
         setenv("UCX_TLS", "posix,self", 1);
         setenv("UCX_WARN_UNUSED_ENV_VARS", "n", 1);
         dup2(pipes[1], STDOUT_FILENO);
@@ -262,7 +172,7 @@ static pid_t spawn(const struct settings *settings, int which, const char *const
     return pid;
 }
 
-/* The client's final line: iterations, median, average, overall latency in microseconds. 0: there was none. */
+/* The median of the client's final line: iterations, median, average, overall latency in microseconds. 0: there was none. */
 static double ucx_client(const struct settings *settings, const char *const argv[])
 {
     double typical_ns = 0;
@@ -278,7 +188,7 @@ static double ucx_client(const struct settings *settings, const char *const argv
         const char *numbers = colon != NULL ? colon + 1 : line;
 
         if (sscanf(numbers, "%lu %lf %lf %lf", &count, &p50_us, &average_us, &overall_us) == 4)
-            typical_ns = overall_us * 1000;
+            typical_ns = p50_us * 1000;
     }
     if (out != NULL)
         fclose(out);
@@ -326,15 +236,16 @@ static void measure(const struct settings *settings, const struct subject *subje
 {
     pid_t other = fork();
     uint16_t me = other == 0 ? 1 : 0;
-    struct side side;
+    struct xp_side side;
     int status = 0;
 
     if (other < 0) {
         perror("xp_lat: fork");
         exit(1);
     }
-    pin(settings->cpus[me]);
-    side_open(&side, settings, me);
+    xp_side_pin(settings->cpus[me]);
+    xp_side_open(&side,
+                 &(struct xp_side_options){settings->address, me, settings->frames, settings->is_touched});
     ping_pong(&side, me, subject, WARM_UP);
     *line_out = line_probe(shared, me);
     *ns_out = ping_pong(&side, me, subject, settings->rounds);
@@ -370,7 +281,7 @@ static json_t *figures_json(const struct subject *subject, const struct settings
 }
 
 static json_t *run_subject(const struct subject *subject, const struct settings *settings,
-                           struct shared *shared)
+                           struct shared *shared, double *ours_ns_out)
 {
     static struct figures f;
     uint32_t ucx_count = 0;
@@ -400,22 +311,33 @@ static json_t *run_subject(const struct subject *subject, const struct settings 
         printf(", ucx %8.1f ns, ratio %.2f", f.ucx_ns, f.ratio_median);
     }
     printf("\n");
+    if (settings->sum_name == NULL)
+        bench_figure(subject->figure, f.ours_ns, "ns");
     fflush(stdout);
+    *ours_ns_out += f.ours_ns;
     return figures_json(subject, settings, &f);
 }
 
 static void settings_parse(struct settings *settings, int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"json", required_argument, NULL, 'j'},   {"ucx", no_argument, NULL, 'u'},
-        {"rounds", required_argument, NULL, 'n'}, {"repeats", required_argument, NULL, 'r'},
-        {"cpus", required_argument, NULL, 'c'},   {"address", required_argument, NULL, 'a'},
-        {"frames", required_argument, NULL, 'f'}, {"touch", no_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    static const struct option names[] = {{"json", required_argument, NULL, 'j'},
+                                          {"ucx", no_argument, NULL, 'u'},
+                                          {"rounds", required_argument, NULL, 'n'},
+                                          {"repeats", required_argument, NULL, 'r'},
+                                          {"cpus", required_argument, NULL, 'c'},
+                                          {"address", required_argument, NULL, 'a'},
+                                          {"frames", required_argument, NULL, 'f'},
+                                          {"touch", no_argument, NULL, 't'},
+                                          {"sum", required_argument, NULL, 's'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     int name;
 
-    *settings = (struct settings){
-        .cpus = {0, 1}, .rounds = 100000, .repeats = 9, .frames = FRAMES_DEFAULT, .address = "shm:"};
+    *settings = (struct settings){.cpus = {bench_cpu(0), bench_cpu(1)},
+                                  .rounds = 100000,
+                                  .repeats = 9,
+                                  .frames = FRAMES_DEFAULT,
+                                  .address = "shm:"};
     while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
         int matched = 2;
         if (name == 'j')
@@ -430,6 +352,8 @@ static void settings_parse(struct settings *settings, int argc, char **argv)
             settings->frames = (uint32_t)strtoul(optarg, NULL, 10);
         else if (name == 't')
             settings->is_touched = true;
+        else if (name == 's')
+            settings->sum_name = optarg;
         else if (name == 'a')
             settings->address = optarg;
         else if (name == 'c')
@@ -437,14 +361,16 @@ static void settings_parse(struct settings *settings, int argc, char **argv)
         if (name == 'h' || name == '?' || matched != 2) {
             printf(
                 "usage: xp_lat [--json FILE] [--ucx] [--rounds N] [--repeats N] [--cpus A,B] [--address "
-                "shm:] [--frames N] [--touch]\n"
+                "shm:] [--frames N] [--touch] [--sum NAME]\n"
                 "  --frames N  frames of each size: half are sent in turn, half received into (2 to 4096)\n"
-                "  --touch     the sender changes the first line of a block before it sends it\n");
+                "  --touch     the sender changes the first line of a block before it sends it\n"
+                "  --sum NAME  only a message of 64 B and a block of 8 KiB; the sum of both is the figure "
+                "NAME\n");
             exit(name == 'h' ? 0 : 2);
         }
     }
-    if (settings->frames < 2 || settings->frames > FRAMES_MAX || settings->frames % 2 != 0) {
-        fprintf(stderr, "xp_lat: --frames is even, from 2 to %u\n", FRAMES_MAX);
+    if (settings->frames < 2 || settings->frames > XP_SIDE_FRAMES_MAX || settings->frames % 2 != 0) {
+        fprintf(stderr, "xp_lat: --frames is even, from 2 to %u\n", XP_SIDE_FRAMES_MAX);
         exit(2);
     }
     if (settings->rounds == 0 || settings->repeats == 0 || settings->repeats > REPEATS_MAX) {
@@ -459,6 +385,7 @@ int main(int argc, char **argv)
     struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
                                  -1, 0);
     json_t *results = json_array();
+    double sum_ns = 0;
 
     settings_parse(&settings, argc, argv);
     if (shared == MAP_FAILED || results == NULL) {
@@ -466,8 +393,11 @@ int main(int argc, char **argv)
         return 1;
     }
     for (uint32_t i = 0; i < CF_COUNTOF(subjects); i++)
-        if (json_array_append_new(results, run_subject(&subjects[i], &settings, shared)) != 0)
+        if ((settings.sum_name == NULL || i == SUM_MESSAGE || i == SUM_BLOCK) &&
+            json_array_append_new(results, run_subject(&subjects[i], &settings, shared, &sum_ns)) != 0)
             return 1;
+    if (settings.sum_name != NULL)
+        bench_figure(settings.sum_name, sum_ns, "ns");
     if (settings.json_path != NULL) {
         json_t *root = json_object();
         int rc = cf_json_add_str(root, "bench", "xp_lat");

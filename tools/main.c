@@ -14,6 +14,7 @@ static const struct cf_cli_command commands[] = {
     {"top", "watch the rates of a running instance", tool_top},
     {"sim", "run a simulated cluster with faults by seed", tool_sim},
     {"tune", "show the placement of threads and memory", tool_tune},
+    {"bench", "measure, with the facts of the machine", tool_bench},
     {"options", "list the engine's options", tool_options},
     {"version", "print the version", tool_version},
 };

@@ -14,7 +14,7 @@ refused() {
     grep -qi -- "$words" "$work/out" || { cat "$work/out"; echo "run_usage: $*: does not say '$words'"; exit 1; }
 }
 
-for command in run instance status top tune options version; do
+for command in run instance status top tune bench options version; do
     "$BIN" "$command" --help >"$work/help"
     grep -q '^usage: cachefusion '"$command" "$work/help"
     grep -q 'exit status' "$work/help"

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bench/facts.h"
+#include "tools/bench/facts.h"
 
+#include <dirent.h>
 #include <hwloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+
+#include <cachefusion/cachefusion.h>
+
+#include "engine/place.h"
 
 #define VALUE_BYTES 256u
 #define UNKNOWN "unknown"
@@ -104,19 +109,73 @@ static void kernel_facts(bench_fact_fn each, void *arg)
     each(arg, "transparent_hugepages", value);
     line_of("/sys/devices/system/clocksource/clocksource0/current_clocksource", value, sizeof value);
     each(arg, "clocksource", value);
+    line_of("/sys/module/haltpoll/parameters/guest_halt_poll_ns", value, sizeof value);
+    each(arg, "guest_halt_poll_ns", value);
     line_of("/proc/loadavg", value, sizeof value);
     each(arg, "load", value);
 }
 
-/* What only the build knows comes from the environment; make bench sets it. */
+/* Appends " NAME (STATE)" for each entry of a folder of devices. */
+static void devices_of(const char *folder, const char *state, const char *left_out, char *value,
+                       size_t value_bytes)
+{
+    DIR *directory = opendir(folder);
+    const struct dirent *entry;
+
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        char path[2 * VALUE_BYTES], seen[VALUE_BYTES];
+        size_t used = strlen(value);
+
+        if (entry->d_name[0] == '.' || strcmp(entry->d_name, left_out) == 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%.200s/%s", folder, entry->d_name, state);
+        line_of(path, seen, sizeof seen);
+        snprintf(value + used, value_bytes - used, "%s%.40s (%.40s)", used > 0 ? " " : "", entry->d_name,
+                 seen);
+    }
+    if (directory != NULL)
+        closedir(directory);
+}
+
+static void network_facts(bench_fact_fn each, void *arg)
+{
+    char value[VALUE_BYTES] = "";
+
+    devices_of("/sys/class/infiniband", "ports/1/rate", "", value, sizeof value);
+    each(arg, "rdma", value[0] != '\0' ? value : "none");
+    value[0] = '\0';
+    devices_of("/sys/class/net", "operstate", "lo", value, sizeof value);
+    each(arg, "nic", value[0] != '\0' ? value : "none");
+}
+
+static void placement_fact(bench_fact_fn each, void *arg)
+{
+    struct cf_options options;
+    struct cf_error error;
+    struct eng_plan plan;
+
+    cf_options_init(&options);
+    each(arg, "placement", eng_plan_make(&options, NULL, &plan, &error) == CF_OK ? plan.text : error.text);
+}
+
+/* The Makefile tells commit and flags; the environment comes over them. */
+#ifndef CF_BUILD_COMMIT
+#define CF_BUILD_COMMIT UNKNOWN
+#endif
+#ifndef CF_BUILD_FLAGS
+#define CF_BUILD_FLAGS UNKNOWN
+#endif
+
 static void build_facts(bench_fact_fn each, void *arg)
 {
-    static const char *const names[][2] = {{"commit", "BENCH_COMMIT"}, {"config", "BENCH_CONFIG"}};
+    static const char *const names[][3] = {{"commit", "BENCH_COMMIT", CF_BUILD_COMMIT},
+                                           {"config", "BENCH_CONFIG", CF_BUILD_FLAGS}};
 
+    each(arg, "version", cf_version());
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *value = getenv(names[i][1]);
 
-        each(arg, names[i][0], value != NULL && value[0] != '\0' ? value : UNKNOWN);
+        each(arg, names[i][0], value != NULL && value[0] != '\0' ? value : names[i][2]);
     }
 #if defined(__clang__)
     each(arg, "compiler", "clang " __VERSION__);
@@ -138,5 +197,7 @@ void bench_facts(bench_fact_fn each, void *arg)
     each(arg, "cpu", value);
     topology_facts(each, arg);
     kernel_facts(each, arg);
+    network_facts(each, arg);
+    placement_fact(each, arg);
     build_facts(each, arg);
 }
