@@ -35,6 +35,8 @@ struct xp_event;
 #define ENG_LOCK_STEP_ACTIONS 64u
 /* Deadlocks of this instance whose cycle can still be asked for. */
 #define ENG_LOCK_CYCLES 16u
+/* One unlock of a cached lock in so many looks after the network when nobody else does, as cf_get does. */
+#define ENG_LOCKS_A_TURN 256u
 
 /* One-sided READs of values under way at once; more go by message. */
 #define ENG_LOCK_READS 32u
@@ -59,9 +61,9 @@ struct eng_locks {
     uint32_t cycle_next;
 
     CF_ALIGNED(CF_CACHE_LINE)
-    _Atomic uint32_t news;               /* [atomic] a session's thread left completions or messages behind */
-    struct grd_actions *sending;         /* [own] */
-    struct cf_op *waiting_first;         /* [own] ops that wait for a completion, the newest first */
+    _Atomic uint32_t news;       /* [atomic] a session's thread left completions or messages behind */
+    struct grd_actions *sending; /* [own] */
+    struct cf_op *waiting_first; /* [own] ops that wait for a completion, the newest first */
     struct cf_op *waiting_last;
     struct cf_op *calls[ENG_LOCK_CALLS]; /* [own] by number; NULL: free, or nobody waits for it any more */
     bool call_is_used[ENG_LOCK_CALLS];   /* [own] */

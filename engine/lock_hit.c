@@ -29,6 +29,18 @@ static inline enum cf_rc gate_leave(struct eng_locks *locks)
     return CF_OK;
 }
 
+/*
+ * Who takes and leaves cached locks all the time has no need of the network, but a peer's demand for them has come by it.
+ * The caller is inside the gate.
+ */
+static CF_COLD enum cf_rc leave_and_look(struct cf_session *session)
+{
+    eng_gate_leave(&session->instance->locks);
+    if (session->instance->is_compact)
+        eng_kick(session->instance);
+    return CF_OK;
+}
+
 enum cf_rc cf_lock_request(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
                            uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out)
 {
@@ -59,5 +71,7 @@ enum cf_rc cf_lock_unlock(struct cf_session *session, struct cf_claim *claim, ui
         return eng_lock_unlock_inside(session, claim, flags, value);
     claim->lock = NULL;
     claim->private_ = 0;
+    if (CF_UNLIKELY(locks->local->counters_taken % ENG_LOCKS_A_TURN == 0))
+        return leave_and_look(session);
     return gate_leave(locks);
 }

@@ -122,6 +122,23 @@ static void a_lock_that_one_instance_uses_costs_no_message(void **state)
     assert_int_equal(after.lock_requests, before.lock_requests);
 }
 
+/* In the compact plan: a demand for the lock would wait for the poller to get a processor. */
+static void who_uses_a_cached_lock_looks_after_the_network(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_claim claim;
+    struct cf_stats before = stats_of(f, 1);
+
+    for (int i = 0; i < 100000; i++) {
+        claim = take(f, 1, CF_LOCK_EX);
+        give(f, 1, &claim);
+    }
+    if (f->cluster.is_dedicated)
+        assert_int_equal(stats_of(f, 1).client_turns, before.client_turns);
+    else
+        assert_true(stats_of(f, 1).client_turns > before.client_turns + 10);
+}
+
 static void a_value_moves_with_the_lock(void **state)
 {
     struct fixture *f = *state;
@@ -394,6 +411,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_excludes_excludes_on_all_instances),
         cmocka_unit_test(a_lock_that_one_instance_uses_costs_no_message),
+        cmocka_unit_test(who_uses_a_cached_lock_looks_after_the_network),
         cmocka_unit_test(a_value_moves_with_the_lock),
         cmocka_unit_test(a_published_value_is_read_without_a_claim_everywhere),
         cmocka_unit_test(a_swap_needs_the_version_it_expects),
