@@ -14,6 +14,7 @@
  *   reporter  detect_report.c, in every instance: the owner of progress; directory workers tell of their shards
  *   role      detect_role.c, detect_victim.c: rounds and victims. A thread of its own in the dedicated plan, fed by
  *             bounded rings; the owner of progress otherwise
+ *   status    detect_status.c: the graph as the role last saw it
  *
  * An instance answers and obeys only the one that it takes for the detector itself. A LEAVE comes after everything its
  * sender said as a detector, so two detectors never rule at once.
@@ -29,6 +30,7 @@
 #include "grd/msg.h"
 
 struct cf_instance;
+struct json_t;
 
 /* Reports taken from a table at once; two messages hold about as many. */
 #define ENG_DETECT_PART 8u
@@ -120,5 +122,7 @@ void eng_detect_counts(const struct cf_instance *instance, struct eng_detect_cou
                        uint64_t *cut_out);
 /* NULL: no detector. */
 const struct cf_hist *eng_detect_hist(const struct cf_instance *instance);
+/* The graph as last seen; NULL: no detector. Any thread but the owner of progress. */
+struct json_t *eng_detect_json(struct cf_instance *instance);
 
 #endif

@@ -294,6 +294,7 @@ enum cf_rc cf_status_write(struct cf_instance *instance,
     (void)eng_call_run(instance, take, shot);
     rc = cf_stats_read(instance, &stats);
     root = json_state(instance, shot, &stats);
+    json_object_set_new(root, "waits", eng_detect_json(instance));
     text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     if (text == NULL)
         rc = CF_MEMORY;

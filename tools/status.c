@@ -41,6 +41,16 @@ static const struct cf_option_desc table[] = {
      .type = CF_OPTION_BOOL,
      .offset = offsetof(struct status_args, json),
      .dflt = "false"},
+    {.name = "waits",
+     .text = "who waits for whom in the cluster, as its deadlock detector last saw it",
+     .type = CF_OPTION_BOOL,
+     .offset = offsetof(struct status_args, waits),
+     .dflt = "false"},
+    {.name = "dot",
+     .text = "the same for Graphviz",
+     .type = CF_OPTION_BOOL,
+     .offset = offsetof(struct status_args, dot),
+     .dflt = "false"},
 };
 
 static const struct cf_cli_spec spec = {
@@ -180,6 +190,7 @@ int tool_status(int argc, char **argv)
     struct status_args args = {0};
     char path[STATUS_PATH_BYTES], text[512] = "";
     enum cf_cli_result result;
+    int exit_status = EXIT_OK;
     json_t *status;
 
     cf_options_defaults(table, spec.table_count, &args);
@@ -198,9 +209,14 @@ int tool_status(int argc, char **argv)
     if (args.json) {
         json_dumpf(status, stdout, JSON_INDENT(2));
         putchar('\n');
+    } else if (args.waits || args.dot) {
+        if (!status_waits(status, args.dot, stdout, text, sizeof(text))) {
+            fprintf(stderr, "cachefusion status: %s\n", text);
+            exit_status = EXIT_TROUBLE;
+        }
     } else {
         status_describe(status, NULL, 0, UINT32_MAX, print_line, stdout);
     }
     json_decref(status);
-    return EXIT_OK;
+    return exit_status;
 }

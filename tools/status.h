@@ -21,6 +21,8 @@ struct status_args {
     char config[STATUS_PATH_BYTES];
     uint16_t node;
     bool json;      /* status */
+    bool waits;     /* status: who waits for whom in the cluster */
+    bool dot;       /* the same for Graphviz */
     double every;   /* top: seconds */
     uint64_t count; /* top: 0 = until it is ended */
 };
@@ -35,6 +37,9 @@ uint64_t status_u64(const json_t *object, const char *key);
 const char *status_str(const json_t *object, const char *key);
 /* counters.name */
 uint64_t status_counter(const json_t *status, const char *name);
+
+/* Who waits for whom, as the detector saw it. False: this instance does not know; words in text. */
+bool status_waits(const json_t *status, bool is_dot, FILE *out, char *text, size_t text_bytes);
 
 /* One line of what is to be shown; printed or drawn by the one who asked. */
 typedef void (*status_line_fn)(void *arg, const char *line);

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The wait-for graph as the detector last saw it, for whoever asks: reports of one round, put together the way the core
+ * does it. Made by the thread that asks, from a copy.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "engine/detect_impl.h"
+#include "engine/instance.h"
+
+/* Edges listed at most; `reports` tells how much there was. */
+#define EDGES_MAX 1024u
+#define OWNER_TEXT_BYTES 64u
+#define LOCK_TEXT_BYTES (GRD_LOCK_NAME_BYTES + 64u)
+
+struct copy {
+    struct eng_seen seen;
+    struct eng_told told[ENG_DETECT_TOLD_MAX];
+};
+
+/* NULL: no memory. */
+static struct copy *copy_take(struct eng_role *role)
+{
+    struct copy *copy = malloc(sizeof *copy);
+
+    if (copy == NULL)
+        return NULL;
+    pthread_mutex_lock(&role->seen_lock);
+    copy->seen = *role->seen;
+    memcpy(copy->told, role->told, sizeof copy->told);
+    pthread_mutex_unlock(&role->seen_lock);
+    return copy;
+}
+
+static void edge_add(struct cf_instance *instance, json_t *list, const struct grd_detect_report *waiter,
+                     const char *holder, const char *mode)
+{
+    char owner[OWNER_TEXT_BYTES], lock[LOCK_TEXT_BYTES];
+
+    if (json_array_size(list) == EDGES_MAX)
+        return;
+    eng_detect_owner_text(waiter->node, waiter->owner, owner, sizeof owner);
+    eng_detect_lock_text(instance, waiter->key, lock, sizeof lock);
+    json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s}", "waiter", owner, "for_ns",
+                                          (json_int_t)waiter->age_ns, "lock", lock, "holder", holder, "mode",
+                                          mode));
+}
+
+static void edge_local(struct cf_instance *instance, json_t *list, const struct grd_detect_report *waiter)
+{
+    char holder[OWNER_TEXT_BYTES];
+
+    eng_detect_owner_text(waiter->node, waiter->holder, holder, sizeof holder);
+    edge_add(instance, list, waiter, holder, "");
+}
+
+static bool conflicts(uint8_t asked, uint8_t mode)
+{
+    return asked == GRD_LOCK_ANY ||
+           (asked < GRD_LOCK_MODES && mode < GRD_LOCK_MODES && !grd_lock_compatible(mode, asked));
+}
+
+/* The owners at `behind->peer` who keep the ask from being served; the instance itself where they are not known yet. */
+static void edges_of_behind(struct cf_instance *instance, json_t *list, const struct eng_seen *seen,
+                            const struct grd_detect_report *waiter, const struct grd_detect_report *behind)
+{
+    char holder[OWNER_TEXT_BYTES];
+    bool is_known = false;
+
+    for (uint32_t i = 0; i < seen->reports_count; i++) {
+        const struct grd_detect_report *stake = &seen->report[i];
+
+        if (stake->kind != GRD_DETECT_STAKE || stake->node != behind->peer || stake->key != behind->key ||
+            stake->side != behind->side || stake->wait != behind->grant ||
+            !conflicts(behind->mode, stake->mode))
+            continue;
+        is_known = true;
+        eng_detect_owner_text(stake->node, stake->owner, holder, sizeof holder);
+        edge_add(instance, list, waiter, holder,
+                 stake->side == GRD_DETECT_HOLDS ? grd_lock_mode_name(stake->mode) : "");
+    }
+    if (is_known)
+        return;
+    snprintf(holder, sizeof holder, "instance %u", behind->peer);
+    edge_add(instance, list, waiter, holder, "");
+}
+
+static json_t *edges_of(struct cf_instance *instance, const struct eng_seen *seen)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < seen->reports_count; i++) {
+        const struct grd_detect_report *waiter = &seen->report[i];
+
+        if (waiter->kind == GRD_DETECT_LOCAL)
+            edge_local(instance, list, waiter);
+        for (uint32_t j = 0; waiter->kind == GRD_DETECT_ASKS && j < seen->reports_count; j++) {
+            const struct grd_detect_report *behind = &seen->report[j];
+
+            if (behind->kind == GRD_DETECT_BEHIND && behind->node == waiter->node &&
+                behind->key == waiter->key && behind->wait == waiter->grant)
+                edges_of_behind(instance, list, seen, waiter, behind);
+        }
+    }
+    return list;
+}
+
+static json_t *cycles_of(const struct copy *copy, uint64_t now_ns)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < ENG_DETECT_TOLD_MAX; i++) {
+        const struct eng_told *told = &copy->told[i];
+
+        if (told->number != 0)
+            json_array_append_new(list, json_pack("{s:I, s:I, s:s, s:s}", "number", (json_int_t)told->number,
+                                                  "ago_ns", (json_int_t)(now_ns - told->at_ns), "victim",
+                                                  !told->is_known   ? "not acknowledged"
+                                                  : told->has_ended ? "ended"
+                                                                    : "gone",
+                                                  "text", told->text));
+    }
+    return list;
+}
+
+json_t *eng_detect_json(struct cf_instance *instance)
+{
+    struct eng_detector *detector = instance->locks.detector;
+    uint16_t node = eng_detect_node(instance);
+    uint64_t now_ns = cf_now_ns();
+    struct copy *copy;
+    json_t *object;
+
+    if (detector == NULL || node == CF_NODE_NONE)
+        return NULL;
+    object = json_pack("{s:i, s:b}", "detector", (int)node, "here", node == instance->node);
+    if (node != instance->node || object == NULL || (copy = copy_take(&detector->role)) == NULL)
+        return object;
+    json_object_set_new(object, "rounds", json_integer((json_int_t)detector->role.counts.rounds));
+    json_object_set_new(object, "ago_ns",
+                        json_integer(copy->seen.at_ns ? (json_int_t)(now_ns - copy->seen.at_ns) : 0));
+    json_object_set_new(object, "reports", json_integer(copy->seen.reports_total));
+    json_object_set_new(object, "confirmed", json_integer(copy->seen.confirmed));
+    json_object_set_new(object, "edges", edges_of(instance, &copy->seen));
+    json_object_set_new(object, "cycles", cycles_of(copy, now_ns));
+    free(copy);
+    return object;
+}
