@@ -10,6 +10,7 @@ asan | tsan)
     exit 77
     ;;
 esac
+abi=$(sed -n 's/^#define CF_ABI \([0-9]*\)u$/\1/p' include/cachefusion/cachefusion.h)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 build=$(dirname "$BUILD_DIR")
@@ -41,7 +42,7 @@ int main(int argc, char **argv)
 }
 END
 ${CC:-gcc} -std=gnu11 -Wall -Wextra -Werror "$work/open.c" -o "$work/open" -ldl
-[ "$("$work/open" "$lib/libcachefusion.so.0")" = "0.1.0 1" ]
+[ "$("$work/open" "$lib/libcachefusion.so.0")" = "0.1.0 $abi" ]
 
 strangers=$(nm -D --defined-only "$lib/libcachefusion.so" | awk '$2 != "A" { print $3 }' | grep -v '^cf_' || true)
 [ -z "$strangers" ] || { echo "exported without cf_: $strangers"; exit 1; }
@@ -53,7 +54,7 @@ ldd_out=$(LD_LIBRARY_PATH=$lib ldd "$work/example")
 grep -q "$lib/libcachefusion.so.0" <<<"$ldd_out"
 
 "$work/root/opt/cf/bin/cachefusion" version >"$work/version"
-[ "$(head -1 "$work/version")" = "cachefusion 0.1.0 (abi 1)" ]
+[ "$(head -1 "$work/version")" = "cachefusion 0.1.0 (abi $abi)" ]
 # The installed command finds the installed module.
 if pkg-config --exists libdpdk; then
     grep -qx 'transports: .* dpdk:' "$work/version"
