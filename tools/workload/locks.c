@@ -115,13 +115,10 @@ static void told_deadlock(struct wl_client *client, uint64_t began_ns)
 {
     struct locks *locks = locks_of(client);
     uint64_t formed_ns = began_ns, now_ns = cf_now_ns();
-    enum shadow_verdict verdict = SHADOW_DEADLOCK;
 
-    if (locks->shadow)
-        verdict = shadow_judge(locks->shadow, locks->view[client->index], owner_of(client), &formed_ns);
     client->tally[TOLD_DEADLOCK]++;
-    client->tally[PHANTOMS] += verdict == SHADOW_PHANTOM;
-    client->tally[UNKNOWNS] += verdict == SHADOW_UNKNOWN;
+    if (locks->shadow && !shadow_is_stuck(locks->shadow, owner_of(client), &formed_ns))
+        client->tally[PHANTOMS]++;
     cf_hist_add(&client->extra, now_ns > formed_ns ? now_ns - formed_ns : 0);
 }
 
@@ -151,7 +148,8 @@ static enum cf_rc take(struct wl_client *client, struct step *step)
     enum cf_rc rc;
 
     if (locks->shadow)
-        shadow_wait(locks->shadow, owner_of(client), step->lock, step->mode, now_ns);
+        shadow_wait(locks->shadow, locks->view[client->index], owner_of(client), step->lock, step->mode,
+                    now_ns);
     rc = cf_lock_request(client->session, locks->lock[step->lock], step->mode, 0, now_ns + WL_TRY_NS,
                          &step->claim);
     waited(client, step, step->mode, rc, now_ns);
@@ -160,7 +158,8 @@ static enum cf_rc take(struct wl_client *client, struct step *step)
 
 static enum cf_rc convert(struct wl_client *client, struct step *step)
 {
-    struct shadow *shadow = locks_of(client)->shadow;
+    struct locks *locks = locks_of(client);
+    struct shadow *shadow = locks->shadow;
     uint64_t now_ns = cf_now_ns();
     enum cf_rc rc;
 
@@ -172,7 +171,7 @@ static enum cf_rc convert(struct wl_client *client, struct step *step)
         return cf_lock_convert(client->session, &step->claim, step->later, 0, NULL, now_ns);
     }
     if (shadow)
-        shadow_wait(shadow, owner_of(client), step->lock, step->later, now_ns);
+        shadow_wait(shadow, locks->view[client->index], owner_of(client), step->lock, step->later, now_ns);
     rc = cf_lock_convert(client->session, &step->claim, step->later, 0, NULL, now_ns + WL_TRY_NS);
     waited(client, step, step->later, rc, now_ns);
     return rc;

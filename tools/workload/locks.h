@@ -6,8 +6,8 @@
 #include "tools/workload/locks_shadow.h"
 #include "tools/workload/workload.h"
 
-/* Tallies. TOLD_*: transactions that ended so; PHANTOMS and UNKNOWNS by enum shadow_verdict. */
-enum { BEGUN, TOLD_DEADLOCK, TOLD_TIMEOUT, WRITES, PHANTOMS, UNKNOWNS, OVERLAPS, TAKEN };
+/* Tallies. TOLD_*: transactions that ended so; PHANTOMS: of these, where there was no deadlock. */
+enum { BEGUN, TOLD_DEADLOCK, TOLD_TIMEOUT, WRITES, PHANTOMS, OVERLAPS, TAKEN };
 
 /* A lock's value. */
 struct account {

@@ -120,7 +120,6 @@ static void figures(const struct wl_evidence *evidence)
     wl_count(evidence, "deadlocks", "deadlocks found", evidence->stats->lock_deadlocks);
     wl_count(evidence, "victims", "told of one", tally[TOLD_DEADLOCK]);
     wl_count(evidence, "phantom", "of none", tally[PHANTOMS]);
-    wl_count(evidence, "not_proved", "not proved", tally[UNKNOWNS]);
     wl_count(evidence, "told_timeout", "told of time-out", tally[TOLD_TIMEOUT]);
     wl_count(evidence, "overlaps", "claims in conflict", tally[OVERLAPS]);
     wl_ratio(evidence, "messages_per_lock", "messages a lock",

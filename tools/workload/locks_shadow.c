@@ -11,40 +11,47 @@
 
 #include "base/compiler.h"
 
-#define NOBODY UINT32_MAX
-
 /* A lock's holders by mode, a count each: room for all owners. */
 #define COUNT_BITS 12u
 #define COUNT_MASK ((UINT64_C(1) << COUNT_BITS) - 1)
 _Static_assert(CF_LOCK_EX *COUNT_BITS <= 64, "five modes; NL stands against nothing");
 
+/*
+ * A wait as one word: its number (never used again by this owner), mode and lock + 1. 0: none. Words are sequentially
+ * consistent: of the owners of a deadlock the last one to write its wait down sees the waits of all others.
+ */
+#define NUMBER_SHIFT 16u
+#define MODE_SHIFT 8u
+#define LOCK_MASK UINT64_C(0xff)
+
 struct shadow_owner {
-    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t waits; /* lock + 1, mode << 32; 0: it does not wait */
-    _Atomic uint64_t since_ns;                        /* written before `waits` */
-    uint64_t forced;                                  /* of shadow.forced when the wait began; its own */
-    _Atomic uint8_t holds[SHADOW_LOCKS_MAX];          /* enum cf_lock_mode */
+    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t waits;
+    _Atomic uint64_t stuck;                  /* the wait that was found in a deadlock; any client writes */
+    _Atomic uint64_t since_ns;               /* when; written before `stuck` */
+    uint64_t number;                         /* of its last wait; its own */
+    _Atomic uint8_t holds[SHADOW_LOCKS_MAX]; /* enum cf_lock_mode */
 };
 
 struct shadow {
-    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t forced; /* waits that ended without the lock */
-    _Atomic uint64_t holders[SHADOW_LOCKS_MAX];
+    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t holders[SHADOW_LOCKS_MAX];
     struct shadow_owner owner[SHADOW_OWNERS_MAX];
 };
 
+/* An owner that waits. */
 struct wait {
-    uint32_t lock; /* NOBODY: none */
+    uint64_t word;
+    uint32_t owner;
+    uint32_t lock;
     enum cf_lock_mode mode;
-    uint64_t since_ns;
-    uint32_t came_from; /* cycle search: who waits for this one; NOBODY: not reached */
-    bool is_stuck;      /* cannot go on as far as is known */
+    bool is_stuck; /* cannot go on as far as is known */
     bool is_next_stuck;
+    uint8_t holds[SHADOW_LOCKS_MAX];
 };
 
 struct shadow_view {
     uint32_t owners;
-    struct wait *wait;                  /* [owners] */
-    uint8_t (*holds)[SHADOW_LOCKS_MAX]; /* [owners] */
-    uint32_t *queue;                    /* [owners] */
+    uint32_t count;
+    struct wait wait[]; /* [owners], `count` in use */
 };
 
 /* The table of docs/locks.md, by hand: this is the second opinion. */
@@ -88,41 +95,130 @@ void shadow_close(struct shadow *shadow)
 
 struct shadow_view *shadow_view_make(uint32_t owners)
 {
-    struct shadow_view *view = calloc(1, sizeof *view);
+    struct shadow_view *view = calloc(1, sizeof *view + owners * sizeof view->wait[0]);
 
-    if (view == NULL)
-        return NULL;
-    view->owners = owners;
-    view->wait = calloc(owners, sizeof *view->wait);
-    view->holds = calloc(owners, sizeof *view->holds);
-    view->queue = calloc(owners, sizeof *view->queue);
-    if (view->wait && view->holds && view->queue)
-        return view;
-    shadow_view_free(view);
-    return NULL;
+    if (view)
+        view->owners = owners;
+    return view;
 }
 
 void shadow_view_free(struct shadow_view *view)
 {
-    if (view == NULL)
-        return;
-    free(view->wait);
-    free(view->holds);
-    free(view->queue);
     free(view);
+}
+
+/* ------------------------------------------------------------------ deadlocks */
+
+/* Who waits, and what they hold: nobody else can be part of a deadlock. */
+static void copy(struct shadow *shadow, struct shadow_view *view)
+{
+    view->count = 0;
+    for (uint32_t i = 0; i < view->owners; i++) {
+        struct shadow_owner *o = &shadow->owner[i];
+        struct wait *wait = &view->wait[view->count];
+
+        wait->word = atomic_load_explicit(&o->waits, memory_order_seq_cst);
+        if (wait->word == 0)
+            continue;
+        view->count++;
+        wait->owner = i;
+        wait->lock = (uint32_t)(wait->word & LOCK_MASK) - 1;
+        wait->mode = (enum cf_lock_mode)(wait->word >> MODE_SHIFT & 0xff);
+        wait->is_stuck = true;
+        for (uint32_t k = 0; k < SHADOW_LOCKS_MAX; k++)
+            wait->holds[k] = atomic_load_explicit(&o->holds[k], memory_order_relaxed);
+    }
+}
+
+static bool holds_against(const struct wait *holder, const struct wait *wait)
+{
+    return holder != wait && !goes_with(wait->mode, (enum cf_lock_mode)holder->holds[wait->lock]);
+}
+
+static bool waits_against(const struct wait *other, const struct wait *wait)
+{
+    return other != wait && other->lock == wait->lock && !goes_with(wait->mode, other->mode);
+}
+
+/* Whom a claim of somebody who is stuck stands against. */
+static void stuck_by_claims(struct shadow_view *view)
+{
+    for (uint32_t i = 0; i < view->count; i++) {
+        view->wait[i].is_next_stuck = false;
+        for (uint32_t k = 0; k < view->count && view->wait[i].is_stuck && !view->wait[i].is_next_stuck; k++)
+            view->wait[i].is_next_stuck = view->wait[k].is_stuck &&
+                                          holds_against(&view->wait[k], &view->wait[i]);
+    }
+}
+
+/* Who may stand in a queue behind one of these. True: there was one. */
+static bool stuck_by_order(struct shadow_view *view)
+{
+    bool is_more = false;
+
+    for (uint32_t i = 0; i < view->count; i++)
+        for (uint32_t k = 0; k < view->count && view->wait[i].is_stuck && !view->wait[i].is_next_stuck; k++)
+            if (view->wait[k].is_next_stuck && waits_against(&view->wait[k], &view->wait[i]))
+                view->wait[i].is_next_stuck = is_more = true;
+    return is_more;
+}
+
+/*
+ * Strikes out who can go on when those go on who can, until nobody else can. The order of a queue is not known here: this
+ * errs on the side of a deadlock.
+ */
+static void find_stuck(struct shadow_view *view)
+{
+    bool is_changed = true;
+
+    while (is_changed) {
+        is_changed = false;
+        stuck_by_claims(view);
+        while (stuck_by_order(view))
+            ;
+        for (uint32_t i = 0; i < view->count; i++) {
+            is_changed |= view->wait[i].is_stuck != view->wait[i].is_next_stuck;
+            view->wait[i].is_stuck = view->wait[i].is_next_stuck;
+        }
+    }
+}
+
+static void mark_stuck(struct shadow *shadow, const struct shadow_view *view, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < view->count; i++) {
+        struct shadow_owner *o = &shadow->owner[view->wait[i].owner];
+
+        if (!view->wait[i].is_stuck ||
+            atomic_load_explicit(&o->stuck, memory_order_relaxed) == view->wait[i].word)
+            continue;
+        atomic_store_explicit(&o->since_ns, now_ns, memory_order_relaxed);
+        atomic_store_explicit(&o->stuck, view->wait[i].word, memory_order_release); /* shadow_is_stuck */
+    }
+}
+
+bool shadow_is_stuck(const struct shadow *shadow, uint32_t owner, uint64_t *since_ns_out)
+{
+    struct shadow_owner *o = (struct shadow_owner *)(uintptr_t)&shadow->owner[owner];
+
+    if (atomic_load_explicit(&o->stuck, memory_order_acquire) !=
+        atomic_load_explicit(&o->waits, memory_order_relaxed))
+        return false;
+    *since_ns_out = atomic_load_explicit(&o->since_ns, memory_order_relaxed);
+    return true;
 }
 
 /* ------------------------------------------------------------------ what a client does */
 
-void shadow_wait(struct shadow *shadow, uint32_t owner, uint32_t lock, enum cf_lock_mode mode,
-                 uint64_t now_ns)
+void shadow_wait(struct shadow *shadow, struct shadow_view *view, uint32_t owner, uint32_t lock,
+                 enum cf_lock_mode mode, uint64_t now_ns)
 {
     struct shadow_owner *o = &shadow->owner[owner];
 
-    atomic_store_explicit(&o->since_ns, now_ns, memory_order_relaxed);
-    o->forced = atomic_load_explicit(&shadow->forced, memory_order_acquire);
-    /* Release: what was written down before, the claims above all, is there for who sees the wait (copy). */
-    atomic_store_explicit(&o->waits, (uint64_t)mode << 32 | (lock + 1), memory_order_release);
+    atomic_store_explicit(&o->waits, ++o->number << NUMBER_SHIFT | (uint64_t)mode << MODE_SHIFT | (lock + 1),
+                          memory_order_seq_cst);
+    copy(shadow, view);
+    find_stuck(view);
+    mark_stuck(shadow, view, now_ns);
 }
 
 bool shadow_granted(struct shadow *shadow, uint32_t owner, uint32_t lock, enum cf_lock_mode mode)
@@ -137,15 +233,13 @@ bool shadow_granted(struct shadow *shadow, uint32_t owner, uint32_t lock, enum c
         is_right &= (held >> ((uint32_t)(other - 1) * COUNT_BITS) & COUNT_MASK) == 0 ||
                     goes_with(mode, other);
     atomic_store_explicit(&o->holds[lock], (uint8_t)mode, memory_order_release);
-    atomic_store_explicit(&o->waits, 0, memory_order_release);
+    atomic_store_explicit(&o->waits, 0, memory_order_seq_cst);
     return is_right;
 }
 
 void shadow_refused(struct shadow *shadow, uint32_t owner)
 {
-    /* Before the claims are struck out, so that who misses them here sees the count (shadow_judge). */
-    atomic_fetch_add_explicit(&shadow->forced, 1, memory_order_acq_rel);
-    atomic_store_explicit(&shadow->owner[owner].waits, 0, memory_order_release);
+    atomic_store_explicit(&shadow->owner[owner].waits, 0, memory_order_seq_cst);
 }
 
 void shadow_lower(struct shadow *shadow, uint32_t owner, uint32_t lock, enum cf_lock_mode mode)
@@ -155,122 +249,4 @@ void shadow_lower(struct shadow *shadow, uint32_t owner, uint32_t lock, enum cf_
 
     atomic_store_explicit(&o->holds[lock], (uint8_t)mode, memory_order_release);
     atomic_fetch_add_explicit(&shadow->holders[lock], one_of(mode) - one_of(before), memory_order_acq_rel);
-}
-
-/* ------------------------------------------------------------------ was it a deadlock? */
-
-static void copy(struct shadow *shadow, struct shadow_view *view)
-{
-    for (uint32_t i = 0; i < view->owners; i++) {
-        struct shadow_owner *o = &shadow->owner[i];
-        uint64_t waits = atomic_load_explicit(&o->waits, memory_order_acquire);
-
-        view->wait[i] = (struct wait){.lock = waits == 0 ? NOBODY : (uint32_t)waits - 1,
-                                      .mode = (enum cf_lock_mode)(waits >> 32),
-                                      .since_ns = atomic_load_explicit(&o->since_ns, memory_order_relaxed),
-                                      .came_from = NOBODY,
-                                      .is_stuck = waits != 0};
-        for (uint32_t k = 0; k < SHADOW_LOCKS_MAX; k++)
-            view->holds[i][k] = atomic_load_explicit(&o->holds[k], memory_order_acquire);
-    }
-}
-
-static bool holds_against(const struct shadow_view *view, uint32_t holder, uint32_t waiter)
-{
-    const struct wait *wait = &view->wait[waiter];
-
-    return holder != waiter && !goes_with(wait->mode, (enum cf_lock_mode)view->holds[holder][wait->lock]);
-}
-
-static bool waits_against(const struct shadow_view *view, uint32_t other, uint32_t waiter)
-{
-    const struct wait *wait = &view->wait[waiter], *before = &view->wait[other];
-
-    return other != waiter && before->lock == wait->lock && !goes_with(wait->mode, before->mode);
-}
-
-/*
- * Who cannot go on when those go on who can: whoever a stuck owner's claim stands against, and whoever may stand behind one
- * of these. The order of a queue is not known here, so this errs on the side of a deadlock.
- */
-static bool stuck_again(struct shadow_view *view)
-{
-    bool is_changed = false, is_more = true;
-
-    for (uint32_t i = 0; i < view->owners; i++) {
-        view->wait[i].is_next_stuck = false;
-        for (uint32_t k = 0; k < view->owners && view->wait[i].is_stuck && !view->wait[i].is_next_stuck; k++)
-            view->wait[i].is_next_stuck = view->wait[k].is_stuck && holds_against(view, k, i);
-    }
-    while (is_more) {
-        is_more = false;
-        for (uint32_t i = 0; i < view->owners; i++)
-            for (uint32_t k = 0; k < view->owners && view->wait[i].is_stuck && !view->wait[i].is_next_stuck;
-                 k++)
-                if (view->wait[k].is_next_stuck && waits_against(view, k, i))
-                    view->wait[i].is_next_stuck = is_more = true;
-    }
-    for (uint32_t i = 0; i < view->owners; i++) {
-        is_changed |= view->wait[i].is_stuck != view->wait[i].is_next_stuck;
-        view->wait[i].is_stuck = view->wait[i].is_next_stuck;
-    }
-    return is_changed;
-}
-
-/* Does `waiter` wait for `other`? Among waiters of a lock the one that began later, as far as clocks tell. */
-static bool waits_for(const struct shadow_view *view, uint32_t waiter, uint32_t other)
-{
-    return view->wait[other].is_stuck &&
-           (holds_against(view, other, waiter) ||
-            (waits_against(view, other, waiter) && view->wait[other].since_ns < view->wait[waiter].since_ns));
-}
-
-static uint64_t youngest_of_cycle(const struct shadow_view *view, uint32_t owner, uint32_t last)
-{
-    uint64_t youngest = view->wait[owner].since_ns;
-
-    for (uint32_t i = last; i != owner; i = view->wait[i].came_from)
-        if (view->wait[i].since_ns > youngest)
-            youngest = view->wait[i].since_ns;
-    return youngest;
-}
-
-/* Breadth first from the owner until somebody waits for it. */
-static uint64_t cycle_formed_ns(struct shadow_view *view, uint32_t owner)
-{
-    uint32_t head = 0, tail = 0;
-
-    view->queue[tail++] = owner;
-    view->wait[owner].came_from = owner;
-    while (head < tail) {
-        uint32_t at = view->queue[head++];
-
-        for (uint32_t k = 0; k < view->owners; k++) {
-            if (!waits_for(view, at, k))
-                continue;
-            if (k == owner)
-                return youngest_of_cycle(view, owner, at);
-            if (view->wait[k].came_from != NOBODY)
-                continue;
-            view->wait[k].came_from = at;
-            view->queue[tail++] = k;
-        }
-    }
-    return view->wait[owner].since_ns;
-}
-
-enum shadow_verdict shadow_judge(struct shadow *shadow, struct shadow_view *view, uint32_t owner,
-                                 uint64_t *formed_ns_out)
-{
-    copy(shadow, view);
-    *formed_ns_out = view->wait[owner].since_ns;
-    while (stuck_again(view))
-        ;
-    if (view->wait[owner].is_stuck) {
-        *formed_ns_out = cycle_formed_ns(view, owner);
-        return SHADOW_DEADLOCK;
-    }
-    return atomic_load_explicit(&shadow->forced, memory_order_acquire) == shadow->owner[owner].forced
-               ? SHADOW_PHANTOM
-               : SHADOW_UNKNOWN;
 }
