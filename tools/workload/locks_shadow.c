@@ -135,11 +135,6 @@ static bool holds_against(const struct wait *holder, const struct wait *wait)
     return holder != wait && !goes_with(wait->mode, (enum cf_lock_mode)holder->holds[wait->lock]);
 }
 
-static bool waits_against(const struct wait *other, const struct wait *wait)
-{
-    return other != wait && other->lock == wait->lock && !goes_with(wait->mode, other->mode);
-}
-
 /* Whom a claim of somebody who is stuck stands against. */
 static void stuck_by_claims(struct shadow_view *view)
 {
@@ -151,14 +146,14 @@ static void stuck_by_claims(struct shadow_view *view)
     }
 }
 
-/* Who may stand in a queue behind one of these. True: there was one. */
+/* Who may stand in a queue behind one of these: new requests are served in order, whatever their modes. True: there was one. */
 static bool stuck_by_order(struct shadow_view *view)
 {
     bool is_more = false;
 
     for (uint32_t i = 0; i < view->count; i++)
         for (uint32_t k = 0; k < view->count && view->wait[i].is_stuck && !view->wait[i].is_next_stuck; k++)
-            if (view->wait[k].is_next_stuck && waits_against(&view->wait[k], &view->wait[i]))
+            if (view->wait[k].is_next_stuck && view->wait[k].lock == view->wait[i].lock)
                 view->wait[i].is_next_stuck = is_more = true;
     return is_more;
 }

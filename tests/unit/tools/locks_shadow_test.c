@@ -143,6 +143,8 @@ static void a_cycle_through_the_order_of_a_queue_is_a_deadlock(void **state)
     waits(f, 0, 1, CF_LOCK_PR);
     assert_true(is_stuck(f, 2));
     assert_int_equal(f->since_ns, f->now_ns);
+    waits(f, 3, 0, CF_LOCK_NL); /* goes with everything, but comes last */
+    assert_true(is_stuck(f, 3));
 }
 
 static void a_mark_outlives_the_cycle_and_not_the_wait(void **state)
