@@ -50,6 +50,12 @@ for workload in bank ring ycsb-a hot; do
 done
 grep -q '"host": "user@beta"' "$work/json"
 head -c 1048576 /dev/urandom >"$work/foreign"
+# The last two keep what proves them beside the data file, and take it away.
+for workload in locks sequence; do
+    hosts alpha,user@beta here --workload "$workload" --seconds 0.5 || fail "$workload"
+    grep -q ' verified: ' "$work/out" || fail "$workload did not verify"
+    [ -z "$(find "$work" -name 'data.cf.side*')" ] || fail "$workload left something beside the data file"
+done
 hosts alpha,user@beta here --data "$work/foreign" --workload scan --seconds 0.5 || fail scan
 grep -q ' verified: ' "$work/out"
 
