@@ -92,6 +92,10 @@ test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tes
 bench_help_src := $(sort $(wildcard bench/harness*.c bench/xp_side.c bench/members.c))
 bench_dpdk_src := $(sort $(wildcard bench/dpdk_*.c))
 bench_src := $(filter-out $(bench_help_src) $(if $(has_dpdk),,$(bench_dpdk_src)),$(sort $(wildcard bench/*.c)))
+# Programs that measure others' tables beside ours, where those are installed.
+has_peers := $(if $(has_dpdk),$(shell pkg-config --exists liburcu-cds liburcu-memb 2>/dev/null && echo 1))
+bench_peers_src := $(if $(has_peers),$(sort $(wildcard bench/peers/*.c)))
+bench_peers_bin := $(patsubst bench/peers/%.c,$(OUT)/bench/%,$(bench_peers_src))
 bench_cc := $(sort $(wildcard bench/*.cc bench/peers/*.cc))
 
 public_headers := $(sort $(wildcard include/cachefusion/*.h include/cachefusion/*.def))
@@ -223,7 +227,7 @@ $(lib_so): $(call obj,$(lib_src)) $(OUT)/libcachefusion.map $(OUT)/sources.stamp
 	@ln -sf $(@F) $(OUT)/libcachefusion.so
 
 # The module carries its own copies of the few parts it needs: it is loaded by libraries that export none of them.
-$(call obj,$(dpdk_src) $(bench_dpdk_src)): private C_FLAGS += $(DPDK_CFLAGS)
+$(call obj,$(dpdk_src) $(bench_dpdk_src) $(bench_peers_src)): private C_FLAGS += $(DPDK_CFLAGS)
 $(OUT)/libcachefusion-dpdk.so: $(call obj,$(dpdk_src)) $(OUT)/libtransport.a $(OUT)/libbase.a
 	$(say) LD $@
 	$(Q)$(CC) -shared $(if $(CONFIG_LINK),,-Wl$(comma)-z$(comma)defs) $(LINK_FLAGS) $^ $(DPDK_LIBS) -lsodium -lisal -lpthread -lrt -lm -o $@
@@ -287,7 +291,12 @@ $(bench_bin): $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(bench_a) $(tools_a) $(lib_a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(LINK_FLAGS) $^ $(if $(bench_cc),-lbenchmark) $(LIBS) $(TOOL_LIBS) -o $@
 
--include $(patsubst %.o,%.d,$(call obj,$(lib_src) $(dpdk_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) \
+$(bench_peers_bin): $(OUT)/bench/%: $(OUT)/obj/bench/peers/%.o $(lib_a)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINK_FLAGS) $^ $(LIBS) $(DPDK_LIBS) -lrte_hash -lurcu-memb -lurcu-cds -lurcu-common -o $@
+
+-include $(patsubst %.o,%.d,$(call obj,$(bench_peers_src) $(lib_src) $(dpdk_src) $(main_src) $(tools_src) $(test_src) $(test_help_src) \
     $(fuzz_help_src) $(bench_src) $(bench_help_src) $(bench_cc)) $(call mut,$(lib_src) $(main_src) $(tools_src) $(tools_mutant_src)))
 
 # --- run and check -----------------------------------------------------------------------------------------
@@ -346,7 +355,7 @@ $(bench_list): bench/catalogue.ini
 	@mkdir -p $(@D)
 	@cp $< $@
 
-bench-build: $(bench_bin) $(bench_list) $(command) ## build the benchmarks
+bench-build: $(bench_bin) $(bench_peers_bin) $(bench_list) $(command) ## build the benchmarks
 
 # BENCH="micro fetch" only those whose names begin so; BENCH_ARGS="--quick --transport verbs:".
 bench: bench-build ## build and run the benchmarks, results in BUILD/bench/bench.json (BENCH="NAME...", BENCH_ARGS=...)

@@ -211,9 +211,9 @@ bool sim_check_is_quiet(const struct sim_check *check, char *text, size_t text_b
     for (uint64_t b = 0; b < check->options.blocks; b++) {
         const struct sim_ghost *ghost = &check->ghosts[b];
 
-        if (ghost->is_present && (ghost->waiters > 0 || ghost->pending > 0)) {
-            snprintf(text, text_bytes, "block %llu: %u wait and %u grants are pending at its master", ULL(b),
-                     ghost->waiters, ghost->pending);
+        if (ghost->is_present && (ghost->waiters > 0 || ghost->pending > 0 || ghost->is_rebuilt)) {
+            snprintf(text, text_bytes, "block %llu: %u wait and %u grants are pending at its master%s",
+                     ULL(b), ghost->waiters, ghost->pending, ghost->is_rebuilt ? ", in rebuild" : "");
             return false;
         }
         for (uint32_t n = 0; n < check->options.nodes; n++) {

@@ -187,6 +187,35 @@ static void a_lost_member_leaves_the_others_buckets_alone(void **state)
     }
 }
 
+/* Keys picked so that all fall into one bucket of a cluster whose secret is known fall anywhere in another. */
+static void crafted_keys_do_not_fill_a_bucket(void **state)
+{
+    const struct cf_hash_key nothing = {{0}};
+    uint16_t members[CF_NODES_MAX];
+    uint32_t counts[BUCKETS] = {0}, crafted = 0, most = 0;
+    struct cf_hash_key known, secret;
+    struct grd_map guess, real;
+
+    (void)state;
+    first_members(members);
+    grd_map_key("crafted", "known", &known);
+    grd_map_key("crafted", "secret", &secret);
+    assert_memory_not_equal(&known, &nothing, sizeof known);
+    guess = open_map(&known, members, 4, 1);
+    real = open_map(&secret, members, 4, 1);
+    for (uint64_t block = 0; crafted < 1000; block++) {
+        struct cf_block_key key = {.file = 7, .generation = 1, .block = block};
+
+        if (grd_map_bucket(&guess, grd_map_hash(&guess, &key)) != 0)
+            continue;
+        crafted++;
+        most = (uint32_t)fmax(most, ++counts[grd_map_bucket(&real, grd_map_hash(&real, &key))]);
+    }
+    assert_in_range(most, 1, 8); /* a thousand into 4096: eight in one is less likely than 10^-5 */
+    grd_map_close(&guess);
+    grd_map_close(&real);
+}
+
 static void node_ids_with_gaps_are_members(void **state)
 {
     static const uint16_t members[] = {3, 400, 1023};
@@ -249,6 +278,7 @@ int main(void)
         cmocka_unit_test(buckets_are_shared_fairly),
         cmocka_unit_test(a_new_member_takes_its_share_and_moves_nothing_else),
         cmocka_unit_test(a_lost_member_leaves_the_others_buckets_alone),
+        cmocka_unit_test(crafted_keys_do_not_fill_a_bucket),
         cmocka_unit_test(node_ids_with_gaps_are_members),
         cmocka_unit_test(shards_of_one_bucket_differ),
         cmocka_unit_test(closing_clears_the_map),
