@@ -170,10 +170,15 @@ enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t bl
                        .deadline_ns = deadline_ns};
     enum cf_rc rc = eng_op_run(session, &op);
 
-    if (rc != CF_OK)
-        return eng_fail(session, rc, "file %u block %llu: %s", file->id, (unsigned long long)block,
-                        cf_rc_text(rc));
+    if (rc != CF_OK) {
+        (void)eng_fail(session, rc, "file %u block %llu: %s", file->id, (unsigned long long)block,
+                       cf_rc_text(rc));
+        if (rc == CF_DEADLOCK)
+            eng_lock_error(session, &op);
+        return rc;
+    }
     *ref_out = op.ref;
+    eng_pin_note(session, ref_out);
     session->other_refs++;
     return CF_OK;
 }
@@ -230,8 +235,11 @@ enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t d
         return eng_fail(session, CF_INVALID, "only a block held in S can be upgraded");
     if (ref->file->read_only)
         return eng_fail(session, CF_READ_ONLY, "file %u is attached read-only", ref->file->id);
+    eng_pin_forget(session, ref);
     if (eng_frame_exclude_try(instance->frames, eng_ref_frame(ref))) {
         ref->mode = CF_MODE_X;
+        ref->private_ |= ENG_REF_X;
+        eng_pin_note(session, ref);
         return CF_OK;
     }
     op.file = ref->file;
@@ -240,12 +248,16 @@ enum cf_rc cf_upgrade(struct cf_session *session, struct cf_ref *ref, uint64_t d
     rc = eng_op_run(session, &op);
     if (rc == CF_OK) {
         *ref = op.ref;
+        eng_pin_note(session, ref);
         return CF_OK;
     }
     memset(ref, 0, sizeof *ref); /* put, whatever the reason */
     session->other_refs--;
-    return eng_fail(session, rc, "upgrade of file %u block %llu: %s", op.file->id,
-                    (unsigned long long)op.block, cf_rc_text(rc));
+    (void)eng_fail(session, rc, "upgrade of file %u block %llu: %s", op.file->id,
+                   (unsigned long long)op.block, cf_rc_text(rc));
+    if (rc == CF_DEADLOCK)
+        eng_lock_error(session, &op);
+    return rc;
 }
 
 /* ------------------------------------------------------------------ several at once */
@@ -403,8 +415,12 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
         return CF_OK;
     }
     session->under_way++;
+    if (op->kind == CF_OP_UPGRADE)
+        eng_pin_forget(session, &op->ref);
     if (!op_hand_over(instance, op)) {
         session->under_way--;
+        if (op->kind == CF_OP_UPGRADE)
+            eng_pin_note(session, &op->ref);
         return eng_fail(session, CF_AGAIN, "the inbox is full");
     }
     return CF_OK;
@@ -415,11 +431,14 @@ static void polled(struct cf_session *session, struct cf_op *op)
     session->under_way--;
     if (op->kind == CF_OP_GET && op->rc == CF_OK) {
         session->other_refs++;
+        eng_pin_note(session, &op->ref);
         if (eng_op_of(op)->hops != ENG_OP_WAS_HIT)
             cf_count_u64(&session->slow_gets);
     } else if (op->kind == CF_OP_SNAPSHOT && op->rc == CF_OK) {
         cf_count_u64(&session->snapshots);
-    } else if (op->kind == CF_OP_UPGRADE && op->rc != CF_OK) {
+    } else if (op->kind == CF_OP_UPGRADE && op->rc == CF_OK) {
+        eng_pin_note(session, &op->ref);
+    } else if (op->kind == CF_OP_UPGRADE) {
         memset(&op->ref, 0, sizeof op->ref);
         session->other_refs--;
     }

@@ -257,7 +257,8 @@ static void on_victim(struct cf_instance *instance, const struct grd_msg *msg, u
         return;
     }
     eng_detect_cycle_text(instance, &cycle, text, sizeof text);
-    if (eng_lock_victim_owner(instance, msg->held, text, now_ns))
+    if (msg->held & ENG_WAIT_BLOCK ? eng_op_victim_owner(instance, msg->held, text)
+                                   : eng_lock_victim_owner(instance, msg->held, text, now_ns))
         answer.how = GRD_DETECT_ENDED;
     eng_send_owner(instance, msg->from, &answer);
 }

@@ -42,6 +42,7 @@ struct json_t;
 enum eng_detect_stage {
     ENG_DETECT_OFF = 0,
     ENG_DETECT_WAITS,  /* LOCAL, ASKS */
+    ENG_DETECT_BLOCKS, /* LOCAL, of blocks */
     ENG_DETECT_STAKES, /* of the keys */
     ENG_DETECT_SHARDS, /* BEHIND */
     ENG_DETECT_END
@@ -68,6 +69,35 @@ bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stre
 void eng_detect_stream_begin(struct eng_detect_stream *stream, const struct grd_msg *ask, uint32_t shard,
                              uint32_t shard_step, uint64_t now_ns);
 
+/* ---- detect_block.c: waits for blocks ---- */
+/* Wait ids of blocks and ids of pins; those of locks have neither bit. */
+#define ENG_WAIT_BLOCK (1ull << 63)
+#define ENG_WAIT_PIN (3ull << 62)
+/* Blocks of the list looked at a part. */
+#define ENG_BLOCK_LOOKS_MAX 16u
+/* In the place of a mode in a cycle: it is a block that this one waits for. */
+#define ENG_DETECT_BLOCK 6u
+
+struct cf_op;
+struct cf_ref;
+struct cf_session;
+/* The session's thread: right after a pin, right before it goes, after a change of the session's owner. */
+void eng_pin_note(struct cf_session *session, struct cf_ref *ref);
+void eng_pin_forget(struct cf_session *session, struct cf_ref *ref);
+void eng_pin_look_set(struct cf_session *session);
+/* As grd_lock_local_waits. Owner of progress, as the next two. */
+uint32_t eng_block_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t before_ns, uint64_t *cursor,
+                         struct grd_detect_report *reports, uint32_t reports_max);
+/* When the oldest wait for a pin began; UINT64_MAX: there is none. */
+uint64_t eng_block_oldest_ns(const struct cf_instance *instance);
+/* The op that waits under this id, or NULL. */
+struct cf_op *eng_block_waiter(struct cf_instance *instance, uint64_t wait);
+/* A block in 64 bits, for people: file and number as far as they go. */
+static inline uint64_t eng_detect_block_key(const struct cf_block_key *key)
+{
+    return (uint64_t)key->file << 40 | (key->block & ((1ull << 40) - 1));
+}
+
 /* ---- detect_words.c: reports in messages ---- */
 /* False: no room. */
 bool eng_detect_pack(struct grd_words *words, const struct grd_detect_report *report);
@@ -92,8 +122,9 @@ CF_CHECK bool eng_detect_cycle_unpack(const struct grd_words *words, uint32_t no
 /* "owner 7 of instance 0 waits for lock 'a', held in EX by ..". Names that this instance knows. Any thread. */
 void eng_detect_cycle_text(struct cf_instance *instance, const struct eng_detect_cycle *cycle, char *text,
                            size_t text_bytes);
-/* "lock 'a'", or the key as a number where this instance has no handle of it. Any thread. */
-void eng_detect_lock_text(struct cf_instance *instance, uint64_t key, char *text, size_t text_bytes);
+/* What the wait with this id is for. "lock 'a'", or the key as a number where this instance has no handle of it. Any thread. */
+void eng_detect_wait_text(struct cf_instance *instance, bool is_block, uint64_t key, char *text,
+                          size_t text_bytes);
 /* "owner 7 of instance 0". */
 void eng_detect_owner_text(uint16_t node, uint64_t owner, char *text, size_t text_bytes);
 

@@ -31,6 +31,14 @@ static void part_waits(struct cf_instance *instance, struct eng_detect_stream *s
                                                  stream->report, ENG_DETECT_PART);
     eng_gate_leave(locks);
     if (stream->cursor == 0)
+        stream->stage = ENG_DETECT_BLOCKS;
+}
+
+static void part_blocks(struct cf_instance *instance, struct eng_detect_stream *stream, uint64_t now_ns)
+{
+    stream->reports_count = eng_block_waits(instance, now_ns, stream->before_ns, &stream->cursor,
+                                            stream->report, ENG_DETECT_PART);
+    if (stream->cursor == 0)
         stream->stage = ENG_DETECT_STAKES;
 }
 
@@ -87,6 +95,9 @@ bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stre
         break;
     case ENG_DETECT_WAITS:
         part_waits(instance, stream, now_ns);
+        break;
+    case ENG_DETECT_BLOCKS:
+        part_blocks(instance, stream, now_ns);
         break;
     case ENG_DETECT_STAKES:
         part_stakes(instance, stream);
@@ -162,16 +173,23 @@ bool eng_reporter_turn(struct cf_instance *instance, struct eng_reporter *report
     return true;
 }
 
-/* The time from which the oldest wait for a lock counts, UINT64_MAX: nobody waits. A call is no wait. */
+/* The time from which the oldest wait counts, UINT64_MAX: nobody waits. A call is no wait. */
 static uint64_t oldest_ns(const struct cf_instance *instance)
 {
     const struct cf_op *op = instance->locks.waiting_last;
+    uint64_t since_ns = eng_block_oldest_ns(instance);
     uint32_t looked = 0;
 
     while (op && op->kind != CF_OP_LOCK && op->kind != CF_OP_CONVERT && looked++ < ENG_REPORTER_LOOKS_MAX)
         op = eng_op_of((struct cf_op *)(uintptr_t)op)->prev;
-    return op ? eng_op_of((struct cf_op *)(uintptr_t)op)->started_ns + instance->options.deadlock_after
-              : UINT64_MAX;
+    if (op && eng_op_of((struct cf_op *)(uintptr_t)op)->started_ns < since_ns)
+        since_ns = eng_op_of((struct cf_op *)(uintptr_t)op)->started_ns;
+    return since_ns != UINT64_MAX ? since_ns + instance->options.deadlock_after : UINT64_MAX;
+}
+
+static bool somebody_waits(const struct cf_instance *instance)
+{
+    return instance->locks.waiting_last != NULL || instance->attention_count != 0;
 }
 
 /*
@@ -184,7 +202,7 @@ bool eng_reporter_notice(struct cf_instance *instance, struct eng_reporter *repo
     uint64_t period_ns = instance->options.deadlock_period, due_ns;
     uint16_t to;
 
-    if (instance->locks.waiting_last == NULL || now_ns < reporter->notice_ns)
+    if (!somebody_waits(instance) || now_ns < reporter->notice_ns)
         return false;
     due_ns = oldest_ns(instance);
     if (due_ns > now_ns) {
@@ -204,5 +222,5 @@ uint64_t eng_reporter_next_ns(const struct cf_instance *instance, const struct e
 {
     if (reporter->stream.stage != ENG_DETECT_OFF && may_send(instance, reporter->stream.to))
         return 0;
-    return instance->locks.waiting_last ? reporter->notice_ns : UINT64_MAX;
+    return somebody_waits(instance) ? reporter->notice_ns : UINT64_MAX;
 }

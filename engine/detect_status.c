@@ -43,7 +43,7 @@ static void edge_add(struct cf_instance *instance, json_t *list, const struct gr
     if (json_array_size(list) == EDGES_MAX)
         return;
     eng_detect_owner_text(waiter->node, waiter->owner, owner, sizeof owner);
-    eng_detect_lock_text(instance, waiter->key, lock, sizeof lock);
+    eng_detect_wait_text(instance, (waiter->wait & ENG_WAIT_BLOCK) != 0, waiter->key, lock, sizeof lock);
     json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s}", "waiter", owner, "for_ns",
                                           (json_int_t)waiter->age_ns, "lock", lock, "holder", holder, "mode",
                                           mode));

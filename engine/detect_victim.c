@@ -29,7 +29,8 @@ static void cycle_of(const struct grd_detect_victim *victim, const struct grd_de
         if (cycle->steps_count == ENG_DETECT_STEPS)
             continue;
         cycle->step[cycle->steps_count].node = steps[i].node;
-        cycle->step[cycle->steps_count].mode = GRD_LOCK_ANY;
+        cycle->step[cycle->steps_count].mode = steps[i].wait & ENG_WAIT_BLOCK ? ENG_DETECT_BLOCK
+                                                                              : GRD_LOCK_ANY;
         cycle->step[cycle->steps_count].owner = steps[i].id;
         cycle->step[cycle->steps_count++].key = steps[i].key;
     }

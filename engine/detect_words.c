@@ -171,11 +171,17 @@ static void name_text(const struct grd_lock_name *name, char *text, size_t text_
     snprintf(text + length, text_bytes - (size_t)length, "'");
 }
 
-void eng_detect_lock_text(struct cf_instance *instance, uint64_t key, char *text, size_t text_bytes)
+void eng_detect_wait_text(struct cf_instance *instance, bool is_block, uint64_t key, char *text,
+                          size_t text_bytes)
 {
     struct eng_locks *locks = &instance->locks;
     const struct grd_lock_resource *resource;
 
+    if (is_block) {
+        snprintf(text, text_bytes, "block %" PRIu64 " of file %" PRIu64, (uint64_t)(key & ((1ull << 40) - 1)),
+                 key >> 40);
+        return;
+    }
     eng_gate_enter(locks);
     resource = grd_lock_local_find_report(locks->local, key);
     if (resource)
@@ -193,7 +199,8 @@ void eng_detect_cycle_text(struct cf_instance *instance, const struct eng_detect
 
     for (uint32_t i = 0; i < cycle->steps_count && length < text_bytes; i++) {
         eng_detect_owner_text(cycle->step[i].node, cycle->step[i].owner, owner, sizeof owner);
-        eng_detect_lock_text(instance, cycle->step[i].key, lock, sizeof lock);
+        eng_detect_wait_text(instance, cycle->step[i].mode == ENG_DETECT_BLOCK, cycle->step[i].key, lock,
+                             sizeof lock);
         held[0] = '\0';
         if (cycle->step[i].mode < GRD_LOCK_MODES)
             snprintf(held, sizeof held, " held in %s", grd_lock_mode_name(cycle->step[i].mode));

@@ -56,6 +56,7 @@ static CF_COLD enum cf_rc get_slow(struct cf_session *session, struct cf_file *f
 
         if (pin == ENG_PIN_OK) {
             eng_ref_fill(instance, file, block, frame, mode, ref_out);
+            eng_pin_note(session, ref_out);
             cf_count_u64(&session->other_hits);
             session->other_refs++;
             return CF_OK;
@@ -91,7 +92,7 @@ ENG_POOL_INLINE bool hit(struct cf_session *session, struct cf_file *file, uint6
     ref_out->block = block;
     ref_out->bytes = file->data_bytes;
     ref_out->mode = mode;
-    ref_out->private_ = pinned.frame; /* and not dirty */
+    ref_out->private_ = pinned.frame | (mode == CF_MODE_X ? ENG_REF_X : 0); /* and not dirty */
     return true;
 }
 
@@ -149,9 +150,17 @@ CF_COLD void eng_put_tell(struct cf_instance *instance)
     eng_kick(instance);
 }
 
-static CF_NOINLINE void put_x(struct cf_session *session, uint32_t frame, bool dirty)
+/* Held in X, or noted. */
+static CF_NOINLINE void put_other(struct cf_session *session, struct cf_ref *ref)
 {
-    if (eng_pool_unpin(session->view.words, frame, CF_MODE_X, dirty))
+    uint64_t frame = ref->private_;
+    bool is_awaited;
+
+    eng_pin_forget(session, ref);
+    is_awaited = frame & ENG_REF_X ? eng_pool_unpin(session->view.words, (uint32_t)frame, CF_MODE_X,
+                                                    (frame & ENG_REF_DIRTY) != 0)
+                                   : eng_pool_unpin(session->view.words, (uint32_t)frame, CF_MODE_S, false);
+    if (is_awaited)
         eng_put_tell(session->instance);
 }
 
@@ -164,8 +173,8 @@ void cf_put(struct cf_session *session, struct cf_ref *ref)
         return;
     ref->data = NULL;
     session->other_refs--;
-    if (CF_UNLIKELY(ref->mode != CF_MODE_S))
-        put_x(session, (uint32_t)frame, (frame & ENG_REF_DIRTY) != 0);
+    if (CF_UNLIKELY(frame >> 32))
+        put_other(session, ref);
     else if (CF_UNLIKELY(eng_pool_unpin(words, (uint32_t)frame, CF_MODE_S, false)))
         eng_put_tell(session->instance);
 }

@@ -156,6 +156,16 @@ struct eng_guard {
 
 /* What the engine keeps in cf_ref.private_: the frame's number, and whether cf_dirty was called. */
 #define ENG_REF_DIRTY (1ull << 32)
+#define ENG_REF_X (1ull << 33)     /* held in X: what a put of S does not look at begins at bit 32 */
+#define ENG_REF_NOTED (1ull << 34) /* in the session's table of pins, at the number above ENG_REF_PIN_SHIFT */
+#define ENG_REF_PIN_SHIFT 40u
+/* Pins noted of a session with an owner. */
+#define ENG_NOTED_PINS 32u
+struct eng_noted_pin {
+    _Atomic uint64_t id;    /* [atomic] 0: free; never used twice. The session's thread writes, the owner reads */
+    _Atomic uint64_t held;  /* [atomic] frame, and mode above 32 bits */
+    _Atomic uint64_t owner; /* [atomic] */
+};
 static inline uint32_t eng_ref_frame(const struct cf_ref *ref)
 {
     return (uint32_t)ref->private_;
@@ -192,6 +202,10 @@ struct cf_session {
     struct cf_hist *hit_hist; /* the session's thread */
     uint64_t owner;           /* cf_owner_set; the session's thread */
     uint32_t cost;
+    /* of sessions with an owner: engine/detect_block.c */
+    struct eng_noted_pin pins[ENG_NOTED_PINS];
+    uint64_t pin_last;
+    _Atomic uint64_t no_slot; /* a table of frames in which nothing is found */
 };
 
 enum eng_inbox_kind { ENG_IN_OP = 1, ENG_IN_CANCEL = 2, ENG_IN_CALL = 3 };
@@ -326,6 +340,7 @@ struct cf_instance {
     struct cf_op *flush_first;                  /* [own] */
     uint32_t *attention_list; /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
     uint32_t attention_count;
+    uint64_t block_wait_last; /* [own] number of the last op that may wait for a block */
     uint64_t scan_next_ns;
     uint64_t timers_next_ns; /* next look at the wheels: twice a tick is often enough */
     uint32_t scan_hand;
@@ -433,6 +448,8 @@ void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns);
 void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
 void eng_op_cancel_owner(struct cf_instance *instance, struct cf_op *op);
 void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc);
+/* The wait for a block with this id ends with CF_DEADLOCK. False: it has ended. */
+bool eng_op_victim_owner(struct cf_instance *instance, uint64_t wait, const char *cycle);
 void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns);
 bool eng_ops_starved(struct cf_instance *instance, uint64_t now_ns);
 /* Gives the block to those who wait for it, as far as possible; opens the conversation the first of them needs. */

@@ -85,6 +85,7 @@ enum cf_rc cf_owner_set(struct cf_session *session, uint64_t owner, uint32_t cos
         return eng_fail(session, CF_INVALID, "an owner is a number below 2^63");
     session->owner = owner ? owner : eng_owner_default(session);
     session->cost = cost;
+    eng_pin_look_set(session);
     return CF_OK;
 }
 

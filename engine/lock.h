@@ -124,6 +124,8 @@ bool eng_lock_victim_owner(struct cf_instance *instance, uint64_t wait, const ch
 void eng_lock_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns);
 /* A READ of a value proved nothing: the op goes on by message. */
 void eng_lock_read_by_message(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
+/* Keeps it for the call that ends with CF_DEADLOCK. Inside the gate. */
+void eng_lock_cycle_keep(struct eng_locks *locks, const struct cf_op *op, const char *text);
 void eng_lock_fail_all(struct cf_instance *instance, enum cf_rc rc);
 void eng_lock_reset_owner(struct cf_instance *instance, uint64_t now_ns);
 uint64_t eng_lock_next_ns_owner(const struct cf_instance *instance);

@@ -405,7 +405,7 @@ void eng_lock_end_owner(struct cf_instance *instance, struct cf_op *op, enum cf_
 
 /* ------------------------------------------------------------------ deadlocks */
 
-static void cycle_keep(struct eng_locks *locks, const struct cf_op *op, const char *text)
+void eng_lock_cycle_keep(struct eng_locks *locks, const struct cf_op *op, const char *text)
 {
     struct eng_lock_cycle *cycle = &locks->cycles[locks->cycle_next++ % ENG_LOCK_CYCLES];
 
@@ -425,7 +425,7 @@ bool eng_lock_victim_owner(struct cf_instance *instance, uint64_t wait, const ch
         if (eng_op_of(op)->claim == claim && eng_op_of(op)->call == NO_CALL)
             break;
     if (op) {
-        cycle_keep(locks, op, cycle);
+        eng_lock_cycle_keep(locks, op, cycle);
         if (grd_lock_local_cancel(locks->local, claim, CF_DEADLOCK, now_ns, locks->filling) != CF_OK)
             cf_unreachable(); /* it waits: grd_lock_local_waiter said so inside the same gate */
     }

@@ -81,7 +81,7 @@ void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t b
     ref->version = descriptor->version;
     ref->file = file;
     ref->block = block;
-    ref->private_ = frame;
+    ref->private_ = frame | (mode == CF_MODE_X ? ENG_REF_X : 0);
 }
 
 /* ------------------------------------------------------------------ completion */
@@ -349,6 +349,7 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
     }
     if (op->kind == CF_OP_SNAPSHOT && eng_snapshot_start(instance, op, now_ns))
         return;
+    inner->claim = ENG_WAIT_BLOCK | ++instance->block_wait_last;
     eng_key_of(op->file, op->block, &key);
     block = grd_local_get(instance->local, &key);
     if (block == NULL) {
@@ -421,6 +422,20 @@ static void op_end_early(struct cf_instance *instance, struct cf_op *op, enum cf
 void eng_op_cancel_owner(struct cf_instance *instance, struct cf_op *op)
 {
     op_end_early(instance, op, CF_CANCELLED);
+}
+
+bool eng_op_victim_owner(struct cf_instance *instance, uint64_t wait, const char *cycle)
+{
+    struct cf_op *op = eng_block_waiter(instance, wait);
+
+    if (op == NULL)
+        return false;
+    eng_gate_enter(&instance->locks);
+    eng_lock_cycle_keep(&instance->locks, op, cycle);
+    eng_gate_leave(&instance->locks);
+    instance->locks.deadlocks++;
+    op_end_early(instance, op, CF_DEADLOCK);
+    return true;
 }
 
 void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns)

@@ -297,6 +297,106 @@ static void two_cycles_at_once_lose_one_each(void **state)
         owner_close(&owner[i]);
 }
 
+struct getter {
+    struct owner *owner;
+    struct cf_file *file;
+    struct cf_ref ref;
+    enum cf_mode mode;
+    uint64_t block;
+    pthread_t thread;
+    enum cf_rc rc;
+    char text[256];
+};
+
+static void *get_main(void *arg)
+{
+    struct getter *getter = arg;
+    struct cf_session *session = getter->owner->session;
+
+    getter->rc = cf_get(session, getter->file, getter->block, getter->mode, 0, cf_now_ns() + DEADLINE_NS,
+                        &getter->ref);
+    snprintf(getter->text, sizeof getter->text, "%s", cf_session_error(session)->text);
+    return NULL;
+}
+
+static struct cf_ref pin(struct owner *owner, struct cf_file *file, uint64_t block, enum cf_mode mode)
+{
+    struct cf_ref ref;
+
+    assert_int_equal(cf_get(owner->session, file, block, mode, 0, cluster_deadline(), &ref), CF_OK);
+    return ref;
+}
+
+static struct cf_file *attach(struct fixture *f, const char *name, uint32_t file_id)
+{
+    cluster_file(&f->cluster, name, file_id, 16);
+    return cluster_attach(&f->cluster, 1, name, file_id);
+}
+
+static void two_blocks_of_an_instance_make_a_cycle(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_file *file = attach(f, "two-blocks", 21);
+    struct getter dear = {.file = file, .block = 2, .mode = CF_MODE_S},
+                  cheap = {.file = file, .block = 1, .mode = CF_MODE_X};
+    struct cf_ref first, second, other;
+    struct owner owner[2];
+
+    owner_open(&owner[0], f, 1, 70, 9);
+    owner_open(&owner[1], f, 1, 71, 2);
+    dear.owner = &owner[0];
+    cheap.owner = &owner[1];
+    first = pin(&owner[0], file, 1, CF_MODE_S);
+    other = pin(&owner[0], file, 3, CF_MODE_S); /* the same once more: a hit */
+    cf_put(owner[0].session, &other);
+    other = pin(&owner[0], file, 3, CF_MODE_S);
+    second = pin(&owner[1], file, 2, CF_MODE_X);
+    assert_int_equal(pthread_create(&dear.thread, NULL, get_main, &dear), 0);
+    assert_int_equal(pthread_create(&cheap.thread, NULL, get_main, &cheap), 0);
+    assert_int_equal(pthread_join(cheap.thread, NULL), 0);
+    if (cheap.rc != CF_DEADLOCK)
+        fail_msg("%s: %s", cf_rc_name(cheap.rc), cheap.text);
+    assert_non_null(strstr(cheap.text, "owner 71 of instance 1 waits for block 1 of file 21"));
+    assert_non_null(strstr(cheap.text, "owner 70 of instance 1 waits for block 2 of file 21"));
+    cf_put(owner[1].session, &second);
+    assert_int_equal(pthread_join(dear.thread, NULL), 0);
+    assert_int_equal(dear.rc, CF_OK);
+    cf_put(owner[0].session, &dear.ref);
+    cf_put(owner[0].session, &first);
+    cf_put(owner[0].session, &other);
+    owner_close(&owner[0]);
+    owner_close(&owner[1]);
+    assert_int_equal(cf_detach(f->cluster.session[1], &file), CF_OK);
+}
+
+static void a_block_and_a_lock_make_a_cycle(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_file *file = attach(f, "block-and-lock", 22);
+    struct getter getter = {.file = file, .block = 5, .mode = CF_MODE_X};
+    struct owner owner[2];
+    struct cf_ref ref;
+
+    owner_open(&owner[0], f, 1, 80, 1);
+    owner_open(&owner[1], f, 1, 81, 7);
+    getter.owner = &owner[1];
+    ref = pin(&owner[0], file, 5, CF_MODE_S);
+    assert_int_equal(cf_upgrade(owner[0].session, &ref, cluster_deadline()), CF_OK);
+    take(&owner[1], 0, CF_LOCK_EX);
+    assert_int_equal(pthread_create(&getter.thread, NULL, get_main, &getter), 0);
+    want(&owner[0], 0, CF_LOCK_PR);
+    assert_int_equal(get(&owner[0]), CF_DEADLOCK);
+    assert_non_null(strstr(owner[0].text, "owner 80 of instance 1 waits for lock 'accounts'"));
+    assert_non_null(strstr(owner[0].text, "owner 81 of instance 1 waits for block 5 of file 22"));
+    cf_put(owner[0].session, &ref);
+    assert_int_equal(pthread_join(getter.thread, NULL), 0);
+    assert_int_equal(getter.rc, CF_OK);
+    cf_put(owner[1].session, &getter.ref);
+    owner_close(&owner[0]);
+    owner_close(&owner[1]);
+    assert_int_equal(cf_detach(f->cluster.session[1], &file), CF_OK);
+}
+
 static void a_long_wait_without_a_cycle_goes_on(void **state)
 {
     struct fixture *f = *state;
@@ -392,6 +492,8 @@ int main(void)
         cmocka_unit_test(a_conversion_is_part_of_a_cycle),
         cmocka_unit_test(owners_of_one_instance_are_told_apart),
         cmocka_unit_test(two_cycles_at_once_lose_one_each),
+        cmocka_unit_test(two_blocks_of_an_instance_make_a_cycle),
+        cmocka_unit_test(a_block_and_a_lock_make_a_cycle),
         cmocka_unit_test(a_long_wait_without_a_cycle_goes_on),
         cmocka_unit_test(rounds_end_when_nobody_waits),
         cmocka_unit_test(the_detector_moves_when_its_instance_leaves),
