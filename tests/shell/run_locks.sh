@@ -67,7 +67,7 @@ printf '[cluster]\nnodes = 1\n' >"$work/cluster.ini"
 
 for workload in locks sequence; do
     : >"$work/out"
-    "$BIN" run --instances 3 --workload "$workload" --cache 4MiB --seconds 60 --json "$work/json" >"$work/out" 2>&1 &
+    "$BIN" run --instances 3 --workload "$workload" --cache 4MiB --seconds 60 --data "$work/$workload.cf" --json "$work/json" >"$work/out" 2>&1 &
     pid=$!
     timeout 30 grep -qm1 'ops/s' <(tail -fn +1 --pid="$pid" "$work/out") || { cat "$work/out"; exit 1; }
     victim=$(pgrep -P "$pid" -f -- '--node 1 ' | head -1)
