@@ -291,6 +291,7 @@ static void on_request(struct grd_lock_master *master, const struct grd_msg *msg
     }
     if (entry && msg->name.kind != GRD_LOCK_NAME_NONE && !grd_lock_name_equal(&entry->name, &msg->name)) {
         master->counters.taken_names++;
+        mark_raise(master, msg->from, msg->request);
         send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_TAKEN, actions);
         return;
     }
@@ -303,6 +304,7 @@ static void on_request(struct grd_lock_master *master, const struct grd_msg *msg
         share = entry ? grd_lock_share_take(master, entry, msg->from) : NULL;
         if (share == NULL) {
             master->counters.refused_bounds++;
+            mark_raise(master, msg->from, msg->request); /* a copy that comes late must not be granted */
             send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_FULL, actions);
             if (entry)
                 grd_lock_entry_settle(master, entry);

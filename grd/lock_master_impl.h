@@ -60,7 +60,7 @@ struct grd_lock_master {
     struct grd_lock_claim *share_free;
     uint32_t shares_used;
     uint64_t tenure_last, arrival_last;
-    uint64_t version_floor; /* highest version of any lock forgotten */
+    uint64_t version_floor; /* above each version that a lock forgotten was changed to */
     struct grd_lock_master_counters counters;
 };
 

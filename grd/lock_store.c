@@ -145,8 +145,9 @@ static void entry_free(struct grd_lock_master *master, struct grd_lock_entry *en
     index_remove(master, entry);
     if (master->options.records)
         grd_lock_record_poison(&master->options.records[number]);
-    if (entry->value.version > master->version_floor)
-        master->version_floor = entry->value.version;
+    /* Above it: who still has the value forgotten here must not take the next one of that version for it. */
+    if (entry->value.version != entry->born_version && entry->value.version >= master->version_floor)
+        master->version_floor = entry->value.version + 1;
     entry->in_use = false;
     entry->idle_next = master->entry_free;
     master->entry_free = number;

@@ -21,8 +21,8 @@ static void node_open(struct lsim *s, uint16_t n)
                                            .allocator = cf_allocator_default()};
     struct grd_lock_master_options master = {.node = n,
                                              .nodes = s->o.nodes,
-                                             .resources = s->o.locks,
-                                             .claims = s->o.locks * s->o.nodes,
+                                             .resources = s->o.is_tight ? s->o.locks / 2 + 1 : s->o.locks,
+                                             .claims = s->o.locks * s->o.nodes / (s->o.is_tight ? 2 : 1),
                                              .demand_ns = 8000000,
                                              .epoch = 1,
                                              .seed = n,
@@ -70,6 +70,10 @@ static void turn(struct lsim *s)
         if (!s->nodes[n].is_alive)
             continue;
         lsim_timers(s, n);
+        if (s->o.has_resets && s->is_faulty && cf_rng_chance(&s->rng, 0.002))
+            grd_lock_local_reset(s->nodes[n].local, s->now_ns);
+        if (s->o.has_handles && !s->is_ending)
+            lsim_handles_turn(s, n);
         for (uint32_t c = 0; c < s->o.clients; c++)
             lsim_client_turn(s, &s->nodes[n].clients[c]);
     }
@@ -122,6 +126,8 @@ static void end_all(struct lsim *s)
     }
     for (uint16_t n = 0; n < s->o.nodes; n++)
         for (uint32_t name = 0; s->nodes[n].is_alive && name < s->o.locks; name++) {
+            if (s->nodes[n].handle[name] == NULL)
+                continue;
             grd_lock_local_detach(s->nodes[n].local, s->nodes[n].handle[name], s->now_ns, &s->actions);
             lsim_act(s, n);
         }
@@ -141,8 +147,10 @@ static void end_all(struct lsim *s)
         const struct grd_lock_value *value = grd_lock_master_value(
             s->nodes[grd_map_master(&s->map, hash)].master, &s->keys[name], hash);
 
-        if (s->truth[name].version != (value ? value->version : 0))
-            lsim_fail(s, "lock %u: the master has version %" PRIu64, name, value ? value->version : 0);
+        if (value && s->truth[name].version != value->version)
+            lsim_fail(s, "lock %u: the master has version %" PRIu64, name, value->version);
+        if (value == NULL && s->truth[name].stamp != 0 && !s->o.is_tight)
+            lsim_fail(s, "lock %u: its value is forgotten", name);
     }
 }
 
@@ -163,6 +171,9 @@ struct lock_sim_options lock_sim_draw(uint64_t seed)
     o.has_crash = cf_rng_chance(&rng, 0.4);
     o.has_swaps = cf_rng_chance(&rng, 0.5);
     o.has_cancels = cf_rng_chance(&rng, 0.5);
+    o.has_handles = cf_rng_chance(&rng, 0.5);
+    o.is_tight = o.has_handles && cf_rng_chance(&rng, 0.5);
+    o.has_resets = cf_rng_chance(&rng, 0.3);
     return o;
 }
 
@@ -188,9 +199,11 @@ void lock_sim_run(const struct lock_sim_options *options, struct lock_sim_result
 
         s->result.cached += counts.cached;
         s->result.demoted += counts.demoted;
+        s->result.released += counts.released;
         if (s->nodes[n].master) {
             uint32_t most = grd_lock_master_counts(s->nodes[n].master).overtaken_max;
 
+            s->result.forgotten += grd_lock_master_counts(s->nodes[n].master).forgotten;
             s->result.overtaken_max = most > s->result.overtaken_max ? most : s->result.overtaken_max;
         }
         grd_lock_local_close(&s->nodes[n].local);

@@ -25,13 +25,16 @@ struct lock_sim_options {
     double loss, dup, late;
     bool has_crash; /* the last instance crashes in the middle */
     bool has_swaps;
+    bool has_handles;  /* handles are closed and opened again: locks are released, values forgotten */
+    bool is_tight;     /* masters have room for some of the locks and claims only */
+    bool has_resets;   /* lanes are rebuilt */
     bool has_detector; /* looks for deadlocks every few milliseconds */
     bool has_cancels;
 };
 
 struct lock_sim_result {
     uint64_t grants, waits, busy, deadlocks, cancelled, swaps_done, swaps_changed, messages, values_checked,
-        invalid_seen, victims, max_cycle, cached, demoted;
+        invalid_seen, victims, max_cycle, cached, demoted, released, forgotten, full;
     uint32_t overtaken_max;
 };
 

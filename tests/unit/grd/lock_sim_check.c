@@ -60,6 +60,35 @@ void lsim_truth_set(struct lsim *s, uint32_t name, uint64_t version, bool is_val
         truth->history[version] = stamp;
 }
 
+/* A version is never used twice: a lock met anew begins above all that its forgotten values were. */
+static void truth_renew(struct lsim *s, uint32_t name, const struct grd_lock_value *value)
+{
+    struct lsim_truth *truth = &s->truth[name];
+    uint64_t stamp = lsim_value_stamp(s, value), version = value->version - (stamp != 0);
+
+    if (version < truth->version || (version == truth->version && (truth->stamp != 0 || !truth->is_valid)))
+        lsim_fail(s, "lock %u: forgotten at version %" PRIu64 ", known again at %" PRIu64, name,
+                  truth->version, version);
+    truth->version = version;
+    truth->is_valid = true;
+    truth->stamp = 0;
+}
+
+void lsim_truth_note(struct lsim *s, uint16_t master)
+{
+    for (uint32_t name = 0; name < s->o.locks; name++) {
+        uint64_t hash = grd_map_hash(&s->map, &s->keys[name]);
+        const struct grd_lock_value *value;
+
+        if (grd_map_master(&s->map, hash) != master)
+            continue;
+        value = grd_lock_master_value(s->nodes[master].master, &s->keys[name], hash);
+        if (value && !s->truth[name].is_present)
+            truth_renew(s, name, value);
+        s->truth[name].is_present = value != NULL;
+    }
+}
+
 bool lsim_truth_has(const struct lsim_truth *truth, uint64_t stamp)
 {
     for (uint64_t v = 0; v <= truth->version && v < LSIM_HISTORY_MAX; v++)
@@ -76,6 +105,8 @@ void lsim_value_check(struct lsim *s, uint32_t name, uint8_t mode, const struct 
 
     s->result.values_checked++;
     s->result.invalid_seen += !value->is_valid;
+    if (!truth->is_present && stamp == 0 && value->version >= truth->version)
+        return;
     if (value->version > truth->version)
         lsim_fail(s, "lock %u: version %" PRIu64 " was never stored, %" PRIu64 " is the newest", name,
                   value->version, truth->version);

@@ -42,12 +42,23 @@ static bool write_begin(struct lsim *s, struct lsim_client *client, const struct
     return true;
 }
 
+/* What was written is published at once, or marked not valid. */
+static uint8_t write_flags(struct lsim *s, uint32_t name)
+{
+    uint8_t flags = cf_rng_chance(&s->rng, 0.2) ? GRD_LOCK_PUBLISH : 0;
+
+    if (!cf_rng_chance(&s->rng, 0.1))
+        return flags;
+    s->truth[name].is_valid = false;
+    return flags | GRD_LOCK_INVALIDATE;
+}
+
 static void client_unlock(struct lsim *s, struct lsim_client *client, uint32_t at)
 {
     struct lsim_held *held = &client->held[at];
     struct grd_lock_value value;
     bool writes = write_begin(s, client, held, &value);
-    uint8_t flags = writes && cf_rng_chance(&s->rng, 0.2) ? GRD_LOCK_PUBLISH : 0;
+    uint8_t flags = writes ? write_flags(s, held->name) : 0;
     grd_lock_id lock = held->lock;
     enum cf_rc rc;
 
@@ -64,6 +75,38 @@ static void client_unlock(struct lsim *s, struct lsim_client *client, uint32_t a
         client->state = LSIM_PUBLISHING;
 }
 
+/* A lock by chance, with a handle. */
+static uint32_t name_open(struct lsim *s, struct lsim_node *node)
+{
+    uint32_t name = (uint32_t)cf_rng_below(&s->rng, s->o.locks);
+
+    if (node->handle[name] == NULL &&
+        grd_lock_local_attach(node->local, &s->names[name], &node->handle[name]) != CF_OK)
+        lsim_fail(s, "no handle");
+    return name;
+}
+
+static bool is_held_here(const struct lsim *s, const struct lsim_node *node, uint32_t name)
+{
+    for (uint32_t c = 0; c < s->o.clients; c++)
+        if (has_name(&node->clients[c], name))
+            return true;
+    return false;
+}
+
+/* Closes a handle that nobody holds a lock through; calls and values on their way may still be open. */
+void lsim_handles_turn(struct lsim *s, uint16_t n)
+{
+    struct lsim_node *node = &s->nodes[n];
+    uint32_t name = (uint32_t)cf_rng_below(&s->rng, s->o.locks);
+
+    if (node->handle[name] == NULL || !cf_rng_chance(&s->rng, 0.2) || is_held_here(s, node, name))
+        return;
+    grd_lock_local_detach(node->local, node->handle[name], s->now_ns, &s->actions);
+    node->handle[name] = NULL;
+    lsim_act(s, n);
+}
+
 static void client_want(struct lsim *s, struct lsim_client *client)
 {
     static const uint8_t flags_of[] = {
@@ -73,7 +116,7 @@ static void client_want(struct lsim *s, struct lsim_client *client)
                                  .cookie = client->number,
                                  .mode = (uint8_t)cf_rng_below(&s->rng, GRD_LOCK_MODES),
                                  .flags = flags_of[cf_rng_below(&s->rng, sizeof flags_of)]};
-    uint32_t name = (uint32_t)cf_rng_below(&s->rng, s->o.locks);
+    uint32_t name = name_open(s, node);
     struct lsim_held *held;
     grd_lock_id lock = 0;
     enum cf_rc rc;
@@ -113,6 +156,8 @@ static void client_convert(struct lsim *s, struct lsim_client *client, uint32_t 
 
     if (grd_lock_value_move(before, mode) == GRD_LOCK_WRITE_VALUE)
         writes = write_begin(s, client, held, &value);
+    if (writes)
+        flags = write_flags(s, held->name);
     if (grd_lock_covers(before, mode))
         held->mode = mode; /* down: from here on others may be granted */
     else if (flags & GRD_LOCK_DEMOTE)
@@ -127,6 +172,8 @@ static void client_convert(struct lsim *s, struct lsim_client *client, uint32_t 
         held->mode = GRD_LOCK_NL;
         lsim_drain(s, client->node);
         lsim_granted(s, client, held, mode);
+    } else if (rc == CF_PENDING && grd_lock_covers(before, mode)) {
+        client->state = LSIM_PUBLISHING;
     } else if (rc == CF_PENDING) {
         s->result.waits++;
         client->state = LSIM_CONVERTING;
@@ -141,10 +188,22 @@ static void client_convert(struct lsim *s, struct lsim_client *client, uint32_t 
     }
 }
 
+const struct lsim_client *lsim_client_swapping(const struct lsim *s, uint16_t node, uint32_t name,
+                                               uint64_t stamp)
+{
+    for (uint32_t c = 0; c < s->o.clients; c++) {
+        const struct lsim_client *client = &s->nodes[node].clients[c];
+
+        if (client->state == LSIM_SWAPPING && client->name == name && client->stamp == stamp)
+            return client;
+    }
+    return NULL;
+}
+
 static void client_swap(struct lsim *s, struct lsim_client *client)
 {
     struct lsim_node *node = &s->nodes[client->node];
-    uint32_t name = (uint32_t)cf_rng_below(&s->rng, s->o.locks);
+    uint32_t name = name_open(s, node);
     uint64_t expected = s->truth[name].version - (cf_rng_chance(&s->rng, 0.2) && s->truth[name].version > 0);
     struct grd_lock_value value;
     enum cf_rc rc;
@@ -158,6 +217,7 @@ static void client_swap(struct lsim *s, struct lsim_client *client)
     }
     lsim_value_make(&value, ++s->stamp_last);
     client->stamp = s->stamp_last;
+    client->expected = expected;
     client->name = name;
     rc = grd_lock_local_swap(node->local, node->handle[name], expected, &value, client->number, s->now_ns,
                              &s->actions);
@@ -198,6 +258,7 @@ static void wait_done(struct lsim *s, struct lsim_client *client, const struct g
         return;
     }
     s->result.busy += done->rc == CF_BUSY;
+    s->result.full += done->rc == CF_AGAIN;
     s->result.cancelled += done->rc == CF_CANCELLED;
     s->result.deadlocks += done->rc == CF_DEADLOCK;
     if (done->rc == CF_BUSY && !(client->flags & GRD_LOCK_TRY))

@@ -46,14 +46,15 @@ struct lsim_client {
     uint32_t name;
     uint8_t before, want; /* modes of the conversion or request */
     uint8_t flags;
-    uint64_t stamp; /* of the swap */
-    bool gives_up;  /* a victim: unlocks all it has */
+    uint64_t stamp, expected; /* of the swap */
+    bool gives_up;            /* a victim: unlocks all it has */
 };
 
 /* What a lock's value is, as the one who sees everything knows it. */
 struct lsim_truth {
     uint64_t version;
     bool is_valid;
+    bool is_present; /* its master has a record of it; else what it was has been forgotten */
     uint64_t stamp;
     uint64_t history[LSIM_HISTORY_MAX]; /* stamp of each version; 0 = none */
 };
@@ -89,6 +90,8 @@ void lsim_fail(struct lsim *s, const char *format, ...);
 void lsim_value_make(struct grd_lock_value *value, uint64_t stamp);
 uint64_t lsim_value_stamp(struct lsim *s, const struct grd_lock_value *value);
 void lsim_truth_set(struct lsim *s, uint32_t name, uint64_t version, bool is_valid, uint64_t stamp);
+/* The master of these locks has done something: records may have come and gone. */
+void lsim_truth_note(struct lsim *s, uint16_t master);
 bool lsim_truth_has(const struct lsim_truth *truth, uint64_t stamp);
 void lsim_value_check(struct lsim *s, uint32_t name, uint8_t mode, const struct grd_lock_value *value);
 void lsim_granted(struct lsim *s, struct lsim_client *client, struct lsim_held *held, uint8_t mode);
@@ -101,6 +104,10 @@ void lsim_timers(struct lsim *s, uint16_t n);
 void lsim_crash(struct lsim *s);
 
 /* lock_sim_client.c */
+/* The client whose swap this is has not been told its end yet; NULL: there is none. */
+const struct lsim_client *lsim_client_swapping(const struct lsim *s, uint16_t node, uint32_t name,
+                                               uint64_t stamp);
+void lsim_handles_turn(struct lsim *s, uint16_t n);
 void lsim_drain(struct lsim *s, uint16_t node);
 void lsim_client_turn(struct lsim *s, struct lsim_client *client);
 

@@ -2,6 +2,7 @@
 /* The network of the simulated cluster, and what happens when a message or a timer is due, or an instance dies. */
 #include "tests/unit/grd/lock_sim_impl.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -94,17 +95,34 @@ static uint32_t name_of(const struct lsim *s, const struct cf_block_key *key)
     return name;
 }
 
-/* A swap is carried out here: what the master has afterwards is the newest there is. */
-static void master_deliver(struct lsim *s, struct lsim_node *node, const struct grd_msg *msg)
+/* A swap is carried out while somebody waits for it, on the version he named, and never once he was told its end. */
+static void swapped(struct lsim *s, uint16_t from, uint32_t name, const struct grd_lock_value *value)
 {
+    uint64_t stamp = lsim_value_stamp(s, value);
+    const struct lsim_client *client = lsim_client_swapping(s, from, name, stamp);
+
+    if (stamp == 0) /* a record made for a swap that was not carried out */
+        return;
+    if (client == NULL)
+        lsim_fail(s, "lock %u: a swap of node %u is carried out after its end", name, from);
+    if (client->expected != s->truth[name].version)
+        lsim_fail(s, "lock %u: swapped from version %" PRIu64, name, client->expected);
+    lsim_truth_set(s, name, value->version, value->is_valid, stamp);
+}
+
+/* A swap is carried out here: what the master has afterwards is the newest there is. */
+static void master_deliver(struct lsim *s, uint16_t to, const struct grd_msg *msg)
+{
+    struct lsim_node *node = &s->nodes[to];
     uint64_t hash = grd_map_hash(&s->map, &msg->key);
     const struct grd_lock_value *value = grd_lock_master_value(node->master, &msg->key, hash);
     uint64_t before = value ? value->version : 0;
 
     grd_lock_master_step(node->master, msg, hash, s->now_ns, &s->actions);
     value = grd_lock_master_value(node->master, &msg->key, hash);
+    lsim_truth_note(s, to);
     if (msg->type == GRD_MSG_LOCK_SWAP && value && value->version != before)
-        lsim_truth_set(s, name_of(s, &msg->key), value->version, value->is_valid, lsim_value_stamp(s, value));
+        swapped(s, msg->from, name_of(s, &msg->key), value);
 }
 
 static void deliver(struct lsim *s, const struct lsim_flight *flight)
@@ -119,7 +137,7 @@ static void deliver(struct lsim *s, const struct lsim_flight *flight)
         lsim_fail(s, "a %s that does not decode", grd_msg_name(flight->type));
     msg.from = flight->from;
     if (is_for_master(msg.type))
-        master_deliver(s, node, &msg);
+        master_deliver(s, flight->to, &msg);
     else
         grd_lock_local_step(node->local, &msg, s->now_ns, &s->actions);
     lsim_act(s, flight->to);

@@ -39,9 +39,11 @@ static void print(const struct lock_sim_result *r)
 {
     printf("grants %" PRIu64 " waits %" PRIu64 " cached %" PRIu64 " busy %" PRIu64 " cancelled %" PRIu64
            " deadlocks %" PRIu64 " demoted %" PRIu64 " swaps %" PRIu64 "+%" PRIu64 " values %" PRIu64
-           " not valid %" PRIu64 " messages %" PRIu64 " victims %" PRIu64 " overtaken %u\n",
+           " not valid %" PRIu64 " released %" PRIu64 " forgotten %" PRIu64 " full %" PRIu64
+           " messages %" PRIu64 " victims %" PRIu64 " overtaken %u\n",
            r->grants, r->waits, r->cached, r->busy, r->cancelled, r->deadlocks, r->demoted, r->swaps_done,
-           r->swaps_changed, r->values_checked, r->invalid_seen, r->messages, r->victims, r->overtaken_max);
+           r->swaps_changed, r->values_checked, r->invalid_seen, r->released, r->forgotten, r->full,
+           r->messages, r->victims, r->overtaken_max);
 }
 
 static void no_grant_ever_conflicts_and_all_ends(void **state)
