@@ -150,10 +150,13 @@ static void swap_done(struct grd_lock_resource *resource, const struct grd_lock_
     resource->is_dirty = false;
 }
 
-/* A busy swap has not been carried out: the timer sends it again under its number. */
-static bool swap_goes_on(struct grd_lock_call *call)
+/* A busy swap was not carried out, and never will be: the timer sends it again under another number. */
+static bool swap_goes_on(struct grd_lock_local *local, struct grd_lock_call *call)
 {
-    return ++call->tries < GRD_LOCK_SWAP_TRIES;
+    if (++call->tries == GRD_LOCK_SWAP_TRIES)
+        return false;
+    call->request = local->request_next++;
+    return true;
 }
 
 void grd_lock_call_on_value(struct grd_lock_local *local, struct grd_lock_resource *resource,
@@ -171,7 +174,7 @@ void grd_lock_call_on_value(struct grd_lock_local *local, struct grd_lock_resour
     if (call->is_swap && msg->how == GRD_LOCK_DONE) {
         swap_done(resource, call, msg->version);
     } else {
-        if (call->is_swap && msg->how == GRD_LOCK_BUSY && swap_goes_on(call))
+        if (call->is_swap && msg->how == GRD_LOCK_BUSY && swap_goes_on(local, call))
             return;
         grd_lock_ask_learn(resource, msg);
     }

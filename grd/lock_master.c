@@ -396,7 +396,7 @@ static void on_down(struct grd_lock_master *master, const struct grd_msg *msg, u
     do_after(master, entry, now_ns, actions);
 }
 
-/* Owners there stand against whoever only tries. */
+/* Owners there stand against whoever only tries that mode, or more. */
 static void on_in_use(struct grd_lock_master *master, const struct grd_msg *msg, uint64_t hash,
                       uint64_t now_ns, struct grd_actions *actions)
 {
@@ -411,7 +411,7 @@ static void on_in_use(struct grd_lock_master *master, const struct grd_msg *msg,
     for (claim = entry->queue.first; claim; claim = next) {
         next = claim->next;
         if (grd_lock_is_waiting(claim) && (claim->flags & GRD_LOCK_TRY) && claim != &share->claim &&
-            !grd_lock_compatible(share->claim.held, claim->want))
+            grd_lock_covers(claim->want, msg->mode) && !grd_lock_compatible(share->claim.held, claim->want))
             do_refuse(master, grd_lock_share_from(claim), GRD_LOCK_BUSY, actions);
     }
     do_after(master, entry, now_ns, actions);
@@ -456,40 +456,49 @@ static bool swap_is_kept_out(struct grd_lock_master *master, struct grd_lock_ent
     return is_kept_out;
 }
 
+static enum grd_lock_answer swap_try(struct grd_lock_master *master, struct grd_lock_entry *entry,
+                                     const struct grd_msg *msg, struct grd_actions *actions)
+{
+    if (entry == NULL)
+        return GRD_LOCK_FULL;
+    if (!grd_lock_name_equal(&entry->name, &msg->name))
+        return GRD_LOCK_TAKEN;
+    if (swap_is_kept_out(master, entry, msg->from, actions)) {
+        master->counters.swaps_busy++;
+        return GRD_LOCK_BUSY;
+    }
+    if (entry->value.version != msg->held)
+        return GRD_LOCK_CHANGED;
+    entry->value.version++;
+    entry->value.is_valid = true;
+    entry->value.bytes_count = msg->value.count;
+    memcpy(entry->value.bytes, msg->value.bytes, msg->value.count);
+    grd_lock_entry_publish(master, entry);
+    return GRD_LOCK_DONE;
+}
+
+/* Each number is answered once and for all, or a copy that comes late would store what its sender was told it did not. */
 static void on_swap(struct grd_lock_master *master, const struct grd_msg *msg, uint64_t hash,
                     struct grd_actions *actions)
 {
     struct grd_lock_swap *last = &master->swaps[msg->from * GRD_LOCK_SWAP_SLOTS + msg->slot];
-    struct grd_lock_entry *entry = grd_lock_entry_get(master, &msg->key, hash, &msg->name);
+    struct grd_lock_entry *entry = grd_lock_entry_find(master, &msg->key, hash);
+    struct grd_msg *answer;
 
     master->counters.swaps++;
     if (msg->request < last->request) {
         master->counters.stale++;
-    } else if (entry == NULL) {
-        send_answer(master, msg, NULL, GRD_LOCK_FULL, actions);
-    } else if (!grd_lock_name_equal(&entry->name, &msg->name)) {
-        send_answer(master, msg, entry, GRD_LOCK_TAKEN, actions);
-    } else if (msg->request == last->request && !grd_lock_mutant(GRD_LOCK_MUT_SWAP_TWICE)) {
-        struct grd_msg *answer = send_answer(master, msg, entry, (enum grd_lock_answer)last->how, actions);
-
-        if (last->how == GRD_LOCK_DONE)
-            answer->version = last->version;
-    } else if (swap_is_kept_out(master, entry, msg->from, actions)) {
-        master->counters.swaps_busy++;
-        send_answer(master, msg, entry, GRD_LOCK_BUSY, actions);
-    } else {
-        last->request = msg->request;
-        last->how = GRD_LOCK_CHANGED;
-        if (entry->value.version == msg->held) {
-            last->how = GRD_LOCK_DONE;
-            last->version = ++entry->value.version;
-            entry->value.is_valid = true;
-            entry->value.bytes_count = msg->value.count;
-            memcpy(entry->value.bytes, msg->value.bytes, msg->value.count);
-            grd_lock_entry_publish(master, entry);
-        }
-        send_answer(master, msg, entry, (enum grd_lock_answer)last->how, actions);
+        return;
     }
+    if (msg->request != last->request || grd_lock_mutant(GRD_LOCK_MUT_SWAP_TWICE)) {
+        entry = grd_lock_entry_get(master, &msg->key, hash, &msg->name);
+        last->request = msg->request;
+        last->how = swap_try(master, entry, msg, actions);
+        last->version = entry ? entry->value.version : 0;
+    }
+    answer = send_answer(master, msg, entry, (enum grd_lock_answer)last->how, actions);
+    if (last->how == GRD_LOCK_DONE)
+        answer->version = last->version;
     if (entry)
         grd_lock_entry_settle(master, entry);
 }
