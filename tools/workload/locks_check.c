@@ -119,9 +119,11 @@ static void figures(const struct wl_evidence *evidence)
     wl_count(evidence, "locks_taken", "locks taken", taken);
     wl_count(evidence, "deadlocks", "deadlocks found", evidence->stats->lock_deadlocks);
     wl_count(evidence, "victims", "told of one", tally[TOLD_DEADLOCK]);
-    wl_count(evidence, "phantom", "of none", tally[PHANTOMS]);
     wl_count(evidence, "told_timeout", "told of time-out", tally[TOLD_TIMEOUT]);
-    wl_count(evidence, "overlaps", "claims in conflict", tally[OVERLAPS]);
+    if (!evidence->plan->is_spread) { /* over several hosts there is no page that shows them */
+        wl_count(evidence, "phantom", "of none", tally[PHANTOMS]);
+        wl_count(evidence, "overlaps", "claims in conflict", tally[OVERLAPS]);
+    }
     wl_ratio(evidence, "messages_per_lock", "messages a lock",
              taken ? (double)evidence->stats->messages_sent / (double)taken : 0);
     wl_ms(evidence, "detect_ms", "deadlock to victim", evidence->extra);
