@@ -30,7 +30,8 @@ bool grd_master_needs_rebuild(struct grd_master *master, const struct grd_msg *m
         return hint_out->is_any && !grd_mutant(GRD_MUT_COLD_UNASKED);
     case GRD_MSG_RELEASE:
         *hint_out = grd_entry_hint(master->directory, hash);
-        return hint_out->is_any && !grd_window_is_over(&master->seen[msg->from], msg->number);
+        return hint_out->is_any && (!grd_window_is_over(&master->seen[msg->from], msg->number) ||
+                                    grd_mutant(GRD_MUT_COLD_OLD_RELEASE));
     case GRD_MSG_WRITTEN: /* of no interest but to past images */
     case GRD_MSG_PAST:
     case GRD_MSG_WRITE_ASK:

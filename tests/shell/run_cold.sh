@@ -22,7 +22,7 @@ rm -rf "$(sed -nE 's/^ *kept: (.*)/\1/p' "$work/least.txt" | head -n 1)"
 
 for case in bank:1500 ycsb-a:1500 ${FULL:+bank:14000 ycsb-a:14000}; do
     workload=${case%:*} blocks=${case#*:} out=$work/${case/:/-}
-    "$BIN" run "${sizes[@]}" --workload "$workload" --seconds "${SECONDS_COLD:-2}" --blocks "$blocks" --set directory_bytes="$least" \
+    "$BIN" run "${sizes[@]}" --workload "$workload" --seconds "${SECONDS_COLD:-1}" --blocks "$blocks" --set directory_bytes="$least" \
         --json "$out.json" >"$out.txt" 2>&1 || { cat "$out.txt"; echo "run_cold: $case failed"; exit 1; }
     grep -q '"verified": true' "$out.json" || { echo "run_cold: $case is not verified"; exit 1; }
     [ "$(number directory_given_back "$out.json")" -gt 0 ] || { echo "run_cold: $case gave nothing back"; exit 1; }

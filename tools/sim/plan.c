@@ -125,12 +125,13 @@ static void draw_net(struct cf_rng *rng, struct sim_plan *plan)
 
 /*
  * Directories that must give entries back. Half of the small clusters; with --cold every cluster, whose instances can
- * then cache all blocks. They are shorter than any that cf_open lets through. That is a delay as long as nobody who waits
+ * then cache all blocks, some only together. They are shorter than any that cf_open lets through. That is a delay as long as nobody who waits
  * for an entry holds a block that others wait for; with groups there is an entry for every conversation, as in earnest.
  */
 static void draw_directory(struct cf_rng *rng, struct sim_plan *plan)
 {
     uint32_t drawn = (uint32_t)PICK(rng, 0, 0, 0, 2, 4, 8), entries = (uint32_t)PICK(rng, 4, 8);
+    uint32_t share = (uint32_t)PICK(rng, 1, 1, 3, 8); /* of the blocks that fit one cache: the others evict */
 
     plan->directory_entries = plan->options.cold ? entries : drawn;
     if (plan->directory_entries == 0)
@@ -149,7 +150,7 @@ static void draw_directory(struct cf_rng *rng, struct sim_plan *plan)
     plan->shards = 1;
     plan->blocks = plan->options.cold * plan->directory_entries * plan->instances;
     plan->blocks_born = plan->blocks;
-    plan->frames = plan->outstanding * 2 + 16 + plan->blocks;
+    plan->frames = plan->outstanding * 2 + 16 + plan->blocks / share;
 }
 
 void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
