@@ -2,9 +2,9 @@
 /*
  * The master's steps. The flow of one request:
  *
- *   on_request -> queue -> do_serve -> do_grant -> send_grant
- *                   |  still waiting: do_try, do_deadlock, send_demands -> on_down -> do_serve
- *                   +  on_cancel, on_in_use -> do_refuse
+ *   on_request -> queue -> share_serve -> share_grant
+ *                   |  still waiting: share_deadlock, share_send_demands -> on_down -> share_serve
+ *                   +  on_cancel, on_in_use -> share_refuse
  */
 #include "grd/lock_master.h"
 
@@ -13,205 +13,6 @@
 #include "base/assert.h"
 #include "grd/lock_master_impl.h"
 #include "grd/lock_mutant.h"
-
-/* ------------------------------------------------------------------ sending */
-
-static void send_value(struct grd_msg *msg, const struct grd_lock_value *value)
-{
-    msg->version = value->version;
-    msg->flags = value->is_valid ? 0 : GRD_FLAG_LOST;
-    msg->value.count = value->bytes_count;
-    memcpy(msg->value.bytes, value->bytes, value->bytes_count);
-}
-
-static void send_grant(struct grd_lock_master *master, const struct grd_lock_share *share,
-                       struct grd_actions *actions)
-{
-    struct grd_msg *msg = grd_action_send(actions, share->node, GRD_MSG_LOCK_GRANT, &share->entry->key);
-
-    msg->request = share->grant_request;
-    msg->tenure = share->tenure;
-    msg->mode = share->claim.held;
-    msg->record = (uint32_t)(share->entry - master->entries);
-    send_value(msg, &share->entry->value);
-}
-
-static void send_refused(struct grd_lock_master *master, uint16_t to, const struct cf_block_key *key,
-                         uint64_t request, enum grd_lock_answer how, struct grd_actions *actions)
-{
-    struct grd_msg *msg = grd_action_send(actions, to, GRD_MSG_LOCK_REFUSED, key);
-
-    msg->request = request;
-    msg->how = (uint8_t)how;
-    if (how == GRD_LOCK_SPENT)
-        master->counters.bounced++;
-    else
-        master->counters.refused++;
-}
-
-static void send_demand(struct grd_lock_master *master, const struct grd_lock_share *share, uint8_t mode,
-                        uint8_t flags, struct grd_actions *actions)
-{
-    struct grd_msg *msg = grd_action_send(actions, share->node, GRD_MSG_LOCK_DEMAND, &share->entry->key);
-
-    msg->request = flags & GRD_LOCK_DEMOTE ? share->request : share->demand_number;
-    msg->tenure = share->tenure;
-    msg->mode = mode;
-    msg->flags = flags;
-    master->counters.demands++;
-}
-
-/* ------------------------------------------------------------------ demands */
-
-/* The first that waits for what this claim holds. */
-static const struct grd_lock_claim *who_demands(const struct grd_lock_queue *queue,
-                                                const struct grd_lock_claim *holder)
-{
-    const struct grd_lock_claim *claim;
-
-    for (claim = queue->convert_first; claim; claim = claim->queue_next)
-        if (claim != holder && !grd_lock_compatible(holder->held, claim->want))
-            return claim;
-    claim = queue->new_first;
-    return claim && claim != holder && !grd_lock_compatible(holder->held, claim->want) ? claim : NULL;
-}
-
-/* Demands that nobody stands behind any more are withdrawn; should that be lost, they end by not being repeated. */
-static void send_demands(struct grd_lock_master *master, struct grd_lock_entry *entry, bool again,
-                         struct grd_actions *actions)
-{
-    const struct grd_lock_claim *who;
-    struct grd_lock_claim *claim;
-
-    if (!grd_lock_queue_waits(&entry->queue) && !entry->has_demands)
-        return;
-    entry->has_demands = grd_lock_queue_waits(&entry->queue);
-    for (claim = entry->queue.first; claim; claim = claim->next) {
-        struct grd_lock_share *share = grd_lock_share_from(claim);
-        uint8_t flags;
-
-        if (share->demote != GRD_LOCK_NL && (again || !share->is_demote_sent)) {
-            share->is_demote_sent = true;
-            send_demand(master, share, share->demote, GRD_LOCK_DEMOTE, actions);
-        }
-        who = claim->held == GRD_LOCK_NL ? NULL : who_demands(&entry->queue, claim);
-        if (who == NULL) {
-            if (share->demanded != GRD_LOCK_NL)
-                send_demand(master, share, GRD_LOCK_NL, 0, actions);
-            share->demanded = GRD_LOCK_NL;
-            continue;
-        }
-        flags = who->flags & GRD_LOCK_TRY ? who->flags & (GRD_LOCK_TRY | GRD_LOCK_NOTIFY) : 0;
-        if (!again && share->demanded == who->want && share->demanded_flags == flags)
-            continue;
-        if (share->demanded != who->want || share->demanded_flags != flags)
-            share->demand_number = ++master->arrival_last;
-        share->demanded = who->want;
-        share->demanded_flags = flags;
-        send_demand(master, share, who->want, flags, actions);
-    }
-}
-
-/* ------------------------------------------------------------------ ends of waits */
-
-static void mark_raise(struct grd_lock_master *master, uint16_t node, uint64_t request)
-{
-    if (master->mark[node] < request && !grd_lock_mutant(GRD_LOCK_MUT_NO_MARK))
-        master->mark[node] = request;
-}
-
-static void share_end(struct grd_lock_master *master, struct grd_lock_share *share)
-{
-    mark_raise(master, share->node, share->request);
-    grd_lock_share_drop(master, share);
-}
-
-static void do_grant(struct grd_lock_master *master, struct grd_lock_share *share, uint8_t mode,
-                     struct grd_actions *actions)
-{
-    master->counters.grants++;
-    master->counters.conversions += share->claim.is_known;
-    if (share->claim.overtaken > master->counters.overtaken_max)
-        master->counters.overtaken_max = share->claim.overtaken;
-    grd_lock_queue_grant(&share->entry->queue, &share->claim, mode);
-    share->tenure = ++master->tenure_last;
-    share->grant_request = share->request;
-    share->demanded = GRD_LOCK_NL;
-    share->demote = GRD_LOCK_NL;
-    share->refusal = GRD_LOCK_DONE;
-    send_grant(master, share, actions);
-}
-
-static void do_refuse(struct grd_lock_master *master, struct grd_lock_share *share, enum grd_lock_answer how,
-                      struct grd_actions *actions)
-{
-    send_refused(master, share->node, &share->entry->key, share->request, how, actions);
-    grd_lock_queue_leave(&share->entry->queue, &share->claim);
-    share->refusal = (uint8_t)how;
-    share->demote = GRD_LOCK_NL;
-    if (!share->claim.is_known)
-        share_end(master, share);
-}
-
-/* Everything that can be granted, in order. */
-static void do_serve(struct grd_lock_master *master, struct grd_lock_entry *entry,
-                     struct grd_actions *actions)
-{
-    static const struct grd_lock_limit none = {
-        .is_known = true, .cap = GRD_LOCK_EX, .ask_cap = GRD_LOCK_EX, .demand = GRD_LOCK_NL};
-    struct grd_lock_claim *claim, *lacks;
-
-    while ((claim = grd_lock_queue_next(&entry->queue, &none, &lacks)) != NULL)
-        do_grant(master, grd_lock_share_from(claim), claim->want, actions);
-}
-
-/* After every change of an entry: who can be served, who must be told, is there still a reason to look again? */
-static void do_after(struct grd_lock_master *master, struct grd_lock_entry *entry, uint64_t now_ns,
-                     struct grd_actions *actions)
-{
-    do_serve(master, entry, actions);
-    send_demands(master, entry, false, actions);
-    if (!grd_lock_queue_waits(&entry->queue))
-        cf_wheel_disarm(&master->wheel, &entry->timer);
-    else if (!cf_timer_armed(&entry->timer))
-        cf_wheel_arm(&master->wheel, &entry->timer, now_ns + master->options.demand_ns);
-    grd_lock_entry_settle(master, entry);
-}
-
-/*
- * Two conversions keep one another out: neither will ever be granted. One comes down if it said it would; otherwise
- * the one that came later ends. True: `share` ended.
- */
-static bool do_deadlock(struct grd_lock_master *master, struct grd_lock_share *share,
-                        struct grd_actions *actions)
-{
-    struct grd_lock_queue *queue = &share->entry->queue;
-    struct grd_lock_claim *other = grd_lock_queue_deadlock(queue, &share->claim, NULL);
-    bool all_may = true;
-
-    if (other == NULL)
-        return false;
-    master->counters.deadlocks++;
-    if (share->claim.flags & GRD_LOCK_DEMOTE) {
-        share->demote = other->want;
-        share->is_demote_sent = false;
-        master->counters.demoted++;
-        return false;
-    }
-    for (; other; other = grd_lock_queue_deadlock(queue, &share->claim, other))
-        all_may = all_may && (other->flags & GRD_LOCK_DEMOTE);
-    if (!all_may) {
-        do_refuse(master, share, GRD_LOCK_DEADLOCK, actions);
-        return true;
-    }
-    for (other = grd_lock_queue_deadlock(queue, &share->claim, NULL); other;
-         other = grd_lock_queue_deadlock(queue, &share->claim, other)) {
-        grd_lock_share_from(other)->demote = share->claim.want;
-        grd_lock_share_from(other)->is_demote_sent = false;
-        master->counters.demoted++;
-    }
-    return false;
-}
 
 /* ------------------------------------------------------------------ requests */
 
@@ -222,10 +23,10 @@ static void on_repeated(struct grd_lock_master *master, const struct grd_lock_sh
     if (msg->request < share->request || grd_lock_is_waiting(&share->claim))
         return;
     if (share->grant_request == msg->request)
-        send_grant(master, share, actions);
+        grd_lock_share_send_grant(master, share, actions);
     else
-        send_refused(master, msg->from, &msg->key, msg->request, (enum grd_lock_answer)share->refusal,
-                     actions);
+        grd_lock_share_send_refused(master, msg->from, &msg->key, msg->request,
+                                    (enum grd_lock_answer)share->refusal, actions);
 }
 
 /*
@@ -247,7 +48,7 @@ static void refuse_tries(struct grd_lock_master *master, const struct grd_lock_s
     for (claim = share->entry->queue.first; claim; claim = next) {
         next = claim->next;
         if (claim != &share->claim && grd_lock_is_waiting(claim) && (claim->flags & GRD_LOCK_TRY))
-            do_refuse(master, grd_lock_share_from(claim), GRD_LOCK_BUSY, actions);
+            grd_lock_share_refuse(master, grd_lock_share_from(claim), GRD_LOCK_BUSY, actions);
     }
 }
 
@@ -261,17 +62,17 @@ static void do_wait(struct grd_lock_master *master, struct grd_lock_share *share
     share->since_ns = now_ns;
     grd_lock_queue_add(queue, &share->claim, msg->mode, ++master->arrival_last);
     share->claim.stake = grd_lock_covers(share->claim.held, msg->stake) ? msg->stake : GRD_LOCK_NL;
-    do_serve(master, share->entry, actions);
+    grd_lock_share_serve(master, share->entry, actions);
     if (!grd_lock_is_waiting(&share->claim))
         return;
     if ((msg->flags & GRD_LOCK_TRY) && others_wait) {
-        do_refuse(master, share, GRD_LOCK_BUSY, actions);
+        grd_lock_share_refuse(master, share, GRD_LOCK_BUSY, actions);
         return;
     }
     if (share->claim.state == GRD_LOCK_CONVERTING || (msg->flags & GRD_LOCK_HEAD))
         refuse_tries(master, share, actions);
     if (share->claim.stake != GRD_LOCK_NL)
-        do_deadlock(master, share, actions);
+        grd_lock_share_deadlock(master, share, actions);
 }
 
 static void on_request(struct grd_lock_master *master, const struct grd_msg *msg, uint64_t hash,
@@ -286,13 +87,13 @@ static void on_request(struct grd_lock_master *master, const struct grd_msg *msg
         return;
     }
     if (share == NULL && msg->request <= master->mark[msg->from]) {
-        send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_SPENT, actions);
+        grd_lock_share_send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_SPENT, actions);
         return;
     }
     if (entry && msg->name.kind != GRD_LOCK_NAME_NONE && !grd_lock_name_equal(&entry->name, &msg->name)) {
         master->counters.taken_names++;
-        mark_raise(master, msg->from, msg->request);
-        send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_TAKEN, actions);
+        grd_lock_share_mark(master, msg->from, msg->request);
+        grd_lock_share_send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_TAKEN, actions);
         return;
     }
     if (msg->held != 0 ? !is_ready(share, msg) : share != NULL) {
@@ -304,8 +105,10 @@ static void on_request(struct grd_lock_master *master, const struct grd_msg *msg
         share = entry ? grd_lock_share_take(master, entry, msg->from) : NULL;
         if (share == NULL) {
             master->counters.refused_bounds++;
-            mark_raise(master, msg->from, msg->request); /* a copy that comes late must not be granted */
-            send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_FULL, actions);
+            if (!grd_lock_mutant(GRD_LOCK_MUT_FULL_AGAIN))
+                grd_lock_share_mark(master, msg->from,
+                                    msg->request); /* a copy that comes late must not be granted */
+            grd_lock_share_send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_FULL, actions);
             if (entry)
                 grd_lock_entry_settle(master, entry);
             return;
@@ -313,10 +116,10 @@ static void on_request(struct grd_lock_master *master, const struct grd_msg *msg
     }
     share->request = msg->request;
     if (grd_lock_covers(share->claim.held, msg->mode)) /* NL is covered by what is new: it waits for nobody */
-        do_grant(master, share, msg->mode, actions);
+        grd_lock_share_grant(master, share, msg->mode, actions);
     else
         do_wait(master, share, msg, now_ns, actions);
-    do_after(master, entry, now_ns, actions);
+    grd_lock_share_after(master, entry, now_ns, actions);
 }
 
 /* A cancel may overtake its request: the number is spent either way. */
@@ -327,8 +130,8 @@ static void on_cancel(struct grd_lock_master *master, const struct grd_msg *msg,
     struct grd_lock_share *share = entry ? grd_lock_share_of(entry, msg->from) : NULL;
 
     if (share && msg->request == share->request && grd_lock_is_waiting(&share->claim)) {
-        do_refuse(master, share, GRD_LOCK_CANCELLED, actions);
-        do_after(master, entry, now_ns, actions);
+        grd_lock_share_refuse(master, share, GRD_LOCK_CANCELLED, actions);
+        grd_lock_share_after(master, entry, now_ns, actions);
         return;
     }
     if (share && msg->request <= share->request) {
@@ -340,10 +143,10 @@ static void on_cancel(struct grd_lock_master *master, const struct grd_msg *msg,
             share->request = msg->request;
             share->refusal = GRD_LOCK_CANCELLED;
         } else {
-            mark_raise(master, msg->from, msg->request);
+            grd_lock_share_mark(master, msg->from, msg->request);
         }
     }
-    send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_CANCELLED, actions);
+    grd_lock_share_send_refused(master, msg->from, &msg->key, msg->request, GRD_LOCK_CANCELLED, actions);
 }
 
 /* ------------------------------------------------------------------ coming down */
@@ -386,14 +189,14 @@ static void on_down(struct grd_lock_master *master, const struct grd_msg *msg, u
         return;
     }
     if (msg->flags & GRD_FLAG_RELEASE) {
-        share_end(master, share);
+        grd_lock_share_end(master, share);
     } else if (grd_lock_covers(share->claim.held, msg->mode)) {
         grd_lock_queue_lower(&entry->queue, &share->claim, msg->mode);
         share->demanded = GRD_LOCK_NL;
         if (share->claim.stake == GRD_LOCK_NL)
             share->demote = GRD_LOCK_NL;
     }
-    do_after(master, entry, now_ns, actions);
+    grd_lock_share_after(master, entry, now_ns, actions);
 }
 
 /* Owners there stand against whoever only tries that mode, or more. */
@@ -412,95 +215,9 @@ static void on_in_use(struct grd_lock_master *master, const struct grd_msg *msg,
         next = claim->next;
         if (grd_lock_is_waiting(claim) && (claim->flags & GRD_LOCK_TRY) && claim != &share->claim &&
             grd_lock_covers(claim->want, msg->mode) && !grd_lock_compatible(share->claim.held, claim->want))
-            do_refuse(master, grd_lock_share_from(claim), GRD_LOCK_BUSY, actions);
+            grd_lock_share_refuse(master, grd_lock_share_from(claim), GRD_LOCK_BUSY, actions);
     }
-    do_after(master, entry, now_ns, actions);
-}
-
-/* ------------------------------------------------------------------ values without a lock */
-
-static struct grd_msg *send_answer(struct grd_lock_master *master, const struct grd_msg *msg,
-                                   const struct grd_lock_entry *entry, enum grd_lock_answer how,
-                                   struct grd_actions *actions)
-{
-    struct grd_msg *answer = grd_action_send(actions, msg->from, GRD_MSG_LOCK_VALUE, &msg->key);
-    struct grd_lock_value none = {.version = master->version_floor, .is_valid = true};
-
-    answer->request = msg->request;
-    answer->how = (uint8_t)how;
-    answer->record = entry ? (uint32_t)(entry - master->entries) : GRD_LOCK_NONE;
-    send_value(answer, entry ? &entry->value : &none);
-    return answer;
-}
-
-/*
- * Who stands against PW but for the asker's own CW or PR, whose copy of the value the answer renews. All are asked
- * to come down if they do not use it.
- */
-static bool swap_is_kept_out(struct grd_lock_master *master, struct grd_lock_entry *entry, uint16_t from,
-                             struct grd_actions *actions)
-{
-    struct grd_lock_claim *claim;
-    bool is_kept_out = false;
-
-    for (claim = entry->queue.first; claim; claim = claim->next) {
-        struct grd_lock_share *share = grd_lock_share_from(claim);
-
-        if (grd_lock_compatible(claim->held, GRD_LOCK_PW) ||
-            (share->node == from && !grd_lock_covers(claim->held, GRD_LOCK_PW)))
-            continue;
-        is_kept_out = true;
-        if (share->node != from)
-            send_demand(master, share, GRD_LOCK_PW, GRD_LOCK_TRY, actions);
-    }
-    return is_kept_out;
-}
-
-static enum grd_lock_answer swap_try(struct grd_lock_master *master, struct grd_lock_entry *entry,
-                                     const struct grd_msg *msg, struct grd_actions *actions)
-{
-    if (entry == NULL)
-        return GRD_LOCK_FULL;
-    if (!grd_lock_name_equal(&entry->name, &msg->name))
-        return GRD_LOCK_TAKEN;
-    if (swap_is_kept_out(master, entry, msg->from, actions)) {
-        master->counters.swaps_busy++;
-        return GRD_LOCK_BUSY;
-    }
-    if (entry->value.version != msg->held)
-        return GRD_LOCK_CHANGED;
-    entry->value.version++;
-    entry->value.is_valid = true;
-    entry->value.bytes_count = msg->value.count;
-    memcpy(entry->value.bytes, msg->value.bytes, msg->value.count);
-    grd_lock_entry_publish(master, entry);
-    return GRD_LOCK_DONE;
-}
-
-/* Each number is answered once and for all, or a copy that comes late would store what its sender was told it did not. */
-static void on_swap(struct grd_lock_master *master, const struct grd_msg *msg, uint64_t hash,
-                    struct grd_actions *actions)
-{
-    struct grd_lock_swap *last = &master->swaps[msg->from * GRD_LOCK_SWAP_SLOTS + msg->slot];
-    struct grd_lock_entry *entry = grd_lock_entry_find(master, &msg->key, hash);
-    struct grd_msg *answer;
-
-    master->counters.swaps++;
-    if (msg->request < last->request) {
-        master->counters.stale++;
-        return;
-    }
-    if (msg->request != last->request || grd_lock_mutant(GRD_LOCK_MUT_SWAP_TWICE)) {
-        entry = grd_lock_entry_get(master, &msg->key, hash, &msg->name);
-        last->request = msg->request;
-        last->how = swap_try(master, entry, msg, actions);
-        last->version = entry ? entry->value.version : 0;
-    }
-    answer = send_answer(master, msg, entry, (enum grd_lock_answer)last->how, actions);
-    if (last->how == GRD_LOCK_DONE)
-        answer->version = last->version;
-    if (entry)
-        grd_lock_entry_settle(master, entry);
+    grd_lock_share_after(master, entry, now_ns, actions);
 }
 
 /* ------------------------------------------------------------------ steps */
@@ -526,11 +243,10 @@ void grd_lock_master_step(struct grd_lock_master *master, const struct grd_msg *
         on_in_use(master, msg, hash, now_ns, actions);
         break;
     case GRD_MSG_LOCK_SWAP:
-        on_swap(master, msg, hash, actions);
+        grd_lock_swap_on_swap(master, msg, hash, actions);
         break;
     case GRD_MSG_LOCK_READ:
-        master->counters.reads++;
-        send_answer(master, msg, grd_lock_entry_find(master, &msg->key, hash), GRD_LOCK_DONE, actions);
+        grd_lock_swap_on_read(master, msg, hash, actions);
         break;
     default:
         master->counters.stale++;
@@ -545,7 +261,8 @@ bool grd_lock_master_tick(struct grd_lock_master *master, uint64_t now_ns, struc
     if (timer == NULL)
         return false;
     if (!grd_lock_mutant(GRD_LOCK_MUT_NO_DEMAND_AGAIN))
-        send_demands(master, cf_container_of(timer, struct grd_lock_entry, timer), true, actions);
+        grd_lock_share_send_demands(master, cf_container_of(timer, struct grd_lock_entry, timer), true,
+                                    actions);
     cf_wheel_arm(&master->wheel, timer, now_ns + master->options.demand_ns);
     return true;
 }
@@ -576,7 +293,7 @@ bool grd_lock_master_remove_instance(struct grd_lock_master *master, uint16_t no
             grd_lock_entry_publish(master, entry);
         }
         grd_lock_share_drop(master, share);
-        do_after(master, entry, now_ns, actions);
+        grd_lock_share_after(master, entry, now_ns, actions);
         return true;
     }
     return false;

@@ -2,7 +2,10 @@
 #ifndef GRD_LOCK_MASTER_IMPL_H
 #define GRD_LOCK_MASTER_IMPL_H
 
-/* Shared by the files that make up the master of locks: store (lock_store.c), steps (lock_master.c), inspection. */
+/*
+ * Shared by the files that make up the master of locks: store (lock_store.c), claims (lock_share.c), steps
+ * (lock_master.c), values without a lock (lock_swap.c), inspection.
+ */
 #include "base/wheel.h"
 #include "grd/lock_master.h"
 #include "grd/lock_queue.h"
@@ -82,5 +85,43 @@ struct grd_lock_share *grd_lock_share_of(const struct grd_lock_entry *entry, uin
 struct grd_lock_share *grd_lock_share_take(struct grd_lock_master *master, struct grd_lock_entry *entry,
                                            uint16_t node);
 void grd_lock_share_drop(struct grd_lock_master *master, struct grd_lock_share *share);
+
+/* lock_share.c */
+void grd_lock_share_send_value(struct grd_msg *msg, const struct grd_lock_value *value);
+void grd_lock_share_send_grant(struct grd_lock_master *master, const struct grd_lock_share *share,
+                               struct grd_actions *actions);
+void grd_lock_share_send_refused(struct grd_lock_master *master, uint16_t to, const struct cf_block_key *key,
+                                 uint64_t request, enum grd_lock_answer how, struct grd_actions *actions);
+void grd_lock_share_send_demand(struct grd_lock_master *master, const struct grd_lock_share *share,
+                                uint8_t mode, uint8_t flags, struct grd_actions *actions);
+/* Tells those who stand against somebody that waits, if they do not know (`again`: also if they do). */
+void grd_lock_share_send_demands(struct grd_lock_master *master, struct grd_lock_entry *entry, bool again,
+                                 struct grd_actions *actions);
+/* No request of the instance up to this number will be served. */
+void grd_lock_share_mark(struct grd_lock_master *master, uint16_t node, uint64_t request);
+void grd_lock_share_end(struct grd_lock_master *master, struct grd_lock_share *share);
+void grd_lock_share_grant(struct grd_lock_master *master, struct grd_lock_share *share, uint8_t mode,
+                          struct grd_actions *actions);
+/* The claim is gone if nothing was ever granted. */
+void grd_lock_share_refuse(struct grd_lock_master *master, struct grd_lock_share *share,
+                           enum grd_lock_answer how, struct grd_actions *actions);
+/* Grants everything that can be granted, in order. */
+void grd_lock_share_serve(struct grd_lock_master *master, struct grd_lock_entry *entry,
+                          struct grd_actions *actions);
+/* After every change of an entry: who can be served, who must be told, is there still a reason to look again? */
+void grd_lock_share_after(struct grd_lock_master *master, struct grd_lock_entry *entry, uint64_t now_ns,
+                          struct grd_actions *actions);
+/*
+ * Two conversions keep one another out: neither will ever be granted. One comes down if it said it would; otherwise
+ * the one that came later, `share`, ends.
+ */
+void grd_lock_share_deadlock(struct grd_lock_master *master, struct grd_lock_share *share,
+                             struct grd_actions *actions);
+
+/* lock_swap.c */
+void grd_lock_swap_on_swap(struct grd_lock_master *master, const struct grd_msg *msg, uint64_t hash,
+                           struct grd_actions *actions);
+void grd_lock_swap_on_read(struct grd_lock_master *master, const struct grd_msg *msg, uint64_t hash,
+                           struct grd_actions *actions);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "grd/lock_master_impl.h"
+#include "grd/lock_mutant.h"
 #include "grd/msg.h"
 
 static uint32_t index_slots(uint32_t resources)
@@ -147,7 +148,7 @@ static void entry_free(struct grd_lock_master *master, struct grd_lock_entry *en
         grd_lock_record_poison(&master->options.records[number]);
     /* Above it: who still has the value forgotten here must not take the next one of that version for it. */
     if (entry->value.version != entry->born_version && entry->value.version >= master->version_floor)
-        master->version_floor = entry->value.version + 1;
+        master->version_floor = entry->value.version + !grd_lock_mutant(GRD_LOCK_MUT_VERSION_TWICE);
     entry->in_use = false;
     entry->idle_next = master->entry_free;
     master->entry_free = number;

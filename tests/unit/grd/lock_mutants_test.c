@@ -8,6 +8,9 @@
 #include "grd/lock_ask.c"
 #include "grd/lock_master.c"
 #include "grd/lock_queue.c"
+#include "grd/lock_share.c"
+#include "grd/lock_store.c"
+#include "grd/lock_swap.c"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +27,7 @@
 #include "tests/unit/grd/lock_model.h"
 #include "tests/unit/grd/lock_sim.h"
 
-#define SEEDS 150u
+#define SEEDS 300u
 #define CHILD_S 20u
 
 enum grd_lock_mutant_id grd_lock_mutant_selected;

@@ -21,8 +21,9 @@ static void node_open(struct lsim *s, uint16_t n)
                                            .allocator = cf_allocator_default()};
     struct grd_lock_master_options master = {.node = n,
                                              .nodes = s->o.nodes,
-                                             .resources = s->o.is_tight ? s->o.locks / 2 + 1 : s->o.locks,
-                                             .claims = s->o.locks * s->o.nodes / (s->o.is_tight ? 2 : 1),
+                                             .resources = s->o.is_tight ? s->o.locks / 3 + 1 : s->o.locks,
+                                             .claims = s->o.is_tight ? s->o.locks + 1
+                                                                     : s->o.locks * s->o.nodes,
                                              .demand_ns = 8000000,
                                              .epoch = 1,
                                              .seed = n,
