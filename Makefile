@@ -301,7 +301,7 @@ $(bench_peers_bin): $(OUT)/bench/%: $(OUT)/obj/bench/peers/%.o $(lib_a)
 
 # --- run and check -----------------------------------------------------------------------------------------
 
-.PHONY: all lib tests hw run test test-rdma test-dpdk test-full fuzz fuzz-run bench bench-build lint check-layers check-headers check-format check-static check-shell \
+.PHONY: all lib tests hw run test test-rdma test-dpdk test-full fuzz fuzz-run bench bench-build bench-peers report lint check-layers check-headers check-format check-static check-shell \
     format setup install uninstall clean help compile_commands.json
 
 setup: ## install missing packages (apt-get; says what it would need without root)
@@ -361,6 +361,10 @@ bench-build: $(bench_bin) $(bench_peers_bin) $(bench_list) $(command) ## build t
 bench: bench-build ## build and run the benchmarks, results in BUILD/bench/bench.json (BENCH="NAME...", BENCH_ARGS=...)
 	@mkdir -p $(BUILD)/bench
 	@$(command) bench $(BENCH) --json $(BUILD)/bench/bench.json $(BENCH_ARGS)
+
+# PEERS="--quick --only fetch", see scripts/bench-peers --help.
+bench-peers: bench-build ## install UCX, libfabric, Redis, memcached, PostgreSQL, Boost and measure beside them (PEERS=...)
+	@BIN=$(command) scripts/bench-peers --install --json $(BUILD)/bench/peers.json $(PEERS)
 
 c_files := $(sort $(wildcard $(foreach d,base transport transport/* grd engine tools tools/* bench tests/* tests/unit/* \
     include/cachefusion,$(d)/*.c $(d)/*.h)))
