@@ -366,6 +366,12 @@ bench: bench-build ## build and run the benchmarks, results in BUILD/bench/bench
 bench-peers: bench-build ## install UCX, libfabric, Redis, memcached, PostgreSQL, Boost and measure beside them (PEERS=...)
 	@BIN=$(command) scripts/bench-peers --install --json $(BUILD)/bench/peers.json $(PEERS)
 
+# Measures what has not been measured; BENCH_ARGS and PEERS shorten it.
+report: $(command) ## draw the results of bench and bench-peers: BUILD/report/report.html and PNGs
+	@[ -e $(BUILD)/bench/bench.json ] || $(MAKE) --no-print-directory bench
+	@[ -e $(BUILD)/bench/peers.json ] || $(MAKE) --no-print-directory bench-peers
+	@scripts/report --bench $(BUILD)/bench/bench.json --peers $(BUILD)/bench/peers.json --out $(BUILD)/report
+
 c_files := $(sort $(wildcard $(foreach d,base transport transport/* grd engine tools tools/* bench tests/* tests/unit/* \
     include/cachefusion,$(d)/*.c $(d)/*.h)))
 

@@ -31,7 +31,7 @@ static void transport_set(struct cf_options *options, const struct members_optio
                           const char *folder)
 {
     struct cf_error error;
-    char text[128];
+    char text[256];
 
     snprintf(text, sizeof text, "%s%s", wanted->transport,
              strcmp(wanted->transport, "shm:") == 0 ? folder : "");
@@ -40,21 +40,35 @@ static void transport_set(struct cf_options *options, const struct members_optio
     members_check(cf_options_set(options, "placement", "compact", &error), "placement", &error);
 }
 
+/* No member finds a device; one of them says so. The folder is `cachefusion bench`'s to remove. */
+static void leave(const struct member *member, const struct cf_error *error)
+{
+    if (member->index == 0)
+        printf("not run: %s\n", error->text);
+    fflush(stdout);
+    _exit(0);
+}
+
 static void member_open(struct member *member, const char *folder, const char *path)
 {
     uint64_t frames = member->options->is_cold ? member->options->blocks / 4 : member->options->blocks;
     struct cf_file_options file;
     struct cf_options options;
     struct cf_error error;
+    enum cf_rc rc;
 
     cf_options_init(&options);
     transport_set(&options, member->options, folder);
     snprintf(options.cluster, sizeof options.cluster, "bench-%.24s", strrchr(folder, '-') + 1);
+    snprintf(options.secret, sizeof options.secret, "a benchmark on one host");
     options.node = member->index;
     options.nodes = member->options->count;
     options.cache_bytes = (frames + SPARE_FRAMES) * BLOCK_BYTES;
     options.dirty_age = UINT64_C(3600000000000); /* nothing is written while it is measured */
-    members_check(cf_open(&options, NULL, &member->instance, &error), "open", &error);
+    rc = cf_open(&options, NULL, &member->instance, &error);
+    if (rc == CF_NOT_FOUND)
+        leave(member, &error);
+    members_check(rc, "open", &error);
     members_check(cf_session_open(member->instance, &member->session), "session", NULL);
     cf_file_options_init(&file);
     file.path = path;
@@ -129,12 +143,14 @@ static void board_open(struct members_board *board, uint32_t count)
 void members_run(const struct members_options *options, void (*work)(struct member *member, void *arg),
                  void *arg)
 {
-    char folder[] = "/dev/shm/cf-members-XXXXXX", path[64];
+    const char *work_folder = getenv("CF_BENCH_WORK");
+    char folder[128], path[160];
     struct eng_mkfs mkfs = {.block_bytes = BLOCK_BYTES, .file_id = 1, .blocks = options->blocks};
     struct member member = {.options = options};
     pid_t pids[MEMBERS_MAX] = {0};
     struct cf_error error;
 
+    snprintf(folder, sizeof folder, "%.100s/members-XXXXXX", work_folder != NULL ? work_folder : "/dev/shm");
     if (options->count == 0 || options->count > MEMBERS_MAX || mkdtemp(folder) == NULL)
         members_check(CF_INVALID, "members", NULL);
     member.board = mmap(NULL, sizeof *member.board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,

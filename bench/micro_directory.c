@@ -113,7 +113,7 @@ static void evict(void *state, uint32_t thread, uint64_t iterations)
         grd_entry_settle(subject->directory, entry_get(subject, subject->next_block++));
 }
 
-#define SIZES .args = {1000, 100000}, .args_count = 2
+#define SIZES .args = {1000, 10000, 100000, 1000000}, .args_count = 4
 static const struct bench_case cases[] = {
     {.name = "directory/find", .open = subject_open, .run = find, .close = subject_close, SIZES},
     {.name = "directory/grant-release",

@@ -158,6 +158,7 @@ static void become(const struct bench_settings *settings, const char *folder, ch
     (void)sched_setaffinity(0, sizeof set, &set); /* refused: it runs where it may */
     snprintf(cpus, sizeof cpus, "%d,%d", settings->cpus[0], settings->cpus[1]);
     setenv("CF_BENCH_CPUS", cpus, 1);
+    setenv("CF_BENCH_WORK", settings->work, 1);
     modules_tell(folder);
     dup2(out_fd, STDOUT_FILENO);
     dup2(out_fd, STDERR_FILENO);
