@@ -110,7 +110,7 @@ static double median(double *values, uint32_t count)
 static double ping_pong(struct xp_side *side, uint16_t me, const struct subject *subject, uint32_t rounds)
 {
     uint32_t chunks = rounds < CHUNKS_MAX ? rounds : CHUNKS_MAX;
-    double chunk_ns[CHUNKS_MAX];
+    double chunk_ns[CHUNKS_MAX] = {0};
     uint64_t now = cf_now_ns();
 
     for (uint32_t c = 0; c < chunks; c++) {
