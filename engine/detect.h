@@ -42,7 +42,8 @@ struct json_t;
 enum eng_detect_stage {
     ENG_DETECT_OFF = 0,
     ENG_DETECT_WAITS,  /* LOCAL, ASKS */
-    ENG_DETECT_BLOCKS, /* LOCAL, of blocks */
+    ENG_DETECT_BLOCKS, /* LOCAL, BEHIND and STAKE, of blocks */
+    ENG_DETECT_CONVS,  /* ASKS, of blocks */
     ENG_DETECT_STAKES, /* of the keys */
     ENG_DETECT_SHARDS, /* BEHIND */
     ENG_DETECT_END
@@ -75,6 +76,7 @@ void eng_detect_stream_begin(struct eng_detect_stream *stream, const struct grd_
 #define ENG_WAIT_PIN (3ull << 62)
 /* Blocks of the list looked at a part. */
 #define ENG_BLOCK_LOOKS_MAX 16u
+#define ENG_CONV_LOOKS_MAX 128u
 /* In the place of a mode in a cycle: it is a block that this one waits for. */
 #define ENG_DETECT_BLOCK 6u
 
@@ -88,7 +90,10 @@ void eng_pin_look_set(struct cf_session *session);
 /* As grd_lock_local_waits. Owner of progress, as the next two. */
 uint32_t eng_block_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t before_ns, uint64_t *cursor,
                          struct grd_detect_report *reports, uint32_t reports_max);
-/* When the oldest wait for a pin began; UINT64_MAX: there is none. */
+/* The same, of those who wait for blocks of other instances. */
+uint32_t eng_conv_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t before_ns, uint64_t *cursor,
+                        struct grd_detect_report *reports, uint32_t reports_max);
+/* When the oldest wait for a block began; UINT64_MAX: there is none. */
 uint64_t eng_block_oldest_ns(const struct cf_instance *instance);
 /* The op that waits under this id, or NULL. */
 struct cf_op *eng_block_waiter(struct cf_instance *instance, uint64_t wait);

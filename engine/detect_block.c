@@ -11,6 +11,11 @@
  *  - to each noted pin that does not go together with the mode it wants: it cannot have the block before that ends;
  *  - while the frame closes, to each noted pin that the close waits for: nobody is served before it is complete;
  * and from each other one to the one before it, unless that is none that waits for itself (a prefetch) or only tries.
+ *
+ * Across instances. The first who waits for what this instance has asked of the master waits for that conversation, ASKS by
+ * its number. The demand that brings a copy down names the conversation it is for: whoever holds the copy tells that it
+ * stands behind this copy, BEHIND, and whose pins keep it, STAKE. A conversation that the master has queued behind
+ * another one is told by nobody.
  */
 #include "engine/detect_impl.h"
 #include "engine/instance.h"
@@ -123,7 +128,8 @@ static void tell_first(struct cf_instance *instance, struct grd_lock_reports *re
 {
     struct held held;
 
-    for (uint32_t s = 0; s < instance->options.sessions && !reports->is_full; s++)
+    for (uint32_t s = 0;
+         block->frame != GRD_FRAME_NONE && s < instance->options.sessions && !reports->is_full; s++)
         for (uint32_t i = 0; i < ENG_NOTED_PINS; i++)
             if (held_read(&instance->sessions[s].pins[i], block->frame, &held) && hinders(block, op, &held))
                 add(instance, reports, block, op, held.owner, held.id, now_ns);
@@ -144,6 +150,43 @@ static void tell_block(struct cf_instance *instance, struct grd_lock_reports *re
     }
 }
 
+/* Who in the cluster has the frame closed, and whose pins the close waits for. */
+static void tell_close(struct cf_instance *instance, struct grd_lock_reports *reports,
+                       const struct grd_block *block)
+{
+    struct grd_detect_report behind = {.kind = GRD_DETECT_BEHIND,
+                                       .side = GRD_DETECT_HOLDS,
+                                       .mode = GRD_LOCK_ANY,
+                                       .peer = instance->node,
+                                       .key = eng_detect_block_key(&block->key),
+                                       .grant = ENG_WAIT_BLOCK | block->tenure},
+                             *report;
+    struct held held;
+
+    if (block->closing == 0 || block->is_closed || block->demand_first == GRD_FRAME_NONE)
+        return;
+    behind.node = instance->local->demands[block->demand_first].msg.requester;
+    behind.wait = instance->local->demands[block->demand_first].msg.request;
+    report = grd_lock_reports_add(reports);
+    if (report)
+        *report = behind;
+    for (uint32_t s = 0; s < instance->options.sessions && !reports->is_full; s++)
+        for (uint32_t i = 0; i < ENG_NOTED_PINS; i++) {
+            if (!held_read(&instance->sessions[s].pins[i], block->frame, &held) ||
+                (held.mode != CF_MODE_X && block->closing != 1 + CF_MODE_N) ||
+                (report = grd_lock_reports_add(reports)) == NULL)
+                continue;
+            *report = (struct grd_detect_report){.kind = GRD_DETECT_STAKE,
+                                                 .side = GRD_DETECT_HOLDS,
+                                                 .mode = (uint8_t)held.mode,
+                                                 .node = instance->node,
+                                                 .key = behind.key,
+                                                 .owner = held.owner,
+                                                 .wait = behind.grant,
+                                                 .grant = held.id};
+        }
+}
+
 uint32_t eng_block_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t before_ns, uint64_t *cursor,
                          struct grd_detect_report *report, uint32_t reports_max)
 {
@@ -158,7 +201,9 @@ uint32_t eng_block_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t
             *cursor = grd_lock_reports_cursor(&reports, number);
             return reports.count;
         }
-        if (block->in_use && block->frame != GRD_FRAME_NONE)
+        if (block->in_use)
+            tell_close(instance, &reports, block);
+        if (block->in_use)
             tell_block(instance, &reports, block, before_ns, now_ns);
         if (reports.is_full) {
             *cursor = grd_lock_reports_cursor(&reports, number);
@@ -170,28 +215,106 @@ uint32_t eng_block_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t
     return reports.count;
 }
 
+/* The block of an open conversation, or NULL. */
+static struct grd_block *conv_block(const struct cf_instance *instance, uint32_t number)
+{
+    uint32_t of = instance->local->convs[number].next;
+    struct grd_block *block = of < instance->local->blocks_count ? &instance->local->blocks[of] : NULL;
+
+    return block && block->in_use && block->conv == number ? block : NULL;
+}
+
+/* The first in line, if it is the conversation that it waits for. */
+static struct cf_op *conv_waiter(const struct grd_block *block)
+{
+    struct cf_op *op = block ? block->waiter_first : NULL;
+
+    return op && wanted_of(op) > (enum cf_mode)block->mode && is_told(op, UINT64_MAX) ? op : NULL;
+}
+
+static void tell_ask(struct cf_instance *instance, struct grd_lock_reports *reports,
+                     const struct grd_block *block, uint64_t request, struct cf_op *op, uint64_t now_ns)
+{
+    struct grd_detect_report *report = grd_lock_reports_add(reports);
+    struct eng_op *inner = eng_op_of(op);
+
+    if (report)
+        *report = (struct grd_detect_report){.kind = GRD_DETECT_ASKS,
+                                             .node = instance->node,
+                                             .cost = inner->cost,
+                                             .key = eng_detect_block_key(&block->key),
+                                             .owner = inner->owner,
+                                             .wait = inner->claim,
+                                             .grant = request,
+                                             .age_ns = now_ns > inner->started_ns ? now_ns - inner->started_ns
+                                                                                  : 0};
+}
+
+uint32_t eng_conv_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t before_ns, uint64_t *cursor,
+                        struct grd_detect_report *report, uint32_t reports_max)
+{
+    struct grd_lock_reports reports = {.item = report, .item_max = reports_max};
+    uint32_t number, looked = 0;
+
+    grd_lock_reports_resume(&reports, *cursor, &number);
+    for (; number < instance->local->outstanding; number++) {
+        const struct grd_block *block = conv_block(instance, number);
+        struct cf_op *op = conv_waiter(block);
+
+        if (looked++ == ENG_CONV_LOOKS_MAX) {
+            *cursor = grd_lock_reports_cursor(&reports, number);
+            return reports.count;
+        }
+        if (op && is_told(op, before_ns))
+            tell_ask(instance, &reports, block, instance->local->convs[number].request, op, now_ns);
+        if (block)
+            tell_block(instance, &reports, block, before_ns, now_ns);
+        if (reports.is_full) {
+            *cursor = grd_lock_reports_cursor(&reports, number);
+            return reports.count;
+        }
+        grd_lock_reports_next(&reports);
+    }
+    *cursor = 0;
+    return reports.count;
+}
+
+static uint64_t older(uint64_t since_ns, struct cf_op *op)
+{
+    return op && is_told(op, UINT64_MAX) && eng_op_of(op)->started_ns < since_ns ? eng_op_of(op)->started_ns
+                                                                                 : since_ns;
+}
+
 uint64_t eng_block_oldest_ns(const struct cf_instance *instance)
 {
-    uint64_t oldest = UINT64_MAX;
+    uint64_t since_ns = UINT64_MAX;
 
     for (uint32_t i = 0; i < instance->attention_count && i < ENG_BLOCK_LOOKS_MAX; i++) {
         const struct grd_block *block = &instance->local->blocks[instance->attention_list[i]];
-        struct cf_op *op = block->in_use ? block->waiter_first : NULL;
 
-        if (op && is_told(op, UINT64_MAX) && eng_op_of(op)->started_ns < oldest)
-            oldest = eng_op_of(op)->started_ns;
+        since_ns = older(since_ns, block->in_use ? block->waiter_first : NULL);
     }
-    return oldest;
+    for (uint32_t n = 0; instance->local->convs_used != 0 && n < instance->local->outstanding; n++)
+        since_ns = older(since_ns, conv_waiter(conv_block(instance, n)));
+    return since_ns;
+}
+
+static struct cf_op *waiter_of(const struct grd_block *block, uint64_t wait)
+{
+    struct cf_op *op = block && block->in_use ? block->waiter_first : NULL;
+
+    while (op && eng_op_of(op)->claim != wait)
+        op = eng_op_of(op)->next;
+    return op;
 }
 
 struct cf_op *eng_block_waiter(struct cf_instance *instance, uint64_t wait)
 {
-    for (uint32_t i = 0; i < instance->attention_count; i++) {
-        const struct grd_block *block = &instance->local->blocks[instance->attention_list[i]];
+    struct cf_op *op = NULL;
 
-        for (struct cf_op *op = block->in_use ? block->waiter_first : NULL; op; op = eng_op_of(op)->next)
-            if (eng_op_of(op)->claim == wait)
-                return op;
-    }
-    return NULL;
+    for (uint32_t i = 0; i < instance->attention_count && op == NULL; i++)
+        op = waiter_of(&instance->local->blocks[instance->attention_list[i]], wait);
+    for (uint32_t n = 0; n < instance->local->outstanding && op == NULL; n++)
+        op = waiter_of(conv_block(instance, n), wait);
+    return op;
 }

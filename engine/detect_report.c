@@ -39,6 +39,14 @@ static void part_blocks(struct cf_instance *instance, struct eng_detect_stream *
     stream->reports_count = eng_block_waits(instance, now_ns, stream->before_ns, &stream->cursor,
                                             stream->report, ENG_DETECT_PART);
     if (stream->cursor == 0)
+        stream->stage = ENG_DETECT_CONVS;
+}
+
+static void part_convs(struct cf_instance *instance, struct eng_detect_stream *stream, uint64_t now_ns)
+{
+    stream->reports_count = eng_conv_waits(instance, now_ns, stream->before_ns, &stream->cursor,
+                                           stream->report, ENG_DETECT_PART);
+    if (stream->cursor == 0)
         stream->stage = ENG_DETECT_STAKES;
 }
 
@@ -98,6 +106,9 @@ bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stre
         break;
     case ENG_DETECT_BLOCKS:
         part_blocks(instance, stream, now_ns);
+        break;
+    case ENG_DETECT_CONVS:
+        part_convs(instance, stream, now_ns);
         break;
     case ENG_DETECT_STAKES:
         part_stakes(instance, stream);
@@ -189,7 +200,8 @@ static uint64_t oldest_ns(const struct cf_instance *instance)
 
 static bool somebody_waits(const struct cf_instance *instance)
 {
-    return instance->locks.waiting_last != NULL || instance->attention_count != 0;
+    return instance->locks.waiting_last != NULL || instance->attention_count != 0 ||
+           instance->local->convs_used != 0;
 }
 
 /*

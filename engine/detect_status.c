@@ -63,6 +63,15 @@ static bool conflicts(uint8_t asked, uint8_t mode)
            (asked < GRD_LOCK_MODES && mode < GRD_LOCK_MODES && !grd_lock_compatible(mode, asked));
 }
 
+static const char *mode_name(const struct grd_detect_report *waiter, const struct grd_detect_report *stake)
+{
+    if (stake->side != GRD_DETECT_HOLDS)
+        return "";
+    if (waiter->wait & ENG_WAIT_BLOCK)
+        return stake->mode == CF_MODE_X ? "X" : "S";
+    return grd_lock_mode_name(stake->mode);
+}
+
 /* The owners at `behind->peer` who keep the ask from being served; the instance itself where they are not known yet. */
 static void edges_of_behind(struct cf_instance *instance, json_t *list, const struct eng_seen *seen,
                             const struct grd_detect_report *waiter, const struct grd_detect_report *behind)
@@ -79,8 +88,7 @@ static void edges_of_behind(struct cf_instance *instance, json_t *list, const st
             continue;
         is_known = true;
         eng_detect_owner_text(stake->node, stake->owner, holder, sizeof holder);
-        edge_add(instance, list, waiter, holder,
-                 stake->side == GRD_DETECT_HOLDS ? grd_lock_mode_name(stake->mode) : "");
+        edge_add(instance, list, waiter, holder, mode_name(waiter, stake));
     }
     if (is_known)
         return;

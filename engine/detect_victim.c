@@ -21,7 +21,8 @@ static void cycle_of(const struct grd_detect_victim *victim, const struct grd_de
 {
     memset(cycle, 0, sizeof *cycle);
     for (uint32_t i = 0; i < victim->steps_count; i++) {
-        if (steps[i].what == GRD_DETECT_STANDS && steps[i].side == GRD_DETECT_HOLDS && cycle->steps_count > 0)
+        if (steps[i].what == GRD_DETECT_STANDS && steps[i].side == GRD_DETECT_HOLDS &&
+            cycle->steps_count > 0 && cycle->step[cycle->steps_count - 1].mode != ENG_DETECT_BLOCK)
             cycle->step[cycle->steps_count - 1].mode = steps[i].mode;
         if (steps[i].what != GRD_DETECT_OWNER)
             continue;

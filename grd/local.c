@@ -194,6 +194,7 @@ struct grd_conv *grd_local_conv_take(struct grd_local *local, struct grd_block *
     cf_assert(number != GRD_FRAME_NONE);
     cf_assert(block->conv == GRD_FRAME_NONE);
     local->conv_free = local->convs[number].next;
+    local->convs[number].next = (uint32_t)(block - local->blocks);
     local->convs_used++;
     block->conv = number;
     return &local->convs[number];

@@ -44,7 +44,7 @@ struct grd_conv {
     int32_t failed;      /* enum cf_rc of a failed read, 0 = none */
     bool is_cancelled;   /* that read belongs to a grant since refused: ask again when it ends */
     uint32_t frame;      /* reserved, or the one the image landed in */
-    uint32_t next;       /* free list */
+    uint32_t next;       /* free list; of an open one the number of its block */
     uint64_t request;
     uint64_t tenure;
     uint64_t version;

@@ -397,6 +397,38 @@ static void a_block_and_a_lock_make_a_cycle(void **state)
     assert_int_equal(cf_detach(f->cluster.session[1], &file), CF_OK);
 }
 
+static void a_block_of_another_instance_and_a_lock_make_a_cycle(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_file *file = attach(f, "remote-block", 23), *there = NULL;
+    struct getter getter = {.block = 5, .mode = CF_MODE_X};
+    struct owner owner[2];
+    struct cf_ref ref;
+
+    there = cluster_attach(&f->cluster, 2, "remote-block", 23);
+    getter.file = there;
+    owner_open(&owner[0], f, 1, 90, 9);
+    owner_open(&owner[1], f, 2, 91, 3);
+    getter.owner = &owner[1];
+    ref = pin(&owner[0], file, 5, CF_MODE_S);
+    take(&owner[1], 0, CF_LOCK_EX);
+    assert_int_equal(pthread_create(&getter.thread, NULL, get_main, &getter), 0);
+    want(&owner[0], 0, CF_LOCK_PR);
+    assert_int_equal(pthread_join(getter.thread, NULL), 0);
+    if (getter.rc != CF_DEADLOCK)
+        fail_msg("%s: %s", cf_rc_name(getter.rc), getter.text);
+    if (strstr(getter.text, "owner 91 of instance 2 waits for block 5 of file 23") == NULL)
+        fail_msg("%s", getter.text);
+    assert_non_null(strstr(getter.text, "owner 90 of instance 1 waits for lock 'accounts'"));
+    assert_int_equal(cf_lock_unlock(owner[1].session, &owner[1].claim[0], 0, NULL), CF_OK);
+    expect_granted(&owner[0]);
+    cf_put(owner[0].session, &ref);
+    owner_close(&owner[0]);
+    owner_close(&owner[1]);
+    assert_int_equal(cf_detach(f->cluster.session[1], &file), CF_OK);
+    assert_int_equal(cf_detach(f->cluster.session[2], &there), CF_OK);
+}
+
 static void a_long_wait_without_a_cycle_goes_on(void **state)
 {
     struct fixture *f = *state;
@@ -494,6 +526,7 @@ int main(void)
         cmocka_unit_test(two_cycles_at_once_lose_one_each),
         cmocka_unit_test(two_blocks_of_an_instance_make_a_cycle),
         cmocka_unit_test(a_block_and_a_lock_make_a_cycle),
+        cmocka_unit_test(a_block_of_another_instance_and_a_lock_make_a_cycle),
         cmocka_unit_test(a_long_wait_without_a_cycle_goes_on),
         cmocka_unit_test(rounds_end_when_nobody_waits),
         cmocka_unit_test(the_detector_moves_when_its_instance_leaves),
