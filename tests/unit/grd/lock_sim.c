@@ -63,7 +63,7 @@ static void open_all(struct lsim *s)
         lsim_detect_open(s);
 }
 
-static void turn(struct lsim *s)
+void lsim_turn(struct lsim *s)
 {
     s->now_ns += LSIM_TURN_NS;
     lsim_deliver_due(s);
@@ -80,6 +80,8 @@ static void turn(struct lsim *s)
     }
     if (s->detect && s->now_ns / LSIM_TURN_NS % LSIM_DETECT_TURNS == 0)
         lsim_detect_round(s);
+    if (s->detect && !s->is_faulty)
+        lsim_detect_bound(s);
 }
 
 static void check_all(struct lsim *s)
@@ -123,7 +125,7 @@ static void end_all(struct lsim *s)
     for (turns = 0; !is_quiet(s); turns++) {
         if (turns == LSIM_QUIET_TURNS_MAX)
             lsim_fail(s, "a request that does not end");
-        turn(s);
+        lsim_turn(s);
     }
     for (uint16_t n = 0; n < s->o.nodes; n++)
         for (uint32_t name = 0; s->nodes[n].is_alive && name < s->o.locks; name++) {
@@ -135,7 +137,7 @@ static void end_all(struct lsim *s)
     for (turns = 0; !is_empty(s) || s->flights_count > 0; turns++) {
         if (turns == LSIM_QUIET_TURNS_MAX)
             lsim_fail(s, "something is left in a pool of an instance");
-        turn(s);
+        lsim_turn(s);
     }
     for (uint32_t n = 0; n < s->o.masters; n++) {
         struct grd_lock_master_use use = grd_lock_master_used(s->nodes[n].master);
@@ -189,7 +191,7 @@ void lock_sim_run(const struct lock_sim_options *options, struct lock_sim_result
     for (uint32_t i = 0; i < s->o.turns; i++) {
         if (s->o.has_crash && i == s->o.turns / 2)
             lsim_crash(s);
-        turn(s);
+        lsim_turn(s);
         if (i % 16 == 0)
             check_all(s);
     }

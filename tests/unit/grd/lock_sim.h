@@ -35,6 +35,7 @@ struct lock_sim_options {
 struct lock_sim_result {
     uint64_t grants, waits, busy, deadlocks, cancelled, swaps_done, swaps_changed, messages, values_checked,
         invalid_seen, victims, max_cycle, cached, demoted, released, forgotten, full;
+    uint64_t stuck_ns_max; /* longest a deadlock lived while there were no faults */
     uint32_t overtaken_max;
 };
 

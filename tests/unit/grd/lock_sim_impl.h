@@ -20,6 +20,7 @@
 #define LSIM_QUIET_TURNS_MAX 60000u
 #define LSIM_DETECT_TURNS 40u
 #define LSIM_REPORTS_MAX 4096u
+#define LSIM_PHANTOM_TURNS 3000u
 
 struct lsim_flight {
     uint64_t due_ns, number;
@@ -48,6 +49,7 @@ struct lsim_client {
     uint8_t flags;
     uint64_t stamp, expected; /* of the swap */
     bool gives_up;            /* a victim: unlocks all it has */
+    uint64_t stuck_ns;        /* since when it surely waits for itself; 0 = it does not */
 };
 
 /* What a lock's value is, as the one who sees everything knows it. */
@@ -85,6 +87,18 @@ struct lsim {
     uint32_t rounds;
     struct grd_actions actions;
 };
+static inline struct lsim_client *lsim_client_at(struct lsim *s, uint32_t number)
+{
+    return &s->nodes[number / s->o.clients].clients[number % s->o.clients];
+}
+static inline bool lsim_client_waits(const struct lsim_client *client)
+{
+    return client->state == LSIM_WAITING || client->state == LSIM_CONVERTING;
+}
+
+/* lock_sim.c */
+void lsim_turn(struct lsim *s);
+
 /* lock_sim_check.c */
 void lsim_fail(struct lsim *s, const char *format, ...);
 void lsim_value_make(struct grd_lock_value *value, uint64_t stamp);
@@ -114,5 +128,6 @@ void lsim_client_turn(struct lsim *s, struct lsim_client *client);
 /* lock_sim_detect.c */
 void lsim_detect_open(struct lsim *s);
 void lsim_detect_round(struct lsim *s);
+void lsim_detect_bound(struct lsim *s);
 
 #endif

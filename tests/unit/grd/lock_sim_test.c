@@ -17,6 +17,12 @@
 
 #include "tests/unit/grd/lock_sim.h"
 
+/*
+ * How long a deadlock may live without faults: what was lost before is said again within the longest repetition
+ * (4 ms doubled four times), then the round under way and two more, of 4 ms each.
+ */
+#define STUCK_NS_MAX (UINT64_C(64000000) + 3 * UINT64_C(4000000))
+
 static uint64_t seeds(uint64_t few)
 {
     const char *full = getenv("FULL");
@@ -29,10 +35,12 @@ static void add(struct lock_sim_result *sum, const struct lock_sim_result *one)
     uint64_t *to = (uint64_t *)sum;
     const uint64_t *from = (const uint64_t *)one;
 
-    for (size_t i = 0; i < offsetof(struct lock_sim_result, overtaken_max) / sizeof *to; i++)
+    for (size_t i = 0; i < offsetof(struct lock_sim_result, stuck_ns_max) / sizeof *to; i++)
         to[i] += from[i];
     if (one->overtaken_max > sum->overtaken_max)
         sum->overtaken_max = one->overtaken_max;
+    if (one->stuck_ns_max > sum->stuck_ns_max)
+        sum->stuck_ns_max = one->stuck_ns_max;
 }
 
 static void print(const struct lock_sim_result *r)
@@ -40,10 +48,10 @@ static void print(const struct lock_sim_result *r)
     printf("grants %" PRIu64 " waits %" PRIu64 " cached %" PRIu64 " busy %" PRIu64 " cancelled %" PRIu64
            " deadlocks %" PRIu64 " demoted %" PRIu64 " swaps %" PRIu64 "+%" PRIu64 " values %" PRIu64
            " not valid %" PRIu64 " released %" PRIu64 " forgotten %" PRIu64 " full %" PRIu64
-           " messages %" PRIu64 " victims %" PRIu64 " overtaken %u\n",
+           " messages %" PRIu64 " victims %" PRIu64 " overtaken %u stuck %" PRIu64 " us\n",
            r->grants, r->waits, r->cached, r->busy, r->cancelled, r->deadlocks, r->demoted, r->swaps_done,
            r->swaps_changed, r->values_checked, r->invalid_seen, r->released, r->forgotten, r->full,
-           r->messages, r->victims, r->overtaken_max);
+           r->messages, r->victims, r->overtaken_max, r->stuck_ns_max / 1000);
 }
 
 static void no_grant_ever_conflicts_and_all_ends(void **state)
@@ -92,6 +100,7 @@ static void deadlocks_across_locks_are_found_and_only_real_ones(void **state)
     }
     print(&sum);
     assert_true(sum.victims > 20);
+    assert_in_range(sum.stuck_ns_max, 1, STUCK_NS_MAX);
     assert_true(sum.max_cycle > 4);
 }
 
