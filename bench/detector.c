@@ -368,6 +368,8 @@ static void print(const struct shape *shape, const struct pairs *pairs, const st
         printf(", boost %6.1f, ratio %.2f", f->boost_ns, f->ratio);
     printf("  | round %8.2f ms  resolve %8.2f ms  %u%s victims %9.2f ms  %.1f bytes an edge\n", f->round_ms,
            f->resolve_ms, f->victims, f->has_more_victims ? "+" : "", f->victims_ms, f->bytes_an_edge);
+    printf("figure an-edge-%s-%u %.6g ns\nfigure round-%s-%u %.6g ms\n", shape->name, pairs->vertices,
+           f->ours_ns, shape->name, pairs->vertices, f->round_ms);
     fflush(stdout);
 }
 

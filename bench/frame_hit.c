@@ -173,6 +173,7 @@ static void measure(struct cache *cache, uint32_t kind, uint32_t threads)
     qsort(ns, ROUNDS, sizeof(ns[0]), compare);
     printf("kind %s threads %u ns_per_pair median %.1f best %.1f worst %.1f\n", kinds[kind].name, threads,
            ns[ROUNDS / 2], ns[0], ns[ROUNDS - 1]);
+    printf("figure %s-%u-threads %.6g ns\n", kinds[kind].name, threads, ns[ROUNDS / 2]);
 }
 
 /* The kind of this name, or -1. */

@@ -165,6 +165,8 @@ static void measure(struct load *load, const struct kind *kind, struct op *ops, 
     printf("%-8s %10" PRIu64 "  %-10s %8.1f M/s  (%.1f to %.1f)  %6.1f ns\n", kind->name, load->entries,
            is_batched ? "batches" : "one by one", rate[rounds / 2], rate[0], rate[rounds - 1],
            1e3 / rate[rounds / 2]);
+    printf("figure %s-%" PRIu64 "%s %.6g op/s\n", kind->name, load->entries, is_batched ? "-batched" : "",
+           rate[rounds / 2] * 1e6);
 }
 
 static void run(uint64_t entries, uint32_t rounds, struct op *ops)

@@ -70,6 +70,7 @@ static void measure(struct work *work, uint32_t threads)
     for (t = 0; t < threads; t++)
         printf("%u thread%s: %.1f ns a pair\n", threads, threads > 1 ? "s, different locks" : "",
                (double)each[t].ns / (double)each[t].pairs);
+    printf("figure lock-pair-%u-threads %.6g ns\n", threads, (double)each[0].ns / (double)each[0].pairs);
 }
 
 int main(int argc, char **argv)

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/hist.h"
+#include "bench/figures.h"
 
 #define INSTANCES_MAX 8u
 #define WARM_UP_NS (CF_NS_PER_S / 5)
@@ -183,6 +184,10 @@ static void report(const struct settings *settings, const struct shared *shared)
            settings->instances, settings->waiting, (double)all_handed / settings->seconds,
            (double)all / settings->seconds, jain(handed, n), jain(grants, n), cf_hist_percentile(wait, 0.5),
            cf_hist_percentile(wait, 0.99), cf_hist_max(wait), resends);
+    if (!settings->json) {
+        bench_figure("handovers", (double)all_handed / settings->seconds, "1/s");
+        bench_distribution("lock-wait", wait);
+    }
     free(wait);
 }
 

@@ -59,6 +59,10 @@ grep -q "$lib/libcachefusion.so.0" <<<"$ldd_out"
 if pkg-config --exists libdpdk; then
     grep -qx 'transports: .* dpdk:' "$work/version"
 fi
+# It measures with the installed programs.
+"$work/root/opt/cf/bin/cachefusion" bench micro-hist --quick --repeats 1 --warm-ups 0 >"$work/bench" ||
+    { cat "$work/bench"; exit 1; }
+grep -Eq '^  hist/add +cachefusion +[0-9.]+ ns' "$work/bench"
 env -u MAKEFLAGS -u MFLAGS make --no-print-directory BUILD="$build" CONFIG="$config" DESTDIR="$work/root" PREFIX=/opt/cf uninstall >/dev/null
 left=$(find "$work/root" -type f -o -type l)
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
