@@ -23,7 +23,8 @@ uint64_t sim_sweep_run(const struct sim_sweep *sweep, uint64_t *done_out)
     uint64_t failed = 0, done = 0;
     struct sim_options options = sweep->first;
 
-    while (done < sweep->seeds && failed < FAILURES_MAX && cf_now_ns() < end_ns) {
+    while (done < sweep->seeds && failed < FAILURES_MAX &&
+           (done < sweep->seeds_min || cf_now_ns() < end_ns)) {
         options.seed = sweep->first.seed + done++;
         options.is_quiet = true;
         failed += !sim_seed_run(&options, stdout);

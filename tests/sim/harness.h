@@ -12,7 +12,7 @@ struct sim_sweep {
     struct sim_options first; /* seeds count up from first.seed */
     uint64_t seeds;
     uint64_t wall_ns_max; /* 0 = no bound */
-    uint64_t seeds_min;   /* that must be done within it, else the test fails */
+    uint64_t seeds_min;   /* that are run even if it is over: a loaded machine only takes longer */
 };
 
 /* FULL=1 in the environment. */
