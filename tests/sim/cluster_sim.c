@@ -46,6 +46,27 @@ static void small_clusters_hold_every_invariant_without_faults(void **state)
     sweep(0, 0, 3000, 100001, 12, 500, 8 * S, 3);
 }
 
+/* The reliability machine of dpdk: under the whole protocol; its own invariants are checked at every frame. */
+static void clusters_over_links_hold_every_invariant_under_faults(void **state)
+{
+    bool full = sim_is_full();
+    uint64_t done;
+    struct sim_sweep what = {
+        .first = {.seed = 600001,
+                  .run_ns = S,
+                  .ops_max = 1500,
+                  .faults = SIM_FAULTS_ALL,
+                  .network = SIM_NETWORK_LINKS},
+        .seeds = full ? 3000 : 100,
+        .wall_ns_max = full ? 0 : 12 * S,
+        .seeds_min = 15,
+    };
+
+    (void)state;
+    assert_int_equal(sim_sweep_run(&what, &done), 0);
+    assert_true(done >= what.seeds_min);
+}
+
 static void sixteen_instances_hold_every_invariant(void **state)
 {
     (void)state;
@@ -63,6 +84,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_clusters_hold_every_invariant_under_faults),
         cmocka_unit_test(small_clusters_hold_every_invariant_without_faults),
+        cmocka_unit_test(clusters_over_links_hold_every_invariant_under_faults),
         cmocka_unit_test(sixteen_instances_hold_every_invariant),
         cmocka_unit_test(sixty_four_instances_hold_every_invariant),
     };

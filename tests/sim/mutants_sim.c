@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every planted mistake of grd/mutant.def is caught within MUTANT_SEEDS seeds by a checker or an assertion, in the
- * program that carries them (SIM_BIN = path of cachefusion-sim). The short run tries a few, FULL=1 all.
+ * Every planted mistake of grd/mutant.def and transport/link/mutant.def is caught within MUTANT_SEEDS seeds by a checker
+ * or an assertion, in the program that carries them (SIM_BIN = path of cachefusion-sim). The short run tries a few of
+ * the protocol's and all of the links', FULL=1 all. A lane of a link wraps after 1,024 segments: their runs are longer.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -20,6 +21,8 @@
 #include "base/compiler.h"
 #include "grd/mutant.h"
 #include "tests/sim/harness.h"
+#include "tools/sim/seed.h"
+#include "transport/link/mutant.h"
 
 #define MUTANT_SEEDS 200u
 
@@ -39,19 +42,27 @@ static const char *program(void)
 static int run_seed(const char *path, const char *mutant, uint32_t seed)
 {
     char seed_text[16];
-    char *argv[] = {(char *)(uintptr_t)path,
-                    (char *)(uintptr_t) "sim",
-                    (char *)(uintptr_t) "--seed",
-                    seed_text,
-                    (char *)(uintptr_t) "--seconds",
-                    (char *)(uintptr_t) "1",
-                    (char *)(uintptr_t) "--ops",
-                    (char *)(uintptr_t) "1500",
-                    (char *)(uintptr_t) "--mutant",
-                    (char *)(uintptr_t)mutant,
-                    (char *)(uintptr_t) "--cold",
-                    (char *)(uintptr_t)(strncmp(mutant, "cold_", 5) == 0 ? "10" : "0"),
-                    NULL};
+    bool is_link = strncmp(mutant, SIM_LINK_MUTANT, strlen(SIM_LINK_MUTANT)) == 0;
+    const char *argv[] = {path,
+                          "sim",
+                          "--quiet",
+                          "--seed",
+                          seed_text,
+                          "--mutant",
+                          mutant,
+                          "--network",
+                          is_link ? "links" : "lanes",
+                          "--faults",
+                          is_link ? "loss,duplicate,reorder" : "all",
+                          "--instances",
+                          is_link ? "2" : "0",
+                          "--seconds",
+                          is_link ? "10" : "1",
+                          "--ops",
+                          is_link ? "20000" : "1500",
+                          "--cold",
+                          strncmp(mutant, "cold_", 5) == 0 ? "10" : "0",
+                          NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status = 0;
@@ -60,7 +71,7 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
     assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
     assert_int_equal(posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0), 0);
     assert_int_equal(posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0), 0);
-    assert_int_equal(posix_spawn(&pid, path, &actions, NULL, argv, environ), 0);
+    assert_int_equal(posix_spawn(&pid, path, &actions, NULL, (char **)(uintptr_t)argv, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
@@ -91,6 +102,18 @@ static bool is_chosen(const char *mutant)
     return false;
 }
 
+/* True: it was caught. */
+static bool tell(const char *path, const char *mutant)
+{
+    uint32_t seed = killed_by(path, mutant);
+
+    if (seed != 0)
+        printf("%-24s killed by seed %u\n", mutant, seed);
+    else
+        printf("%-24s SURVIVED %u seeds\n", mutant, MUTANT_SEEDS);
+    return seed != 0;
+}
+
 static void planted_mistakes_are_caught(void **state)
 {
     const char *path = program();
@@ -100,19 +123,29 @@ static void planted_mistakes_are_caught(void **state)
     if (path == NULL)
         skip();
     for (uint32_t i = 1; i < GRD_MUT_COUNT; i++) {
-        uint32_t seed;
-
         if (!is_chosen(grd_mutant_name(i)))
             continue;
         tried++;
-        seed = killed_by(path, grd_mutant_name(i));
-        if (seed != 0)
-            printf("%-24s killed by seed %u\n", grd_mutant_name(i), seed);
-        else
-            printf("%-24s SURVIVED %u seeds\n", grd_mutant_name(i), MUTANT_SEEDS);
-        survivors += seed == 0;
+        survivors += !tell(path, grd_mutant_name(i));
     }
     assert_true(tried >= CF_COUNTOF(short_run));
+    assert_int_equal(survivors, 0);
+}
+
+static void planted_mistakes_of_links_are_caught(void **state)
+{
+    const char *path = program();
+    uint32_t survivors = 0;
+
+    (void)state;
+    if (path == NULL)
+        skip();
+    for (uint32_t i = 1; i < XP_LINK_MUT_COUNT; i++) {
+        char mutant[64];
+
+        snprintf(mutant, sizeof(mutant), SIM_LINK_MUTANT "%s", xp_link_mutant_name(i));
+        survivors += !tell(path, mutant);
+    }
     assert_int_equal(survivors, 0);
 }
 
@@ -120,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planted_mistakes_are_caught),
+        cmocka_unit_test(planted_mistakes_of_links_are_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

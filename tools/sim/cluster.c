@@ -54,9 +54,12 @@ static bool is_sound(struct sim_cluster *cluster)
 {
     uint64_t block;
     const char *disk = sim_disk_broken(cluster->disk);
+    const char *net = sim_net_broken(cluster->net);
 
     if (disk != NULL)
         sim_cluster_break(cluster, "%s", disk);
+    if (net != NULL)
+        sim_cluster_break(cluster, "%s", net);
     return !cluster->is_broken && sim_check_broken(cluster->check, &block) == NULL;
 }
 

@@ -12,6 +12,7 @@
 #include "grd/mutant.h"
 #include "tools/sim/seed.h"
 #include "tools/tools.h"
+#include "transport/link/mutant.h"
 
 #define NAMES_BYTES 128u
 
@@ -24,6 +25,7 @@ struct arguments {
     double seconds;
     char faults[256];
     char mutant[NAMES_BYTES];
+    char network[NAMES_BYTES];
     bool list_mutants;
     bool crash;
     bool quiet;
@@ -44,6 +46,8 @@ static const struct cf_option_desc table[] = {
      offsetof(struct arguments, ops), "0", 0, 0, NULL},
     {"faults", "all, none, or names separated by commas", NULL, CF_OPTION_STRING,
      offsetof(struct arguments, faults), "all", 0, 256, NULL},
+    {"network", "lanes, links (those of dpdk:, over packets that are lost), or drawn", NULL, CF_OPTION_STRING,
+     offsetof(struct arguments, network), "drawn", 0, NAMES_BYTES, NULL},
     {"mutant", "plant one protocol mistake (cachefusion-sim only)", NULL, CF_OPTION_STRING,
      offsetof(struct arguments, mutant), "", 0, NAMES_BYTES, NULL},
     {"list-mutants", "print the names of the mistakes", NULL, CF_OPTION_BOOL,
@@ -109,6 +113,25 @@ static bool has_mutant(const char *name)
         if (strcmp(grd_mutant_name(i), name) == 0)
             return true;
     }
+    for (uint32_t i = 1; i < XP_LINK_MUT_COUNT; i++) {
+        if (strncmp(name, SIM_LINK_MUTANT, strlen(SIM_LINK_MUTANT)) == 0 &&
+            strcmp(xp_link_mutant_name(i), name + strlen(SIM_LINK_MUTANT)) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool parse_network(const char *name, enum sim_network *network_out)
+{
+    static const char *const names[] = {"drawn", "lanes", "links"};
+
+    for (uint32_t i = 0; i < CF_COUNTOF(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *network_out = (enum sim_network)i;
+            return true;
+        }
+    }
+    fprintf(stderr, "cachefusion sim: network is '%s', it is drawn, lanes or links\n", name);
     return false;
 }
 
@@ -120,8 +143,13 @@ static int check_arguments(const struct arguments *a, struct sim_options *option
                 SIM_INSTANCES_MIN);
         return CF_CLI_EXIT_USAGE;
     }
-    if (!parse_faults(a->faults, &options->faults))
+    if (!parse_faults(a->faults, &options->faults) || !parse_network(a->network, &options->network))
         return CF_CLI_EXIT_USAGE;
+    if (options->network == SIM_NETWORK_LINKS && a->instances > SIM_LINKS_INSTANCES_MAX) {
+        fprintf(stderr, "cachefusion sim: instances is %u, over links at most %u are possible\n",
+                a->instances, SIM_LINKS_INSTANCES_MAX);
+        return CF_CLI_EXIT_USAGE;
+    }
     if (a->mutant[0] == 0)
         return 0;
     if (CF_MUTANTS == 0) {
@@ -141,6 +169,9 @@ static int list_mutants(void)
 {
     for (uint32_t i = 1; i < GRD_MUT_COUNT; i++)
         printf("%-24s %s\n", grd_mutant_name(i), grd_mutant_text(i));
+    for (uint32_t i = 1; i < XP_LINK_MUT_COUNT; i++)
+        printf(SIM_LINK_MUTANT "%-*s %s\n", (int)(24 - strlen(SIM_LINK_MUTANT)), xp_link_mutant_name(i),
+               xp_link_mutant_text(i));
     return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "transport/link/wire.h"
 
 #define US CF_NS_PER_US
 #define MS CF_NS_PER_MS
@@ -120,6 +121,26 @@ static void draw_net(struct cf_rng *rng, struct sim_plan *plan)
                                                                   : PICK(rng, 0, 2 * US)}};
 }
 
+/*
+ * One cluster of four talks over links, drawn apart, so that the others are what they are without. A damaged packet is
+ * a lost one to the link: the two go together.
+ */
+static void draw_links(struct sim_plan *plan)
+{
+    struct cf_rng rng;
+    uint64_t drawn;
+
+    cf_rng_seed(&rng, plan->options.seed ^ 0x11145);
+    drawn = cf_rng_below(&rng, 4);
+    if (plan->options.network == SIM_NETWORK_LANES || plan->instances > SIM_LINKS_INSTANCES_MAX ||
+        (plan->options.network == SIM_NETWORK_DRAWN && drawn != 0))
+        return;
+    plan->net.order = SIM_LINKS;
+    plan->net.reorders = plan->faults[SIM_FAULT_REORDER];
+    plan->net.packet_bytes = (uint32_t)PICK(&rng, XP_LINK_PACKET_BYTES_MIN, 1472, 8972);
+    plan->net.faults.damage_ppm = plan->net.faults.loss_ppm / 4;
+}
+
 /* Above this many members groups of blocks are left out where directories are short. */
 #define SHORT_GROUPS_MAX 4u
 
@@ -164,12 +185,13 @@ void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
     draw_sizes(&rng, plan);
     draw_times(&rng, plan);
     draw_net(&rng, plan);
+    draw_links(plan);
     draw_directory(&rng, plan);
 }
 
 void sim_plan_print(const struct sim_plan *plan, char *text, size_t text_bytes)
 {
-    static const char *const orders[] = {"ordered", "raw", "chaos"};
+    static const char *const orders[] = {"ordered", "raw", "chaos", "of links"};
     int used = snprintf(text, text_bytes,
                         "%u instances, %u clients each, %u blocks, %u frames each, %u entries a shard, lanes "
                         "%s, blocks %s, faults:",

@@ -21,8 +21,13 @@ enum sim_work {
     SIM_WORKS
 };
 
+/* What instances talk over: lanes that the network itself orders (or does not), or the links of dpdk: over packets. */
+enum sim_network { SIM_NETWORK_DRAWN = 0, SIM_NETWORK_LANES, SIM_NETWORK_LINKS };
+
 #define SIM_FAULTS_ALL UINT32_MAX /* each with probability one half */
 #define SIM_INSTANCES_MIN 2u
+/* A link has the slots of both lanes at both ends: more instances would take gigabytes. */
+#define SIM_LINKS_INSTANCES_MAX 32u
 #define SIM_BLOCK_BYTES 2048u
 #define SIM_FILE_ID 7u
 
@@ -33,9 +38,10 @@ struct sim_options {
     uint64_t ops_max;   /* ends that phase earlier; 0 = no bound */
     uint32_t faults;    /* bits of enum sim_fault, or SIM_FAULTS_ALL */
     uint32_t cold;      /* blocks to cache for each entry of the directories; 0 = drawn */
+    enum sim_network network;
     bool crash;         /* one instance dies */
     bool is_quiet;      /* facts of a run that held are not printed */
-    const char *mutant; /* NULL = none */
+    const char *mutant; /* NULL = none; "link_" and the name of one of transport/link/mutant.def */
 };
 
 struct sim_plan {

@@ -2,12 +2,14 @@
 #include "tools/sim/seed.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "grd/mutant.h"
 #include "tools/sim/cluster.h"
+#include "transport/link/mutant.h"
 
 #define ULL(x) ((unsigned long long)(x))
 
@@ -33,6 +35,9 @@ void sim_seed_command(const struct sim_options *options, char *text, size_t text
         used += snprintf(text + used, text_bytes - (size_t)used, " --mutant %s", options->mutant);
     if (options->cold != 0)
         used += snprintf(text + used, text_bytes - (size_t)used, " --cold %u", options->cold);
+    if (options->network != SIM_NETWORK_DRAWN)
+        used += snprintf(text + used, text_bytes - (size_t)used, " --network %s",
+                         options->network == SIM_NETWORK_LINKS ? "links" : "lanes");
     if (options->crash)
         snprintf(text + used, text_bytes - (size_t)used, " --crash");
 }
@@ -66,13 +71,14 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
             ULL(r->counts.timeouts), ULL(r->counts.cancelled), ULL(r->counts.busy), ULL(r->counts.again),
             ULL(r->checks), ULL(r->history_count));
     fprintf(out,
-            "%llu messages delivered, %llu lost, %llu doubled, %llu torn, %llu flaps; %llu shipped, %llu "
+            "%llu messages delivered, %llu frames; %llu lost, %llu doubled, %llu damaged, %llu torn, %llu "
+            "flaps; %llu shipped, %llu "
             "invalidated, %llu evicted, "
             "%llu past images dropped, %llu not-held, %llu refused grants, %llu disk writes\n",
-            ULL(r->net.delivered), ULL(r->net.lost), ULL(r->net.doubled), ULL(r->net.torn), ULL(r->net.flaps),
-            ULL(r->stats.blocks_shipped), ULL(r->stats.invalidated), ULL(r->stats.evicted),
-            ULL(r->stats.past_images_dropped), ULL(r->stats.not_held), ULL(r->stats.refused_grants),
-            ULL(r->stats.disk_writes));
+            ULL(r->net.delivered), ULL(r->net.frames), ULL(r->net.lost), ULL(r->net.doubled),
+            ULL(r->net.damaged), ULL(r->net.torn), ULL(r->net.flaps), ULL(r->stats.blocks_shipped),
+            ULL(r->stats.invalidated), ULL(r->stats.evicted), ULL(r->stats.past_images_dropped),
+            ULL(r->stats.not_held), ULL(r->stats.refused_grants), ULL(r->stats.disk_writes));
     fprintf(out,
             "%llu snapshots, %llu by READs; %llu places asked for, %llu first looks refused, %llu torn, %llu "
             "given up\n",
@@ -88,13 +94,27 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
         ULL(r->stats.directory_refused));
 }
 
+#if CF_MUTANTS
+static bool mutant_select(const char *name)
+{
+    size_t prefix_bytes = strlen(SIM_LINK_MUTANT);
+
+    if (name == NULL || strncmp(name, SIM_LINK_MUTANT, prefix_bytes) != 0)
+        return grd_mutant_select(name);
+    for (uint32_t i = 1; i < XP_LINK_MUT_COUNT; i++)
+        if (strcmp(xp_link_mutant_name(i), name + prefix_bytes) == 0)
+            xp_link_mutant_selected = (enum xp_link_mutant_id)i;
+    return true;
+}
+#endif
+
 bool sim_seed_run_here(const struct sim_options *options, FILE *out)
 {
     struct sim_plan plan;
     struct sim_result result;
 
 #if CF_MUTANTS
-    if (!grd_mutant_select(options->mutant))
+    if (!mutant_select(options->mutant))
         return false;
 #endif
     sim_plan_draw(options, &plan);

@@ -237,7 +237,10 @@ uint64_t xp_link_due_ns(const struct xp_link *link)
         return UINT64_MAX;
     if (link->ack_count != 0 && link->ack_since_ns + link->options.ack_delay_ns < due_ns)
         due_ns = link->ack_since_ns + link->options.ack_delay_ns;
-    if ((link->tx[0].lost | link->tx[1].lost) != 0 || link->pace_ns > link->sent_ns)
+    /* A full window waits for an acknowledgement, or for the timer; else it is the pace that keeps segments back. */
+    if (link->inflight < xp_swift_segments(&link->swift) &&
+        ((link->tx[0].lost | link->tx[1].lost) != 0 || xp_link_has_new(&link->tx[0]) ||
+         xp_link_has_new(&link->tx[1])))
         due_ns = link->pace_ns < due_ns ? link->pace_ns : due_ns;
     return due_ns;
 }

@@ -218,6 +218,12 @@ bool xp_link_take(struct xp_link *link, enum xp_class lane, struct xp_link_deliv
 /* Every message taken so far has been used: their slots are credited. */
 void xp_link_give(struct xp_link *link);
 
+/* A segment that was never sent may be, as far as the lane goes. */
+static inline bool xp_link_has_new(const struct xp_link_tx *tx)
+{
+    return tx->message <= tx->credit.sent && tx->next - tx->una < XP_LINK_SEGMENTS;
+}
+
 static inline uint64_t xp_link_max(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;

@@ -3,10 +3,11 @@
 #define TRANSPORT_LINK_MUTANT_H
 
 /*
- * Planted mistakes, so that the test of the lossy network can prove that its checker sees each of them. Without
+ * Planted mistakes, so that the test of the lossy network and the simulator can prove that they see each of them. Without
  * CF_MUTANTS the condition is the constant false and leaves no code.
  */
 #include <stdbool.h>
+#include <stdint.h>
 
 #ifndef CF_MUTANTS
 #define CF_MUTANTS 0
@@ -19,6 +20,10 @@ enum xp_link_mutant_id {
 #undef XP_LINK_MUTANT
     XP_LINK_MUT_COUNT
 };
+
+/* "wrap"; NULL outside 1 .. XP_LINK_MUT_COUNT - 1. */
+const char *xp_link_mutant_name(uint32_t mutant);
+const char *xp_link_mutant_text(uint32_t mutant);
 
 #if CF_MUTANTS
 /* The one planted mistake of this process; set before a link is opened, by who is built with mutants. */

@@ -128,16 +128,11 @@ static void add_lost(struct xp_link *link, struct xp_link_packet *packet, uint32
     }
 }
 
-static bool has_new(const struct xp_link_tx *tx)
-{
-    return tx->message <= tx->credit.sent && tx->next - tx->una < XP_LINK_SEGMENTS;
-}
-
 static void add_new(struct xp_link *link, struct xp_link_packet *packet, uint32_t lane)
 {
     struct xp_link_tx *tx = &link->tx[lane];
 
-    while (has_new(tx) && has_room(link, packet)) {
+    while (xp_link_has_new(tx) && has_room(link, packet)) {
         struct xp_link_flight flight = {.message = tx->message, .index = (uint16_t)tx->index};
 
         if (!piece_add(link, packet, lane, tx->next, &flight))
@@ -163,7 +158,8 @@ static bool may_send_segments(const struct xp_link *link, uint64_t now_ns)
 {
     if (link->inflight >= xp_swift_segments(&link->swift) || now_ns < link->pace_ns)
         return false;
-    return (link->tx[0].lost | link->tx[1].lost) != 0 || has_new(&link->tx[0]) || has_new(&link->tx[1]);
+    return (link->tx[0].lost | link->tx[1].lost) != 0 || xp_link_has_new(&link->tx[0]) ||
+           xp_link_has_new(&link->tx[1]);
 }
 
 bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns)
@@ -286,13 +282,13 @@ uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out)
 static uint32_t lane_alone(const struct xp_link *link, uint64_t now_ns)
 {
     const struct xp_link_tx *control = &link->tx[XP_CONTROL], *data = &link->tx[XP_DATA], *tx;
-    uint32_t lane = has_new(control) ? XP_CONTROL : XP_DATA;
+    uint32_t lane = xp_link_has_new(control) ? XP_CONTROL : XP_DATA;
 
     tx = &link->tx[lane];
     if ((control->lost | data->lost) != 0 || link->must_probe || link->is_violated ||
         now_ns < link->pace_ns || link->swift.window < XP_SWIFT_ONE ||
-        link->inflight >= xp_swift_segments(&link->swift) || tx->message != tx->credit.sent || !has_new(tx) ||
-        (lane == XP_CONTROL && has_new(data)) ||
+        link->inflight >= xp_swift_segments(&link->swift) || tx->message != tx->credit.sent ||
+        !xp_link_has_new(tx) || (lane == XP_CONTROL && xp_link_has_new(data)) ||
         tx->slots[tx->message & tx->mask].class_index != XP_LINK_NO_BLOCK)
         return XP_LANES;
     return lane;

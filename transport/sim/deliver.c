@@ -3,51 +3,17 @@
  * What the network hands to an instance, packet by packet, and what is checked on the way (I-26): order and at
  * most once in SIM_ORDERED (T-1), credits (T-2), generation and epoch (T-3), lent frames (T-4).
  */
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "transport/sim/net.h"
-
-uint32_t sim_frame_class_of(const struct xp_frame_space *space, uint32_t frame)
-{
-    uint32_t i = 0;
-
-    while (i < CF_BLOCK_SIZES && frame - space->classes[i].first >= space->classes[i].count)
-        i++;
-    cf_assert(i < CF_BLOCK_SIZES);
-    return i;
-}
-
-uint8_t *sim_frame_bytes_of(const struct xp_frame_space *space, uint32_t frame)
-{
-    const struct xp_frame_class *c = &space->classes[sim_frame_class_of(space, frame)];
-
-    return space->base + c->offset + (uint64_t)(frame - c->first) * c->bytes;
-}
-
-uint64_t sim_frame_word_of(const struct xp_frame_space *space, uint32_t frame)
-{
-    return atomic_load_explicit(&space->words[frame], memory_order_relaxed) & space->words_stable_mask;
-}
-
-static bool is_poison(const uint8_t *bytes)
-{
-    for (uint32_t i = 0; i < SIM_POISON_BYTES; i++) {
-        if (bytes[i] != SIM_POISON)
-            return false;
-    }
-    return true;
-}
+#include "transport/sim/wire.h"
 
 /* The oldest lent frame takes the block. Answers the event it makes. */
 static uint8_t land(struct xp_sim *sim, struct sim_packet *packet, uint32_t *frame_out)
 {
     const struct xp_sim *sender = sim_node_xp(sim->net, packet->from);
-    struct sim_lent *lent = &sim->lent[packet->class_index];
     const uint8_t *source = packet->block;
-    uint8_t *target;
 
     if (packet->block == NULL) {
         if (sender == NULL || sim->net->nodes[packet->from].is_gone ||
@@ -56,52 +22,63 @@ static uint8_t land(struct xp_sim *sim, struct sim_packet *packet, uint32_t *fra
             return XP_EV_TORN;
         source = sim_frame_bytes_of(sender->space, packet->frame);
     }
-    if (lent->count == 0) {
-        sim->net->counters.no_frame++;
+    *frame_out = sim_frame_take(sim, packet->class_index);
+    if (*frame_out == XP_LINK_FRAME_NONE)
         return XP_EV_TORN;
-    }
-    *frame_out = lent->frames[0];
-    lent->count--;
-    memmove(&lent->frames[0], &lent->frames[1], lent->count * sizeof(lent->frames[0]));
-    target = sim_frame_bytes_of(sim->space, *frame_out);
-    if (!is_poison(target) || !is_poison(target + packet->block_bytes - SIM_POISON_BYTES))
-        sim_net_break(sim->net, "T-4 a lent frame was written", packet);
-    memcpy(target, source, packet->block_bytes);
+    memcpy(sim_frame_bytes_of(sim->space, *frame_out), source, packet->block_bytes);
     return XP_EV_BLOCK;
+}
+
+void sim_observe(struct sim_net *net, const struct sim_seen *seen)
+{
+    if (net->observe != NULL)
+        net->observe(net->observe_arg, seen);
+}
+
+static struct sim_seen seen_of(const struct sim_net *net, const struct sim_packet *packet, enum sim_fate fate)
+{
+    return (struct sim_seen){.now_ns = net->now_ns,
+                             .from = packet->from,
+                             .to = packet->to,
+                             .fate = fate,
+                             .is_double = packet->is_double,
+                             .is_block = packet->kind == SIM_BLOCK,
+                             .header = &packet->header,
+                             .body = packet->body};
 }
 
 static void observe(struct sim_net *net, const struct sim_packet *packet, enum sim_fate fate)
 {
-    struct sim_seen seen = {.now_ns = net->now_ns,
-                            .from = packet->from,
-                            .to = packet->to,
-                            .fate = fate,
-                            .is_double = packet->is_double,
-                            .is_block = packet->kind == SIM_BLOCK,
-                            .header = &packet->header,
-                            .body = packet->body};
+    struct sim_seen seen = seen_of(net, packet, fate);
 
-    if (net->observe != NULL)
-        net->observe(net->observe_arg, &seen);
+    sim_observe(net, &seen);
 }
 
 static void trace(struct sim_net *net, const struct sim_packet *packet, uint8_t type, const uint8_t *block)
 {
-    const uint8_t *body = (const uint8_t *)packet->body;
+    struct sim_seen seen = seen_of(net, packet, SIM_DELIVERED);
+
+    sim_trace(net, &seen, type, block, packet->block_bytes);
+}
+
+void sim_trace(struct sim_net *net, const struct sim_seen *seen, uint8_t type, const uint8_t *block,
+               uint32_t block_bytes)
+{
+    const uint8_t *body = seen->body;
     uint64_t hash = cf_mix64(net->trace, net->now_ns);
     uint64_t word = 0;
 
-    hash = cf_mix64(hash, (uint64_t)packet->from << 48 | (uint64_t)packet->to << 32 |
-                              packet->header.type << 8 | type);
-    hash = cf_mix64(hash, packet->header.scn);
-    for (uint32_t at = 0; at < packet->header.bytes; at += 8) {
-        uint32_t left = packet->header.bytes - at;
+    hash = cf_mix64(hash,
+                    (uint64_t)seen->from << 48 | (uint64_t)seen->to << 32 | seen->header->type << 8 | type);
+    hash = cf_mix64(hash, seen->header->scn);
+    for (uint32_t at = 0; at < seen->header->bytes; at += 8) {
+        uint32_t left = seen->header->bytes - at;
 
         word = 0;
         memcpy(&word, body + at, left < 8 ? left : 8);
         hash = cf_mix64(hash, word);
     }
-    for (uint32_t at = 0; block != NULL && at < packet->block_bytes; at += packet->block_bytes / 32) {
+    for (uint32_t at = 0; block != NULL && at < block_bytes; at += block_bytes / 32) {
         memcpy(&word, block + at, 8);
         hash = cf_mix64(hash, word);
     }
@@ -208,6 +185,8 @@ bool sim_deliver(struct xp_sim *sim, struct sim_packet *packet, struct xp_event 
         if (back->is_down || packet->generation != back->generation)
             return false;
         back->is_open = true;
+        if (sim_wire_is_on(sim->net))
+            sim_wire_open(sim, packet->from);
         if (packet->kind == SIM_RESET)
             sim->base.counters.resets++;
         *event = (struct xp_event){.type = packet->kind == SIM_UP ? XP_EV_UP : XP_EV_RESET,
@@ -219,11 +198,14 @@ bool sim_deliver(struct xp_sim *sim, struct sim_packet *packet, struct xp_event 
             return false;
         back->is_open = false;
         back->is_down = packet->rc == CF_PEER_LOST;
+        sim_wire_close(sim, packet->from);
         *event = (struct xp_event){.type = XP_EV_DOWN, .node = packet->from, .rc = packet->rc};
         trace(sim->net, packet, event->type, NULL);
         return true;
-    case SIM_READ:
-        cf_unreachable(); /* sim_read_step */
+    case SIM_READ: /* sim_read_step */
+    case SIM_FRAME:
+    case SIM_TICK: /* sim_wire_packet */
+        cf_unreachable();
     }
     return false;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "transport/sim/net.h"
+#include "transport/sim/wire.h"
 
 void sim_net_faults_set(struct sim_net *net, const struct sim_net_faults *faults)
 {
@@ -120,7 +120,29 @@ static uint32_t under_way(const struct sim_net *net, uint16_t from, uint16_t to,
     return count;
 }
 
-bool sim_net_check(const struct sim_net *net, char *text, size_t text_bytes)
+/* Lanes: each packet under way holds a credit. Links: what both machines say of each other. */
+static bool pair_check(struct sim_net *net, uint16_t from, uint16_t to, char *text, size_t text_bytes)
+{
+    const struct sim_link *link = net->nodes[from].links[to];
+    const char *why = sim_wire_is_on(net) ? sim_wire_check(net, from, to) : NULL;
+
+    if (why != NULL) {
+        snprintf(text, text_bytes, "I-26 link from %u to %u: %s", from, to, why);
+        return false;
+    }
+    for (uint32_t lane = 0; lane < XP_LANES; lane++) {
+        uint32_t count = under_way(net, from, to, lane, link->generation);
+
+        if (count == link->lanes[lane].in_flight)
+            continue;
+        snprintf(text, text_bytes, "I-26 credits: from %u to %u lane %u holds %u, %u are under way", from, to,
+                 lane, link->lanes[lane].in_flight, count);
+        return false;
+    }
+    return true;
+}
+
+bool sim_net_check(struct sim_net *net, char *text, size_t text_bytes)
 {
     if (net->broken[0] != 0) {
         snprintf(text, text_bytes, "%s", net->broken);
@@ -132,15 +154,8 @@ bool sim_net_check(const struct sim_net *net, char *text, size_t text_bytes)
 
             if (link == NULL || net->nodes[from].is_gone || net->nodes[to].is_gone)
                 continue;
-            for (uint32_t lane = 0; lane < XP_LANES; lane++) {
-                uint32_t count = under_way(net, (uint16_t)from, (uint16_t)to, lane, link->generation);
-
-                if (count == link->lanes[lane].in_flight)
-                    continue;
-                snprintf(text, text_bytes, "I-26 credits: from %u to %u lane %u holds %u, %u are under way",
-                         from, to, lane, link->lanes[lane].in_flight, count);
+            if (!pair_check(net, (uint16_t)from, (uint16_t)to, text, text_bytes))
                 return false;
-            }
         }
     }
     return true;

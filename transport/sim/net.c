@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "transport/sim/net.h"
+#include "transport/sim/wire.h"
 
 enum cf_rc sim_net_open(const struct sim_net_options *options, struct sim_net **net_out)
 {
@@ -12,6 +12,7 @@ enum cf_rc sim_net_open(const struct sim_net_options *options, struct sim_net **
     if (net == NULL)
         return CF_MEMORY;
     net->options = *options;
+    net->target_delay_ns = options->delay_floor_ns + options->faults.delay_mean_ns;
     cf_rng_seed(&net->rng, options->seed);
     net->nodes = calloc(options->nodes, sizeof(*net->nodes));
     if (net->nodes == NULL || !sim_tree_open(&net->tree, options->nodes)) {
@@ -36,8 +37,11 @@ void sim_net_close(struct sim_net **net_ref)
         for (uint32_t i = 0; i < node->heap.count; i++)
             sim_packet_give(net, node->heap.due[i].packet);
         free(node->heap.due);
-        for (uint32_t i = 0; node->links != NULL && i < net->options.nodes; i++)
+        for (uint32_t i = 0; node->links != NULL && i < net->options.nodes; i++) {
+            if (node->links[i] != NULL)
+                sim_wire_free(node->links[i]->wire);
             free(node->links[i]);
+        }
         free(node->links);
     }
     sim_packet_pools_close(net);
@@ -257,4 +261,15 @@ void sim_net_break(struct sim_net *net, const char *what, const struct sim_packe
         snprintf(net->broken, sizeof(net->broken), "I-26 %s: from %u to %u lane %u type %u sequence %llu",
                  what, packet->from, packet->to, packet->lane, packet->header.type,
                  (unsigned long long)packet->header.sequence);
+}
+
+void sim_net_break_link(struct sim_net *net, const char *what, uint16_t from, uint16_t to)
+{
+    if (net->broken[0] == 0)
+        snprintf(net->broken, sizeof(net->broken), "I-26 link from %u to %u: %s", from, to, what);
+}
+
+const char *sim_net_broken(const struct sim_net *net)
+{
+    return net->broken[0] != 0 ? net->broken : NULL;
 }

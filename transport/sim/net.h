@@ -12,6 +12,7 @@
  * A directed pair of nodes is a link, made when first used. A connection is two links with one generation.
  */
 #include "base/rng.h"
+#include "transport/link/link.h"
 #include "transport/sim/sim.h"
 #include "transport/sim/tree.h"
 #include "transport/xp_ops.h"
@@ -23,7 +24,17 @@
 #define SIM_POISON 0x5au
 #define SIM_MEMORIES_MAX 8u
 
-enum sim_kind { SIM_MESSAGE = 0, SIM_BLOCK, SIM_HELLO, SIM_UP, SIM_RESET, SIM_DOWN, SIM_READ };
+enum sim_kind {
+    SIM_MESSAGE = 0,
+    SIM_BLOCK,
+    SIM_HELLO,
+    SIM_UP,
+    SIM_RESET,
+    SIM_DOWN,
+    SIM_READ,
+    SIM_FRAME,
+    SIM_TICK
+};
 
 struct sim_packet {
     struct sim_packet *next; /* free list, or delivered and not yet given back */
@@ -41,7 +52,7 @@ struct sim_packet {
     uint32_t block_bytes;
     enum cf_rc rc;
     uint64_t word;  /* of the frame at the post */
-    uint8_t *block; /* SIM_BLOCK, PUSH */
+    uint8_t *block; /* SIM_BLOCK, PUSH; SIM_FRAME: header.bytes of it */
     struct xp_header header;
     uint64_t body[];
 };
@@ -67,6 +78,8 @@ struct sim_lane {
 
 struct sim_link {
     struct sim_lane lanes[XP_LANES];
+    struct sim_wire *wire; /* SIM_LINKS: the sender's end; NULL: never opened */
+    uint64_t frame_ns;     /* SIM_LINKS: delivery time of the last frame */
     uint64_t cut_until_ns;
     uint64_t floor_ns; /* the receiver's end opens then: nothing arrives before */
     uint32_t generation;
@@ -93,6 +106,8 @@ struct xp_sim {
     struct sim_net *net;
     struct sim_packet *begun;
     struct sim_packet *delivered; /* named by events of the last poll */
+    struct sim_wire *busy;        /* SIM_LINKS: links to be looked at by the next flush or poll */
+    struct sim_wire *unfinished;  /* SIM_LINKS: it has messages for which the last poll had no room */
     const struct xp_frame_space *space;
     const struct cf_allocator *allocator;
     struct sim_lent lent[CF_BLOCK_SIZES];
@@ -121,6 +136,7 @@ struct sim_net {
     uint64_t now_ns;
     uint64_t order;
     uint64_t trace;
+    uint64_t target_delay_ns; /* SIM_LINKS: mean delay at the start */
     struct cf_rng rng;
     struct sim_node *nodes;
     struct sim_tree tree;
@@ -154,9 +170,21 @@ void sim_net_connect(struct sim_net *net, uint16_t a, uint16_t b);
 uint64_t sim_net_delay(struct sim_net *net, const struct sim_link *link, uint64_t bytes);
 bool sim_net_chance(struct sim_net *net, uint32_t ppm);
 CF_COLD void sim_net_break(struct sim_net *net, const char *what, const struct sim_packet *packet);
+CF_COLD void sim_net_break_link(struct sim_net *net, const char *what, uint16_t from, uint16_t to);
 
 /* deliver.c: true: *event is made of the packet, which the event names until the next poll. */
 bool sim_deliver(struct xp_sim *sim, struct sim_packet *packet, struct xp_event *event);
+void sim_observe(struct sim_net *net, const struct sim_seen *seen);
+/* Into the hash over all deliveries; block: NULL, or its bytes. */
+void sim_trace(struct sim_net *net, const struct sim_seen *seen, uint8_t type, const uint8_t *block,
+               uint32_t block_bytes);
+
+/* frame.c: frames of an instance, and those of them that are lent (T-4). */
+void sim_frame_lend(struct xp_sim *sim, uint32_t class_index, uint32_t frame);
+/* The oldest lent frame of the class; XP_LINK_FRAME_NONE: none is lent. */
+uint32_t sim_frame_take(struct xp_sim *sim, uint32_t class_index);
+/* The same for a link. */
+struct xp_link_frames sim_frames_of(struct xp_sim *sim);
 uint32_t sim_frame_class_of(const struct xp_frame_space *space, uint32_t frame);
 uint8_t *sim_frame_bytes_of(const struct xp_frame_space *space, uint32_t frame);
 /* The stable part of the frame's word. */

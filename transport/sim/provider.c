@@ -12,7 +12,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "transport/sim/net.h"
+#include "transport/sim/wire.h"
 
 static struct xp_sim *sim_of(struct xp *xp)
 {
@@ -51,7 +51,8 @@ static enum cf_rc sim_open(const struct xp_options *options, const char *rest, s
     if (sim == NULL)
         return CF_MEMORY;
     sim->base.ops = &xp_sim_ops;
-    sim->base.caps = XP_CAP_READ | (net->options.blocks == SIM_PULL ? XP_CAP_PULL : 0u);
+    if (!sim_wire_is_on(net)) /* dpdk: has neither */
+        sim->base.caps = XP_CAP_READ | (net->options.blocks == SIM_PULL ? XP_CAP_PULL : 0u);
     sim->net = net;
     sim->allocator = options->allocator;
     sim->lane_slots = options->lane_slots;
@@ -168,6 +169,7 @@ static void sim_evict(struct xp *xp, uint16_t node)
 
     link->is_open = false;
     link->is_down = true;
+    sim_wire_close(sim, node);
 }
 
 static void sim_epoch(struct xp *xp, uint64_t epoch)
@@ -191,6 +193,8 @@ static void *sim_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_
     cf_assert(bytes <= XP_BODY_BYTES_MAX);
     if (!link->is_open)
         return NULL;
+    if (sim_wire_is_on(sim->net))
+        return sim_wire_begin(sim, node, lane, bytes);
     if (link->lanes[lane].in_flight >= sim->lane_slots) {
         link->is_starved = true;
         sim->base.counters.no_credit++;
@@ -236,8 +240,13 @@ static struct sim_packet *stamp(struct xp_sim *sim, uint16_t node, enum xp_class
 static void sim_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn)
 {
     struct xp_sim *sim = sim_of(xp);
-    struct sim_packet *packet = stamp(sim, node, lane, type, scn);
+    struct sim_packet *packet;
 
+    if (sim_wire_is_on(sim->net)) {
+        sim_wire_post(sim, node, lane, type, scn, NULL);
+        return;
+    }
+    packet = stamp(sim, node, lane, type, scn);
     packet->kind = SIM_MESSAGE;
     sim_net_send(sim->net, packet);
 }
@@ -246,40 +255,60 @@ static void sim_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uin
                            uint32_t frame)
 {
     struct xp_sim *sim = sim_of(xp);
-    struct sim_packet *packet = stamp(sim, node, lane, type, scn);
+    uint8_t class_index = (uint8_t)sim_frame_class_of(sim->space, frame);
+    struct sim_packet *packet;
 
+    sim->base.counters.blocks_sent++;
+    if (sim_wire_is_on(sim->net)) {
+        struct xp_link_block block = {.bytes = sim_frame_bytes_of(sim->space, frame),
+                                      .word = &sim->space->words[frame],
+                                      .word_value = sim_frame_word_of(sim->space, frame),
+                                      .word_mask = sim->space->words_stable_mask,
+                                      .class_index = class_index};
+
+        sim_wire_post(sim, node, lane, type, scn, &block);
+        return;
+    }
+    packet = stamp(sim, node, lane, type, scn);
     packet->kind = SIM_BLOCK;
     packet->frame = frame;
-    packet->class_index = (uint8_t)sim_frame_class_of(sim->space, frame);
+    packet->class_index = class_index;
     packet->block_bytes = sim->space->classes[packet->class_index].bytes;
     packet->word = sim_frame_word_of(sim->space, frame);
     if (sim->net->options.blocks == SIM_PUSH) {
         sim_packet_block_take(sim->net, packet);
         memcpy(packet->block, sim_frame_bytes_of(sim->space, frame), packet->block_bytes);
     }
-    sim->base.counters.blocks_sent++;
     sim_net_send(sim->net, packet);
 }
 
 static void sim_flush(struct xp *xp)
 {
-    (void)xp;
+    sim_wire_flush(sim_of(xp));
 }
 
 static void sim_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
 {
-    struct xp_sim *sim = sim_of(xp);
-    struct sim_lent *lent = &sim->lent[class_index];
-    uint8_t *bytes = sim_frame_bytes_of(sim->space, frame);
-    uint32_t block_bytes = sim->space->classes[class_index].bytes;
+    sim_frame_lend(sim_of(xp), class_index, frame);
+}
 
-    cf_assert(sim_frame_class_of(sim->space, frame) == class_index);
-    cf_assert(lent->count < sim->lane_slots);
-    for (uint32_t i = 0; i < lent->count; i++)
-        cf_assert_id(lent->frames[i] != frame, "T-4");
-    memset(bytes, SIM_POISON, SIM_POISON_BYTES);
-    memset(bytes + block_bytes - SIM_POISON_BYTES, SIM_POISON, SIM_POISON_BYTES);
-    lent->frames[lent->count++] = frame;
+/* One packet of the heap. Returns the events it makes. */
+static uint32_t take(struct xp_sim *sim, struct sim_packet *packet, struct xp_event *events, uint32_t room)
+{
+    uint32_t count = 0;
+
+    if (packet->kind == SIM_FRAME || packet->kind == SIM_TICK) {
+        count = sim_wire_packet(sim, packet, events, room);
+        sim_packet_give(sim->net, packet);
+    } else if (packet->kind == SIM_READ ? sim_read_step(sim, packet, events)
+                                        : sim_deliver(sim, packet, events)) {
+        packet->next = sim->delivered;
+        sim->delivered = packet;
+        count = 1;
+    } else if (packet->kind != SIM_READ) {
+        sim_packet_give(sim->net, packet);
+    }
+    return count;
 }
 
 static uint32_t sim_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max)
@@ -287,25 +316,16 @@ static uint32_t sim_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events
     struct xp_sim *sim = sim_of(xp);
     struct sim_net *net = sim->net;
     struct sim_node *node = &net->nodes[sim->node];
-    uint32_t count = 0;
+    uint32_t room = max < XP_EVENTS_MAX ? max : XP_EVENTS_MAX, count;
 
     (void)now_ns;
     cf_assert(sim->begun == NULL);
     delivered_give(sim);
-    node->is_awake = false;
-    while (count < max && count < XP_EVENTS_MAX && node->heap.count > 0 &&
-           node->heap.due[0].at_ns <= net->now_ns && !node->is_gone) {
-        struct sim_packet *packet = sim_heap_pop(&node->heap).packet;
-
-        if (packet->kind == SIM_READ ? sim_read_step(sim, packet, &events[count])
-                                     : sim_deliver(sim, packet, &events[count])) {
-            packet->next = sim->delivered;
-            sim->delivered = packet;
-            count++;
-        } else if (packet->kind != SIM_READ) {
-            sim_packet_give(net, packet);
-        }
-    }
+    count = sim_wire_begin_poll(sim, events, room);
+    while (count < room && node->heap.count > 0 && node->heap.due[0].at_ns <= net->now_ns && !node->is_gone)
+        count += take(sim, sim_heap_pop(&node->heap).packet, &events[count], room - count);
+    sim_wire_flush(sim);
+    node->is_awake = sim->unfinished != NULL;
     sim_net_refresh(net, sim->node);
     return count;
 }

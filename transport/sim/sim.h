@@ -12,6 +12,8 @@
  *   SIM_RAW      losses and doubles reach the layer above, doubles late as well; the originals of a lane keep
  *                their order.
  *   SIM_CHAOS    as raw, and originals of one lane overtake each other.
+ *   SIM_LINKS    as ordered, but it is the links of dpdk: (transport/link) that make it so: packets below them are lost,
+ *                doubled, reordered and damaged.
  *
  * READ copies in pieces, each at its own time, so that what is changed meanwhile is torn.
  * Blocks: PULL copies out of the sender's frame at delivery and says XP_EV_TORN when its word has moved since
@@ -25,7 +27,7 @@
 #include "base/compiler.h"
 #include "transport/wire.h"
 
-enum sim_order { SIM_ORDERED = 0, SIM_RAW = 1, SIM_CHAOS = 2 };
+enum sim_order { SIM_ORDERED = 0, SIM_RAW = 1, SIM_CHAOS = 2, SIM_LINKS = 3 };
 enum sim_blocks { SIM_PULL = 0, SIM_PUSH = 1 };
 
 #define SIM_PPM 1000000u
@@ -34,6 +36,7 @@ enum sim_blocks { SIM_PULL = 0, SIM_PUSH = 1 };
 struct sim_net_faults {
     uint32_t loss_ppm;
     uint32_t duplicate_ppm;
+    uint32_t damage_ppm;    /* SIM_LINKS */
     uint32_t torn_ppm;      /* PULL: the copy fails although the word stood still */
     uint64_t late_ns_max;   /* a double comes up to this much after its original was sent */
     uint64_t delay_mean_ns; /* exponential, on top of the floor */
@@ -45,18 +48,22 @@ struct sim_net_options {
     enum sim_order order;
     enum sim_blocks blocks;
     uint64_t delay_floor_ns;
-    uint64_t bytes_per_us;  /* of a link; 0 = no limit */
-    uint64_t retransmit_ns; /* SIM_ORDERED: what a loss costs */
-    uint64_t detect_ns;     /* from a crash to XP_EV_DOWN at the others, at most twice this */
-    bool serves_stale;      /* a planted mistake: messages of another epoch are delivered */
+    uint64_t bytes_per_us; /* of a link; 0 = no limit */
+    uint64_t
+        retransmit_ns;  /* SIM_ORDERED: what a loss costs; SIM_LINKS: shortest wait for an acknowledgement */
+    uint64_t detect_ns; /* from a crash to XP_EV_DOWN at the others, at most twice this */
+    uint32_t packet_bytes; /* SIM_LINKS: largest packet */
+    bool reorders;         /* SIM_LINKS: packets overtake each other */
+    bool serves_stale;     /* a planted mistake: messages of another epoch are delivered */
     struct sim_net_faults faults;
 };
 
 struct sim_net_counters {
     uint64_t posted, delivered, lost, doubled, torn, dropped_generation, dropped_gone, flaps, blocks,
         injected;
-    uint64_t reads;    /* one-sided READs that ended */
-    uint64_t no_frame; /* blocks that met no lent frame: told as torn */
+    uint64_t reads;           /* one-sided READs that ended */
+    uint64_t frames, damaged; /* SIM_LINKS: frames sent; lost and doubled count frames there */
+    uint64_t no_frame;        /* blocks that met no lent frame: told as torn */
 };
 
 /* What became of one message, for whoever keeps a log of the run. */
@@ -110,7 +117,9 @@ const struct sim_net_counters *sim_net_counters(const struct sim_net *net);
 void sim_net_observe(struct sim_net *net, sim_observe_fn observe, void *arg);
 /* Over every delivery so far: time, ends, type, bytes. Equal for equal seeds (I-27). */
 uint64_t sim_net_trace(const struct sim_net *net);
+/* NULL, or the first violation of I-26 that a delivery has shown. */
+const char *sim_net_broken(const struct sim_net *net);
 /* I-26: order, at most once, lent frames untouched, credits. False: `text` says what was broken first. */
-bool sim_net_check(const struct sim_net *net, char *text, size_t text_bytes);
+bool sim_net_check(struct sim_net *net, char *text, size_t text_bytes);
 
 #endif

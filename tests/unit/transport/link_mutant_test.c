@@ -21,13 +21,6 @@
 
 #define MUTANT_SEEDS 20u
 
-static const char *const names[] = {
-    "none",
-#define XP_LINK_MUTANT(upper, name, text) #name,
-#include "transport/link/mutant.def"
-#undef XP_LINK_MUTANT
-};
-
 /* The first seed that sees it; 0: none does. */
 static uint64_t killed_by(enum xp_link_mutant_id mutant)
 {
@@ -41,8 +34,8 @@ static uint64_t killed_by(enum xp_link_mutant_id mutant)
         link_net_options_draw(&options, ++seed);
         link_net_run(&options, &result);
     }
-    print_message("%-12s %s%s\n", names[mutant], result.why != NULL ? "killed: " : "lives",
-                  result.why != NULL ? result.why : "");
+    print_message("%-12s %s%s\n", mutant != XP_LINK_MUT_NONE ? xp_link_mutant_name(mutant) : "none",
+                  result.why != NULL ? "killed: " : "lives", result.why != NULL ? result.why : "");
     return result.why != NULL ? seed : 0;
 }
 

@@ -102,6 +102,8 @@ static void world_open(struct world *w, uint32_t nodes, enum sim_order order, en
                                       .bytes_per_us = 1000,
                                       .retransmit_ns = 100000,
                                       .detect_ns = 50000,
+                                      .packet_bytes = 1472,
+                                      .reorders = true,
                                       .faults = *faults};
 
     memset(w, 0, sizeof(*w));
@@ -149,6 +151,7 @@ static bool send_value(struct world *w, uint16_t from, uint16_t to, uint64_t val
         return false;
     memcpy(body, &value, sizeof(value));
     xp_post(w->ends[from].xp, to, XP_CONTROL, 7, 0);
+    xp_flush(w->ends[from].xp);
     return true;
 }
 
@@ -169,6 +172,7 @@ static void send_block(struct world *w, uint32_t frame)
 {
     assert_non_null(xp_begin(w->ends[0].xp, 1, XP_DATA, 8));
     xp_post_block(w->ends[0].xp, 1, XP_DATA, 9, 0, frame);
+    xp_flush(w->ends[0].xp);
 }
 
 static const struct sim_net_faults calm = {.delay_mean_ns = 5000};
@@ -206,6 +210,27 @@ static void ordered_lanes_deliver_each_once_in_order_under_loss(void **state)
     send_many(&w, MESSAGES);
     assert_int_equal(w.ends[1].messages, MESSAGES);
     assert_int_equal(w.ends[1].disorder, 0);
+    sound(&w);
+    world_close(&w);
+}
+
+static void links_deliver_each_once_in_order_over_frames_that_are_lost(void **state)
+{
+    static const struct sim_net_faults bad = {.delay_mean_ns = 20000,
+                                              .loss_ppm = 200000,
+                                              .duplicate_ppm = 300000,
+                                              .damage_ppm = 50000,
+                                              .late_ns_max = 500000};
+    const struct sim_net_counters *counters;
+    struct world w;
+
+    (void)state;
+    world_open(&w, 2, SIM_LINKS, SIM_PULL, &bad, 2);
+    send_many(&w, MESSAGES);
+    counters = sim_net_counters(w.net);
+    assert_int_equal(w.ends[1].messages, MESSAGES);
+    assert_int_equal(w.ends[1].disorder, 0);
+    assert_true(counters->lost > MESSAGES / 10 && counters->doubled > MESSAGES / 10 && counters->damaged > 5);
     sound(&w);
     world_close(&w);
 }
@@ -258,12 +283,11 @@ static void full_lane_refuses_and_credit_wakes_the_sender(void **state)
     world_close(&w);
 }
 
-static void flap_loses_what_is_under_way_and_resets_both_ends(void **state)
+static void flap_loses_what_is_under_way_and_resets_both_ends_on(enum sim_order order)
 {
     struct world w;
 
-    (void)state;
-    world_open(&w, 2, SIM_ORDERED, SIM_PULL, &calm, 6);
+    world_open(&w, 2, order, SIM_PULL, &calm, 6);
     for (uint64_t i = 1; i <= 5; i++)
         assert_true(send_value(&w, 0, 1, i));
     assert_true(sim_net_flap(w.net, 0, 1, 1000));
@@ -279,12 +303,18 @@ static void flap_loses_what_is_under_way_and_resets_both_ends(void **state)
     world_close(&w);
 }
 
-static void pulled_block_lands_in_the_lent_frame(void **state)
+static void flap_loses_what_is_under_way_and_resets_both_ends(void **state)
+{
+    (void)state;
+    flap_loses_what_is_under_way_and_resets_both_ends_on(SIM_ORDERED);
+    flap_loses_what_is_under_way_and_resets_both_ends_on(SIM_LINKS);
+}
+
+static void pulled_block_lands_in_the_lent_frame_on(enum sim_order order)
 {
     struct world w;
 
-    (void)state;
-    world_open(&w, 2, SIM_ORDERED, SIM_PULL, &calm, 7);
+    world_open(&w, 2, order, SIM_PULL, &calm, 7);
     memset(w.ends[0].space.base + 3 * BLOCK_BYTES, 0x77, BLOCK_BYTES);
     xp_frame_post(w.ends[1].xp, 0, 5);
     send_block(&w, 3);
@@ -295,6 +325,13 @@ static void pulled_block_lands_in_the_lent_frame(void **state)
                         BLOCK_BYTES);
     sound(&w);
     world_close(&w);
+}
+
+static void pulled_block_lands_in_the_lent_frame(void **state)
+{
+    (void)state;
+    pulled_block_lands_in_the_lent_frame_on(SIM_ORDERED);
+    pulled_block_lands_in_the_lent_frame_on(SIM_LINKS);
 }
 
 static void moved_word_tears_a_pulled_block(void **state)
@@ -435,6 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_connects),
         cmocka_unit_test(ordered_lanes_deliver_each_once_in_order_under_loss),
+        cmocka_unit_test(links_deliver_each_once_in_order_over_frames_that_are_lost),
         cmocka_unit_test(raw_lanes_lose_and_double),
         cmocka_unit_test(chaos_reorders_inside_a_lane),
         cmocka_unit_test(full_lane_refuses_and_credit_wakes_the_sender),
