@@ -407,7 +407,7 @@ static void do_write_asked(struct cf_instance *instance, struct grd_block *block
     if (grd_local_can_write(block))
         eng_write_start(instance, block, now_ns);
     else
-        grd_local_say_written(block, instance->actions);
+        grd_local_say_written(instance->local, block, instance->actions);
 }
 
 /* ------------------------------------------------------------------ the list */

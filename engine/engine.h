@@ -75,7 +75,19 @@ void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const 
 bool eng_is_cold(const struct cf_instance *instance, const struct cf_block_key *key);
 /* Entries given back at the moment. */
 uint64_t eng_cold_count(const struct cf_instance *instance);
-/* Which node masters the block in the instance's epoch (I-10). */
+/* Moves of buckets (docs/remaster.md). */
+uint32_t eng_bucket_of(const struct cf_instance *instance, const struct cf_block_key *key);
+/* As cf_remaster, under progress: begins a move and does not wait for it. */
+CF_CHECK enum cf_rc eng_remaster(struct cf_instance *instance, uint32_t bucket, uint16_t to, uint64_t now_ns);
+/* Does this instance serve the bucket's blocks now? At most one does (I-10). */
+bool eng_serves(const struct cf_instance *instance, uint32_t bucket);
+/* How often the bucket has been moved, as this instance has heard. */
+uint32_t eng_bucket_number(const struct cf_instance *instance, uint32_t bucket);
+/* Are the block's entries on their way to or from this instance? */
+bool eng_is_moving(const struct cf_instance *instance, const struct cf_block_key *key);
+/* Is no bucket on its way to or from this instance? */
+bool eng_moves_are_quiet(const struct cf_instance *instance);
+/* Which node masters the block in the instance's epoch (I-10), as far as it has heard. */
 uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block_key *key);
 /* Pools in use beyond what held blocks explain: 0 when quiet (I-28). `text` says which. */
 uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes);

@@ -62,12 +62,15 @@ void eng_each_block(struct cf_instance *instance, void (*each)(void *arg, const 
 }
 
 struct entry_walk {
+    const struct grd_map *map;
+    const struct grd_master *master;
     struct grd_directory *directory;
     void (*each)(void *arg, const struct eng_entry_view *view);
     void *arg;
     struct eng_holder_view *holders; /* CF_NODES_MAX */
 };
 
+/* What waits to be taken over by its bucket's next owner is no entry of this instance any more. */
 static void view_entry(void *arg, struct grd_entry *entry)
 {
     struct entry_walk *walk = arg;
@@ -77,6 +80,8 @@ static void view_entry(void *arg, struct grd_entry *entry)
     struct grd_holder holder;
     uint32_t cursor = 0;
 
+    if (grd_master_has_left(walk->master, grd_map_hash(walk->map, &entry->key)))
+        return;
     view.is_rebuilt = grd_rebuild_of(walk->directory, entry) != NULL;
     view.durable = grd_entry_durable(walk->directory, entry);
     view.past_images = grd_list_count(walk->directory, entry, GRD_LIST_PAST);
@@ -101,6 +106,8 @@ void eng_each_entry(struct cf_instance *instance, void (*each)(void *arg, const 
     uint32_t s;
 
     for (s = 0; s < instance->shards; s++) {
+        walk.map = &instance->map;
+        walk.master = instance->masters[s];
         walk.directory = instance->masters[s]->directory;
         grd_directory_each(walk.directory, view_entry, &walk);
     }
@@ -111,6 +118,35 @@ bool eng_is_cold(const struct cf_instance *instance, const struct cf_block_key *
     uint64_t hash = grd_map_hash(&instance->map, key);
 
     return grd_master_is_cold(instance->masters[grd_map_shard(&instance->map, hash)], hash);
+}
+
+uint32_t eng_bucket_of(const struct cf_instance *instance, const struct cf_block_key *key)
+{
+    return grd_map_bucket(&instance->map, grd_map_hash(&instance->map, key));
+}
+
+bool eng_serves(const struct cf_instance *instance, uint32_t bucket)
+{
+    return grd_move_serves(instance->move, bucket);
+}
+
+uint32_t eng_bucket_number(const struct cf_instance *instance, uint32_t bucket)
+{
+    return instance->map.number[bucket];
+}
+
+bool eng_is_moving(const struct cf_instance *instance, const struct cf_block_key *key)
+{
+    uint64_t hash = grd_map_hash(&instance->map, key);
+    const struct grd_master *master = instance->masters[grd_map_shard(&instance->map, hash)];
+
+    return (grd_bucket_state(master->directory, grd_map_bucket(&instance->map, hash)) &
+            (GRD_BUCKET_EXPORT | GRD_BUCKET_IMPORT)) != 0;
+}
+
+bool eng_moves_are_quiet(const struct cf_instance *instance)
+{
+    return grd_move_is_quiet(instance->move);
 }
 
 uint64_t eng_cold_count(const struct cf_instance *instance)
@@ -125,7 +161,7 @@ uint64_t eng_cold_count(const struct cf_instance *instance)
 
 uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block_key *key)
 {
-    return grd_map_master(&instance->map, grd_map_hash(&instance->map, key));
+    return grd_map_owner(&instance->map, grd_map_hash(&instance->map, key));
 }
 
 /* What is in use although nothing is under way; a held block, a lent frame and a past image explain themselves. */

@@ -38,6 +38,7 @@
 #include "engine/place.h"
 #include "engine/store.h"
 #include "grd/local.h"
+#include "grd/move.h"
 #include "grd/map.h"
 #include "grd/master.h"
 #include "transport/xp.h"
@@ -307,6 +308,7 @@ struct cf_instance {
     struct xp_frame_space space; /* [const] the transport's view of the frames */
     struct eng_store *store;     /* [own] */
     struct grd_map map;          /* [const] within an epoch */
+    struct grd_move *move;       /* [own] buckets that go and come, and who owns them */
     struct grd_local *local;     /* [own] */
     struct grd_master
         *masters[64]; /* [own] in the compact plan; a directory worker's each in the dedicated one */
@@ -546,6 +548,12 @@ enum cf_rc eng_file_give_up_data(struct cf_session *session, struct cf_file *fil
 enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file);
 /* Reads the length of a file again, when another instance may have extended it. */
 enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
+/* ---- remaster.c: buckets that move. Owner, but for open and close. ---- */
+enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error);
+void eng_move_message_owner(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
+bool eng_move_tick_owner(struct cf_instance *instance, uint64_t now_ns);
+/* turn.c: a message of blocks for the master, as if it had just come. */
+void eng_master_step_again(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 /* ---- worker.c: directory workers. Owner, but for start and stop. ---- */
 struct eng_worker;
 enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *error);

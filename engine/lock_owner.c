@@ -501,7 +501,9 @@ void eng_lock_fail_all(struct cf_instance *instance, enum cf_rc rc)
 void eng_master_step(struct cf_instance *instance, uint32_t shard, const struct grd_msg *msg, uint64_t hash,
                      uint64_t now_ns, struct grd_actions *actions)
 {
-    if (!eng_lock_is_for_master(msg->type))
+    if (msg->type == GRD_MSG_MOVE_ORDER)
+        grd_master_order(instance->masters[shard], msg, now_ns, actions);
+    else if (!eng_lock_is_for_master(msg->type))
         grd_master_step(instance->masters[shard], msg, hash, now_ns, actions);
     else if (instance->locks.masters[shard])
         grd_lock_master_step(instance->locks.masters[shard], msg, hash, now_ns, actions);

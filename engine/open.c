@@ -212,6 +212,8 @@ static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames,
     uint32_t s;
 
     directory_need(instance, frames, &options.directory);
+    options.directory.is_movable = instance->nodes > 1;
+    options.directory.hash_key = instance->map.key;
     need = grd_master_size(&options);
     rc = directory_fit(instance, &options, frames, error);
     if (rc != CF_OK)
@@ -459,6 +461,7 @@ static void close_all(struct cf_instance *instance)
     eng_snapshots_close(instance);
     grd_local_close(&instance->local);
     eng_locks_close(instance);
+    grd_move_close(&instance->move);
     grd_map_close(&instance->map);
     eng_frames_close(&instance->frames);
     if (instance->guard)
@@ -516,6 +519,8 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
         members[n] = (uint16_t)n;
     rc = grd_map_open(&instance->cluster_key, instance->epoch, (uint32_t)options->buckets, instance->shards,
                       members, instance->nodes, instance->allocator, &instance->map);
+    if (rc == CF_OK)
+        rc = eng_move_open(instance, now_ns, error);
     if (rc == CF_OK)
         rc = open_transport(instance, frames, manual ? manual->network : NULL, error);
     if (rc == CF_OK)

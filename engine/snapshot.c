@@ -133,7 +133,7 @@ static void ask(struct cf_instance *instance, struct eng_snapshot *slot, uint64_
         snapshots->next_ns = slot->ask_until_ns;
     snapshots->counters.asked++;
     msg.request = slot->request;
-    eng_send_owner(instance, grd_map_master(&instance->map, hash), &msg);
+    eng_send_owner(instance, grd_map_owner(&instance->map, hash), &msg);
 }
 
 /* The bytes may be named while they stand still, and their redo is durable (I-7). */

@@ -128,6 +128,31 @@ static void from_locks(const struct cf_instance *instance, struct cf_stats *stat
         stats->locks_known += grd_lock_master_used(locks->masters[s]).resources;
 }
 
+static void from_moves(const struct cf_instance *instance, struct cf_stats *stats)
+{
+    const struct grd_move_counters *counters = &instance->move->counters;
+    uint32_t b, s;
+
+    stats->master_requests = counters->requests;
+    stats->master_requests_local = counters->requests_local;
+    for (b = 0; b < instance->map.buckets; b++)
+        stats->buckets_owned += instance->map.owner[b] == instance->node;
+    stats->remaster_given = counters->moved;
+    stats->remaster_taken = counters->taken;
+    stats->remaster_planned = counters->planned;
+    stats->remaster_refused = counters->refused;
+    stats->remaster_given_up = counters->given_up;
+    stats->remaster_retries = counters->retried;
+    stats->remaster_held = counters->held;
+    stats->remaster_dropped = counters->held_dropped;
+    stats->remaster_told = counters->told;
+    stats->stale_messages += counters->stale;
+    for (s = 0; s < instance->shards; s++) {
+        stats->remaster_entries += instance->masters[s]->counters.entries_taken;
+        stats->remaster_asked += instance->masters[s]->counters.owners_asked;
+    }
+}
+
 static void from_snapshots(const struct eng_snapshots *snapshots, struct cf_stats *stats)
 {
     if (snapshots == NULL)
@@ -203,10 +228,12 @@ enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_stats *st
     from_engine(instance, &all);
     from_locks(instance, &all);
     from_detector(instance, &all);
+    from_moves(instance, &all);
     from_snapshots(instance->snapshots, &all);
     cf_hist_init(&rebuild);
     for (s = 0; s < instance->shards; s++)
         cf_hist_merge(&rebuild, instance->masters[s]->rebuild_hist);
+    latency_of(&all.freeze, instance->move->freeze_hist);
     latency_of(&all.rebuild, &rebuild);
     latency_of(&all.hit, &hit);
     latency_of(&all.remote2, &instance->hists[0]);
@@ -233,6 +260,7 @@ void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums 
     sums.remote3 = instance->hists[1].sum;
     sums.disk = instance->hists[2].sum;
     sums.upgrade = instance->hists[3].sum;
+    sums.freeze = instance->move->freeze_hist->sum;
     sums.lock_wait = instance->locks.wait_hist.sum;
     for (i = 0; i < instance->shards; i++)
         sums.rebuild += instance->masters[i]->rebuild_hist->sum;

@@ -74,7 +74,7 @@ static void take_block(struct cf_instance *instance, struct snapshot *shot, cons
             shot->convs[shot->convs_count++] = (struct status_conv){block->key,
                                                                     conv->want,
                                                                     conv->is_granted,
-                                                                    block->master,
+                                                                    grd_local_master(instance->local, block),
                                                                     conv->need.count,
                                                                     conv->acks.count,
                                                                     shot->now_ns - conv->since_ns};

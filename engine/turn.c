@@ -64,14 +64,23 @@ static void master_step(struct cf_instance *instance, const struct grd_msg *msg,
 {
     uint64_t hash = grd_map_hash(&instance->map, &msg->key);
 
-    if (grd_map_master(&instance->map, hash) != instance->node && !grd_mutant(GRD_MUT_WRONG_MASTER)) {
-        instance->counters.bad_messages++; /* I-10: not mine in this epoch */
-        return;
+    if (eng_lock_is_for_master(msg->type)) {
+        if (grd_map_master(&instance->map, hash) != instance->node && !grd_mutant(GRD_MUT_WRONG_MASTER)) {
+            instance->counters.bad_messages++; /* I-10: not mine in this epoch */
+            return;
+        }
+    } else if (grd_move_route(instance->move, msg, hash, instance->actions) != GRD_MOVE_SERVE) {
+        return; /* I-10: not mine under this number, or not now */
     }
     if (instance->workers_count)
         eng_worker_push(instance, msg, grd_map_shard(&instance->map, hash));
     else
         eng_master_step(instance, grd_map_shard(&instance->map, hash), msg, hash, now_ns, instance->actions);
+}
+
+void eng_master_step_again(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)
+{
+    master_step(instance, msg, now_ns);
 }
 
 static void on_scn_ask(struct cf_instance *instance, const struct grd_msg *msg)
@@ -116,6 +125,20 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
         break;
     case GRD_MSG_WHERE:
         master_step(instance, msg, now_ns);
+        break;
+    case GRD_MSG_MOVE_OFFER:
+    case GRD_MSG_MOVE_ACCEPT:
+    case GRD_MSG_MOVE_TAKE:
+    case GRD_MSG_MOVED:
+    case GRD_MSG_MOVE_ENTRY:
+    case GRD_MSG_MOVE_ASK:
+    case GRD_MSG_MOVE_GOT:
+    case GRD_MSG_MOVE_DONE:
+    case GRD_MSG_MOVE_OVER:
+    case GRD_MSG_MOVE_WHERE:
+    case GRD_MSG_MOVE_ORDER:
+    case GRD_MSG_MOVE_REPORT:
+        eng_move_message_owner(instance, msg, now_ns);
         break;
     case GRD_MSG_LOOK:
         eng_snapshot_on_look(instance, msg);
@@ -382,6 +405,7 @@ static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
             eng_actions_run(instance, now_ns);
             did = true;
         }
+    did |= eng_move_tick_owner(instance, now_ns);
     did |= eng_lock_tick_owner(instance, now_ns);
     did |= eng_detect_turn_owner(instance, now_ns);
     if (cf_wheel_next_ns(&instance->op_wheel) <= now_ns)
@@ -493,6 +517,8 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
         return 0;
     for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
         next = earlier(next, eng_master_next_ns(instance, s));
+    if (atomic_load_explicit(&instance->is_open, memory_order_relaxed))
+        next = earlier(next, grd_move_next_ns(instance->move));
     next = earlier(next, eng_lock_next_ns_owner(instance));
     next = earlier(next, eng_detect_next_ns_owner(instance));
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));

@@ -102,6 +102,7 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
 
     while (cf_spsc_pop(&worker->in, &msg)) {
         uint64_t hash;
+        uint32_t shard;
 
         did = true;
         if (msg.type == GRD_MSG_DETECT_ASK) {
@@ -109,7 +110,8 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
             continue;
         }
         hash = grd_map_hash(&instance->map, &msg.key);
-        eng_master_step(instance, grd_map_shard(&instance->map, hash), &msg, hash, now_ns, worker->actions);
+        shard = msg.type == GRD_MSG_MOVE_ORDER ? msg.requester : grd_map_shard(&instance->map, hash);
+        eng_master_step(instance, shard, &msg, hash, now_ns, worker->actions);
         hand_out(worker);
     }
     did |= detect_turn(worker, now_ns);

@@ -494,7 +494,7 @@ void eng_past_ask(struct cf_instance *instance, struct grd_block *block, uint64_
     if (block->past_asked_ns != 0 && now_ns - block->past_asked_ns < instance->options.resend)
         return;
     block->past_asked_ns = now_ns;
-    eng_send_owner(instance, block->master, &msg);
+    eng_send_owner(instance, grd_local_master(instance->local, block), &msg);
 }
 
 /* True when nothing of the file that this instance changed up to `version` is newer than storage. */

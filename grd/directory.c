@@ -36,7 +36,8 @@
 #define WIDEST_MIN 2u
 
 struct sizes {
-    uint64_t entries, tags, index, sides, chunks, waiters, pendings, rebuilds, summary, total; /* bytes */
+    uint64_t entries, tags, index, sides, chunks, waiters, pendings, rebuilds, summary, states,
+        total; /* bytes */
     uint64_t slots, sides_max, chunks_max, lines;
 };
 
@@ -74,8 +75,9 @@ static struct sizes sizes_of(const struct grd_directory_options *o)
     s.pendings = in_lines(o->conversations * sizeof(struct grd_pending));
     s.rebuilds = in_lines(o->conversations * sizeof(struct grd_rebuild));
     s.summary = s.lines * GRD_SUMMARY_LINE_BYTES;
+    s.states = o->is_movable ? in_lines(o->buckets) : 0;
     s.total = in_lines(sizeof(struct grd_directory)) + s.entries + s.tags + s.index + s.sides + s.chunks +
-              s.waiters + s.pendings + s.rebuilds + s.summary;
+              s.waiters + s.pendings + s.rebuilds + s.states + s.summary;
     return s;
 }
 
@@ -170,6 +172,8 @@ enum cf_rc grd_directory_open(const struct grd_directory_options *options,
     d->waiters = (struct grd_waiter *)(void *)cut(&at, s.waiters);
     d->pendings = (struct grd_pending *)(void *)cut(&at, s.pendings);
     d->rebuilds = (struct grd_rebuild *)(void *)cut(&at, s.rebuilds);
+    if (s.states != 0)
+        d->bucket_states = cut(&at, s.states);
     grd_summary_init(&d->summary, at, s.lines, options->seed);
     d->side_pool = pool_of(d->sides, sizeof(struct grd_side), offsetof(struct grd_side, rebuild),
                            s.sides_max);

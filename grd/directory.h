@@ -24,6 +24,7 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/hash.h"
 #include "base/wheel.h"
 #include "grd/msg.h"
 #include "grd/summary.h"
@@ -89,6 +90,11 @@ struct grd_rebuild {
     uint16_t found_count; /* instances that held it when it was given back */
     uint16_t found;       /* the last of them */
     bool wants_write;     /* somebody asked for the block to be written */
+    bool in_use;
+    bool is_unlisted;     /* its bucket has moved: the summary does not know it */
+    bool asks_last_owner; /* nobody is awaited but the bucket's last owner */
+    uint16_t last_owner;
+    uint32_t bucket; /* of one that asks the last owner */
 };
 
 /* A node and a tenure (sharers of the pending X) or a version (past images; 0 = not yet known). */
@@ -113,6 +119,8 @@ struct grd_directory_options {
     uint64_t summary_lines; /* 0 = as for entries */
     uint32_t nodes;         /* 0 = CF_NODES_MAX */
     uint32_t buckets;
+    bool is_movable; /* buckets may come from other instances and go to them; needs hash_key */
+    struct cf_hash_key hash_key;
     uint64_t seed; /* the caller's hash is mixed with it */
     const struct cf_allocator *allocator;
 };
@@ -239,6 +247,34 @@ void grd_entry_durable_raise(struct grd_directory *directory, struct grd_entry *
  * can be evicted from here on, not before.
  */
 void grd_entry_settle(struct grd_directory *directory, struct grd_entry *entry);
+
+/*
+ * Buckets that have come from another instance, or go to one (docs/remaster.md). What is given back of a bucket that
+ * has come is not in the summary: all of the bucket may be held then (OPEN).
+ */
+#define GRD_BUCKET_FOREIGN 0x1u /* has come here */
+#define GRD_BUCKET_OPEN 0x2u    /* whatever has no entry may be held by anybody */
+#define GRD_BUCKET_IMPORT 0x4u  /* whatever has no entry may have one at the last owner */
+#define GRD_BUCKET_EXPORT 0x8u  /* not this instance's any more: entries wait to be taken over */
+static inline bool grd_bucket_is_open(uint8_t state)
+{
+    return (state & GRD_BUCKET_OPEN) != 0;
+}
+uint8_t grd_bucket_state(const struct grd_directory *directory, uint32_t bucket);
+void grd_bucket_state_set(struct grd_directory *directory, uint32_t bucket, uint8_t state);
+/* Is a grant or rebuild of the bucket under way? */
+bool grd_bucket_is_busy(const struct grd_directory *directory, uint32_t bucket);
+/* No tenure above this has been given to anything; and from now on none up to this is. */
+uint64_t grd_tenure_last(const struct grd_directory *directory);
+void grd_tenure_raise(struct grd_directory *directory, uint64_t tenure);
+/*
+ * The next entry of a bucket from *cursor on, looking at looks_max at most. NULL: none among those; false in *more_out:
+ * none is left.
+ */
+struct grd_entry *grd_bucket_next(struct grd_directory *directory, uint32_t bucket, uint32_t *cursor,
+                                  uint32_t looks_max, bool *more_out);
+/* Forgets an entry that another instance knows now, requests that wait included. */
+void grd_entry_drop(struct grd_directory *directory, struct grd_entry *entry);
 
 /* Inspection. */
 void grd_directory_each(struct grd_directory *directory, void (*each)(void *arg, struct grd_entry *entry),

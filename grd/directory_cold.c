@@ -58,10 +58,12 @@ static uint32_t give_back(struct grd_directory *d, struct grd_entry *entry)
     if (grd_mutant(GRD_MUT_COLD_NO_FLOOR))
         entry->last_tenure = 0;
 
-    if (code != GRD_SUMMARY_FREE)
+    if (code != GRD_SUMMARY_FREE && grd_bucket_loses(d, entry, true))
         grd_summary_add(&d->summary, d->tags[number], code);
-    else
+    else if (code == GRD_SUMMARY_FREE)
         d->counters.forgotten++;
+    if (code == GRD_SUMMARY_FREE)
+        (void)grd_bucket_loses(d, entry, false);
     grd_side_free(d, entry);
     return grd_entry_forget(d, entry);
 }
@@ -147,6 +149,7 @@ struct grd_rebuild *grd_rebuild_begin(struct grd_directory *d, struct grd_entry 
     rebuild = &d->rebuilds[number];
     memset(rebuild, 0, sizeof *rebuild);
     rebuild->key = entry->key;
+    rebuild->in_use = true;
     return rebuild;
 }
 
@@ -157,11 +160,12 @@ void grd_rebuild_end(struct grd_directory *d, struct grd_entry *entry, uint64_t 
     uint32_t tag = grd_entry_tag(d, hash);
     uint8_t code = rebuild->found_count > 1 ? GRD_SUMMARY_MANY : grd_summary_class(rebuild->found);
 
-    d->counters.wrong_positives += rebuild->found_count == 0;
-    if (rebuild->found_count != 0 || grd_mutant(GRD_MUT_COLD_FORGET))
+    d->counters.wrong_positives += rebuild->found_count == 0 && !rebuild->is_unlisted;
+    if (!rebuild->is_unlisted && (rebuild->found_count != 0 || grd_mutant(GRD_MUT_COLD_FORGET)))
         d->counters.not_there += !grd_summary_remove(&d->summary, tag, code);
     if (grd_mutant(GRD_MUT_COLD_TWICE))
         (void)grd_summary_remove(&d->summary, tag, code);
+    d->rebuilds[side->rebuild].in_use = false;
     grd_pool_give(&d->rebuild_pool, side->rebuild);
     side->rebuild = GRD_NONE;
 }

@@ -84,7 +84,10 @@ uint64_t grd_entry_tenure(struct grd_directory *d, struct grd_entry *entry)
 {
     if (CF_UNLIKELY(entry->last_tenure % SPILL_PERIOD == SPILL_PERIOD - 1))
         spill(d, entry);
-    return ++entry->last_tenure;
+    entry->last_tenure++;
+    if (entry->last_tenure > d->tenure_last)
+        d->tenure_last = entry->last_tenure;
+    return entry->last_tenure;
 }
 
 /* A slot is free: a holder of the first chunk takes it, so that chunks are not kept for few. */

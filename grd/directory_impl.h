@@ -97,7 +97,10 @@ struct grd_directory {
     uint32_t entry_hand, side_hand; /* where the search for a cold entry goes on */
     uint32_t idle_first, idle_last; /* oldest first, linked through the room of their holders */
     uint32_t idle_count;
-    uint64_t tenure_floor; /* highest last_tenure of any evicted entry */
+    uint64_t tenure_floor;  /* highest last_tenure of any evicted entry */
+    uint64_t tenure_last;   /* highest tenure given */
+    uint8_t *bucket_states; /* [buckets] GRD_BUCKET_*; NULL: not movable */
+    uint32_t buckets_moved; /* of these, not 0 */
     struct grd_directory_counters counters;
     uint64_t bytes; /* [const] */
 };
@@ -190,6 +193,8 @@ void grd_index_check(const struct grd_directory *directory);
 uint32_t grd_entry_forget(struct grd_directory *directory, struct grd_entry *entry);
 void grd_entry_vacate(struct grd_directory *directory, uint32_t number);
 
+/* directory_move.c: an entry goes for want of room. False: the summary need not know it. */
+bool grd_bucket_loses(struct grd_directory *directory, const struct grd_entry *entry, bool is_held);
 /* directory_cold.c: gives a cold entry back to its holders; its number is out of the index. GRD_NONE: none can go. */
 uint32_t grd_cold_entry(struct grd_directory *directory);
 /* Makes room in the pools by giving entries back, `keep` excepted. False: what is left is all in use. */

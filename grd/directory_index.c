@@ -194,6 +194,7 @@ static uint32_t evict(struct grd_directory *d)
         idle_add(d, entry);
     }
     idle_remove(d, entry);
+    (void)grd_bucket_loses(d, entry, false);
     d->counters.forgotten++;
     if (d->idle_first != GRD_NONE) { /* the next one's lines, long before they are needed */
         __builtin_prefetch(&d->entries[d->idle_first], 1);

@@ -316,9 +316,11 @@ void grd_local_write_begin(struct grd_block *block, uint64_t version)
     block->writing_version = version;
 }
 
-void grd_local_say_written(struct grd_block *block, struct grd_actions *actions)
+void grd_local_say_written(const struct grd_local *local, struct grd_block *block,
+                           struct grd_actions *actions)
 {
-    struct grd_msg *msg = grd_action_send(actions, block->master, GRD_MSG_WRITTEN, &block->key);
+    struct grd_msg *msg = grd_action_send(actions, grd_local_master(local, block), GRD_MSG_WRITTEN,
+                                          &block->key);
 
     msg->tenure = block->tenure;
     msg->durable = grd_mutant(GRD_MUT_DISCARD_EARLY) ? block->version : block->durable;
@@ -336,6 +338,6 @@ void grd_local_write_done(struct grd_local *local, struct grd_block *block, uint
         block->durable = durable;
     if (block->past_version != 0 && block->past_version <= durable)
         grd_local_past_drop(local, block, actions);
-    grd_local_say_written(block, actions);
+    grd_local_say_written(local, block, actions);
     grd_holder_serve(local, block, now_ns, actions);
 }

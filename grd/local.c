@@ -44,8 +44,10 @@ static enum cf_rc pools_take(struct grd_local *local, const struct grd_local_opt
     memset(local->table, 0xff, slots * sizeof *local->table);
     for (i = 0; i < local->blocks_count; i++)
         local->blocks[i].next = i + 1 < local->blocks_count ? i + 1 : GRD_FRAME_NONE;
-    for (i = 0; i < local->outstanding; i++)
+    for (i = 0; i < local->outstanding; i++) {
+        local->convs[i].block = GRD_FRAME_NONE;
         local->convs[i].next = i + 1 < local->outstanding ? i + 1 : GRD_FRAME_NONE;
+    }
     for (i = 0; i < local->demands_count; i++)
         local->demands[i].next = i + 1 < local->demands_count ? i + 1 : GRD_FRAME_NONE;
     return CF_OK;
@@ -155,9 +157,6 @@ struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_k
     memset(block, 0, sizeof *block);
     block->key = *key;
     block->hash = grd_map_hash(local->map, key);
-    block->master = grd_map_master(local->map, block->hash);
-    if (grd_mutant(GRD_MUT_WRONG_MASTER) && local->node == 1 && (block->hash >> 40 & 1) == 0)
-        block->master = local->node;
     block->in_use = true;
     block->frame = block->kept_frame = block->past_frame = GRD_FRAME_NONE;
     block->conv = block->demand_first = block->demand_last = GRD_FRAME_NONE;
@@ -185,6 +184,13 @@ bool grd_local_settle(struct grd_local *local, struct grd_block *block)
     return true;
 }
 
+uint16_t grd_local_master(const struct grd_local *local, const struct grd_block *block)
+{
+    if (grd_mutant(GRD_MUT_WRONG_MASTER) && local->node == 1 && (block->hash >> 40 & 1) == 0)
+        return local->node;
+    return grd_map_owner(local->map, block->hash);
+}
+
 /* ------------------------------------------------------------------ pools */
 
 struct grd_conv *grd_local_conv_take(struct grd_local *local, struct grd_block *block)
@@ -197,12 +203,14 @@ struct grd_conv *grd_local_conv_take(struct grd_local *local, struct grd_block *
     local->convs[number].next = (uint32_t)(block - local->blocks);
     local->convs_used++;
     block->conv = number;
+    local->convs[number].block = (uint32_t)(block - local->blocks);
     return &local->convs[number];
 }
 
 void grd_local_conv_free(struct grd_local *local, struct grd_block *block)
 {
     local->convs[block->conv].next = local->conv_free;
+    local->convs[block->conv].block = GRD_FRAME_NONE;
     local->conv_free = block->conv;
     local->convs_used--;
     block->conv = GRD_FRAME_NONE;
@@ -329,7 +337,8 @@ void grd_local_release_name(const struct grd_local *local, const struct grd_bloc
 void grd_local_send_release(const struct grd_local *local, struct grd_block *block,
                             struct grd_actions *actions)
 {
-    struct grd_msg *msg = grd_action_send(actions, block->master, GRD_MSG_RELEASE, &block->key);
+    struct grd_msg *msg = grd_action_send(actions, grd_local_master(local, block), GRD_MSG_RELEASE,
+                                          &block->key);
 
     grd_local_release_name(local, block, block->release_tenure, msg);
     msg->tenure = block->release_tenure;
@@ -348,10 +357,16 @@ static void send_past(struct grd_local *local, struct grd_block *block, uint64_t
     if (now_ns - block->past_asked_ns < period_ns)
         return;
     block->past_asked_ns = now_ns;
-    grd_action_send(actions, block->master, over ? GRD_MSG_WRITE_ASK : GRD_MSG_PAST, &block->key)->version =
-        block->past_version;
+    grd_action_send(actions, grd_local_master(local, block), over ? GRD_MSG_WRITE_ASK : GRD_MSG_PAST,
+                    &block->key)
+        ->version = block->past_version;
     local->counters.resends++;
     local->counters.write_asks += over;
+}
+
+static bool asks(const struct grd_block *block, const struct grd_conv *conv)
+{
+    return !conv->is_reading && !(conv->is_granted && conv->failed && block->release_tenure);
 }
 
 static void send_again(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
@@ -360,7 +375,7 @@ static void send_again(struct grd_local *local, struct grd_block *block, uint64_
     struct grd_conv *conv = grd_local_conv(local, block);
     struct grd_msg *msg;
 
-    if (conv && !conv->is_reading && !(conv->is_granted && conv->failed && block->release_tenure)) {
+    if (conv && asks(block, conv)) {
         grd_requester_send(local, block, actions);
         local->counters.resends++;
     }
@@ -371,7 +386,7 @@ static void send_again(struct grd_local *local, struct grd_block *block, uint64_
     if (block->past_version)
         send_past(local, block, now_ns, actions);
     if (block->kept_tenure && block->retries % GRD_SLOW_PERIODS == GRD_SLOW_PERIODS - 1) {
-        msg = grd_action_send(actions, block->master, GRD_MSG_KEPT, &block->key);
+        msg = grd_action_send(actions, grd_local_master(local, block), GRD_MSG_KEPT, &block->key);
         msg->tenure = block->kept_tenure;
         msg->requester = block->kept_for;
         local->counters.resends++;
@@ -404,6 +419,22 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
     return true;
 }
 
+void grd_local_moved(struct grd_local *local, uint32_t bucket, uint64_t now_ns, struct grd_actions *actions)
+{
+    uint32_t i;
+
+    for (i = 0; i < local->outstanding; i++) {
+        struct grd_conv *conv = &local->convs[i];
+        struct grd_block *block = conv->block == GRD_FRAME_NONE ? NULL : &local->blocks[conv->block];
+
+        if (block == NULL || grd_map_bucket(local->map, block->hash) != bucket)
+            continue;
+        if (asks(block, conv))
+            grd_requester_send(local, block, actions);
+        grd_local_arm(local, block, now_ns);
+    }
+}
+
 uint64_t grd_local_next_ns(const struct grd_local *local)
 {
     return cf_wheel_next_ns(&local->wheel);
@@ -432,7 +463,7 @@ void grd_local_truth(struct grd_local *local, struct grd_block *block, uint64_t 
     struct grd_msg *msg;
 
     if (block->mode != CF_MODE_N && block->tenure == tenure) {
-        msg = grd_action_send(actions, block->master, GRD_MSG_INSTALLED, &block->key);
+        msg = grd_action_send(actions, grd_local_master(local, block), GRD_MSG_INSTALLED, &block->key);
         msg->request = 0;
         msg->tenure = tenure;
         msg->version = block->version;
@@ -493,6 +524,14 @@ static bool is_masters(uint16_t type)
     }
 }
 
+/* It may have become the master without this instance having heard. */
+static void say_where(struct grd_local *local, const struct grd_block *block, const struct grd_msg *msg,
+                      struct grd_actions *actions)
+{
+    grd_action_send(actions, msg->from, GRD_MSG_MOVE_WHERE, &block->key)->bucket = grd_map_bucket(
+        local->map, block->hash);
+}
+
 void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns,
                     struct grd_actions *actions)
 {
@@ -502,8 +541,9 @@ void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t
         on_unknown(local, msg, frame, actions);
         return;
     }
-    if (is_masters(msg->type) && msg->from != block->master) {
+    if (is_masters(msg->type) && msg->from != grd_local_master(local, block)) {
         local->counters.stale++;
+        say_where(local, block, msg, actions);
         grd_local_free_frame(actions, frame);
         return;
     }
@@ -561,7 +601,8 @@ void grd_block_dump(const struct grd_local *local, const struct grd_block *block
             "block file %" PRIu32 " block %" PRIu64 " mode %u tenure %" PRIu64 " version %" PRIu64
             " durable %" PRIu64 " frame %d duty %d writing %d closing %u master %u\n",
             block->key.file, block->key.block, block->mode, block->tenure, block->version, block->durable,
-            (int)block->frame, block->has_duty, block->is_writing, block->closing, block->master);
+            (int)block->frame, block->has_duty, block->is_writing, block->closing,
+            grd_local_master(local, block));
     if (block->release_tenure)
         fprintf(out, "  release tenure %" PRIu64 "\n", block->release_tenure);
     if (block->kept_tenure)

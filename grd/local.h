@@ -44,6 +44,7 @@ struct grd_conv {
     int32_t failed;      /* enum cf_rc of a failed read, 0 = none */
     bool is_cancelled;   /* that read belongs to a grant since refused: ask again when it ends */
     uint32_t frame;      /* reserved, or the one the image landed in */
+    uint32_t block;      /* whose it is; NONE: it is free */
     uint32_t next;       /* free list; of an open one the number of its block */
     uint64_t request;
     uint64_t tenure;
@@ -63,8 +64,7 @@ struct grd_demand {
 
 struct grd_block {
     struct cf_block_key key;
-    uint64_t hash;   /* keyed hash of the key */
-    uint16_t master; /* in this epoch */
+    uint64_t hash; /* keyed hash of the key */
     /* the copy */
     uint8_t mode;    /* enum cf_mode */
     uint8_t closing; /* 0, or 1 + the mode the frame is being brought down to */
@@ -154,6 +154,10 @@ static inline struct grd_conv *grd_local_conv(struct grd_local *local, const str
 {
     return block->conv == GRD_FRAME_NONE ? NULL : &local->convs[block->conv];
 }
+/* Who masters the block now, as far as is known here. */
+uint16_t grd_local_master(const struct grd_local *local, const struct grd_block *block);
+/* The bucket has another owner: what is asked of its blocks is asked of that one. */
+void grd_local_moved(struct grd_local *local, uint32_t bucket, uint64_t now_ns, struct grd_actions *actions);
 /* Conversations that may still be opened. */
 static inline uint32_t grd_local_room(const struct grd_local *local)
 {
@@ -200,7 +204,8 @@ void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t 
 bool grd_local_can_write(const struct grd_block *block);
 void grd_local_write_begin(struct grd_block *block, uint64_t version);
 /* Tells the master again what is durable: somebody asked for a write that is not needed. */
-void grd_local_say_written(struct grd_block *block, struct grd_actions *actions);
+void grd_local_say_written(const struct grd_local *local, struct grd_block *block,
+                           struct grd_actions *actions);
 /* The write is durable. */
 void grd_local_write_done(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
                           struct grd_actions *actions);

@@ -56,10 +56,14 @@ enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, uint32_t 
     cf_assert(buckets > 0 && (buckets & (buckets - 1)) == 0);
     cf_assert(members_count > 0);
     map.master = cf_alloc(allocator, buckets * sizeof *map.master, CF_CACHE_LINE, CF_ALLOC_ZERO);
-    if (map.master == NULL)
+    map.owner = cf_alloc(allocator, buckets * sizeof *map.owner, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    map.number = cf_alloc(allocator, buckets * sizeof *map.number, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    if (map.master == NULL || map.owner == NULL || map.number == NULL) {
+        grd_map_close(&map);
         return CF_MEMORY;
+    }
     for (bucket = 0; bucket < buckets; bucket++)
-        map.master[bucket] = heaviest(key, bucket, members, members_count);
+        map.owner[bucket] = map.master[bucket] = heaviest(key, bucket, members, members_count);
     *map_out = map;
     return CF_OK;
 }
@@ -68,5 +72,9 @@ void grd_map_close(struct grd_map *map)
 {
     if (map->master)
         cf_free(map->allocator, map->master, map->buckets * sizeof *map->master);
+    if (map->owner)
+        cf_free(map->allocator, map->owner, map->buckets * sizeof *map->owner);
+    if (map->number)
+        cf_free(map->allocator, map->number, map->buckets * sizeof *map->number);
     memset(map, 0, sizeof *map);
 }

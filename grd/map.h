@@ -22,7 +22,13 @@ struct grd_map {
     uint64_t epoch;
     uint32_t buckets; /* a power of two */
     uint32_t shards;
-    uint16_t *master; /* [buckets] */
+    uint16_t *master; /* [buckets]: as the members give it; of locks always */
+    /*
+     * [buckets], owner of progress: who masters the blocks of a bucket now, as far as this instance has heard, and
+     * how often the bucket has been moved. A higher number is a later truth (docs/remaster.md).
+     */
+    uint16_t *owner;
+    uint32_t *number;
     const struct cf_allocator *allocator;
 };
 
@@ -45,6 +51,15 @@ static inline uint32_t grd_map_bucket(const struct grd_map *map, uint64_t hash)
 static inline uint16_t grd_map_master(const struct grd_map *map, uint64_t hash)
 {
     return map->master[grd_map_bucket(map, hash)];
+}
+/* The same for blocks, whose buckets move. */
+static inline uint16_t grd_map_owner(const struct grd_map *map, uint64_t hash)
+{
+    return map->owner[grd_map_bucket(map, hash)];
+}
+static inline uint32_t grd_map_number(const struct grd_map *map, uint64_t hash)
+{
+    return map->number[grd_map_bucket(map, hash)];
 }
 /* The shard of an instance that has so many. */
 static inline uint32_t grd_map_shard_of(uint64_t hash, uint32_t shards)

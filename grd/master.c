@@ -10,21 +10,27 @@
 
 #include "base/assert.h"
 
-static uint64_t beside(uint32_t nodes)
+static uint64_t imports_bytes(bool is_movable, uint32_t nodes)
 {
-    return sizeof(struct grd_master) + sizeof(struct cf_hist) + GRD_LATE_MAX * sizeof(struct grd_late) +
+    return is_movable ? nodes * sizeof(struct grd_import) : 0;
+}
+
+static uint64_t beside(uint32_t nodes, bool is_movable)
+{
+    return sizeof(struct grd_master) + sizeof(struct cf_hist) + imports_bytes(is_movable, nodes) +
+           GRD_LATE_MAX * sizeof(struct grd_late) +
            nodes * (sizeof(uint64_t) + sizeof(struct grd_window) + GRD_WINDOW / 8) + 4 * CF_CACHE_LINE;
 }
 
 uint64_t grd_master_size(const struct grd_master_options *options)
 {
-    return beside(options->nodes) + grd_directory_size(&options->directory);
+    return beside(options->nodes, options->directory.is_movable) + grd_directory_size(&options->directory);
 }
 
 enum cf_rc grd_master_fit(const struct grd_master_options *need, uint64_t bytes,
                           struct grd_directory_options *fit_out, uint64_t *bytes_min_out)
 {
-    uint64_t other = beside(need->nodes);
+    uint64_t other = beside(need->nodes, need->directory.is_movable);
     enum cf_rc rc = grd_directory_fit(&need->directory, bytes > other ? bytes - other : 0, fit_out,
                                       bytes_min_out);
 
@@ -53,14 +59,19 @@ enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_
     master->is_late = cf_alloc(allocator, options->nodes * (GRD_WINDOW / 8), CF_CACHE_LINE, CF_ALLOC_ZERO);
     master->late = cf_alloc(allocator, GRD_LATE_MAX * sizeof *master->late, CF_CACHE_LINE, 0);
     master->rebuild_hist = cf_alloc(allocator, sizeof *master->rebuild_hist, CF_CACHE_LINE, 0);
+    if (options->directory.is_movable)
+        master->imports = cf_alloc(allocator, imports_bytes(true, options->nodes), CF_CACHE_LINE,
+                                   CF_ALLOC_ZERO);
     rc = CF_MEMORY;
-    if (master->mark && master->seen && master->is_late && master->late && master->rebuild_hist)
+    if (master->mark && master->seen && master->is_late && master->late && master->rebuild_hist &&
+        (master->imports || !options->directory.is_movable))
         rc = grd_directory_open(&options->directory, &master->directory);
     if (rc != CF_OK) {
         grd_master_close(&master);
         return rc;
     }
     cf_hist_init(master->rebuild_hist);
+    cf_timer_init(&master->export.timer, GRD_TIMER_EXPORT);
     for (node = 0; node < options->nodes; node++)
         grd_window_init(&master->seen[node]);
     *master_out = master;
@@ -77,6 +88,7 @@ void grd_master_close(struct grd_master **master)
     cf_free(m->allocator, m->is_late, m->nodes * (GRD_WINDOW / 8));
     cf_free(m->allocator, m->late, GRD_LATE_MAX * sizeof *m->late);
     cf_free(m->allocator, m->rebuild_hist, sizeof *m->rebuild_hist);
+    cf_free(m->allocator, m->imports, imports_bytes(true, m->nodes));
     cf_free(m->allocator, m->seen, m->nodes * sizeof *m->seen);
     cf_free(m->allocator, m->mark, m->nodes * sizeof *m->mark);
     cf_free(m->allocator, m, sizeof *m);
@@ -85,11 +97,15 @@ void grd_master_close(struct grd_master **master)
 
 uint64_t grd_master_bytes(const struct grd_master *master)
 {
-    return beside(master->nodes) + grd_directory_bytes(master->directory);
+    return beside(master->nodes, master->imports != NULL) + grd_directory_bytes(master->directory);
 }
 
 bool grd_master_is_cold(const struct grd_master *master, uint64_t hash)
 {
+    uint8_t state = grd_bucket_state(master->directory, (uint32_t)hash & (master->buckets - 1));
+
+    if (state != 0)
+        return (state & (GRD_BUCKET_OPEN | GRD_BUCKET_IMPORT)) != 0;
     return grd_entry_hint(master->directory, hash).is_any;
 }
 
@@ -234,15 +250,18 @@ static struct grd_entry *entry_make(struct grd_master *master, const struct grd_
     if (entry == NULL)
         master->counters.refused_bounds++;
     else if (is_cold)
-        grd_master_rebuild(master, entry, msg, &hint, now_ns, actions);
+        grd_master_rebuild(master, entry, msg, &hint, hash, now_ns, actions);
     return entry;
 }
 
 void grd_master_one(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
                     struct grd_actions *actions)
 {
-    struct grd_entry *entry = grd_entry_find(master->directory, &msg->key, hash);
+    struct grd_entry *entry;
 
+    if (msg->type >= GRD_MSG_MOVE_ENTRY && grd_master_on_move(master, msg, hash, now_ns, actions))
+        return;
+    entry = grd_entry_find(master->directory, &msg->key, hash);
     if (entry == NULL)
         entry = entry_make(master, msg, hash, now_ns, actions);
     if (entry == NULL)
@@ -284,7 +303,9 @@ bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_acti
 
     if (timer == NULL)
         return false;
-    if (timer->kind == GRD_TIMER_REBUILD)
+    if (timer->kind == GRD_TIMER_EXPORT)
+        grd_master_export_again(master, now_ns, actions);
+    else if (timer->kind == GRD_TIMER_REBUILD)
         grd_master_recall_again(master, cf_container_of(timer, struct grd_rebuild, timer), now_ns, actions);
     else
         probe(master, cf_container_of(timer, struct grd_pending, timer), now_ns, actions);

@@ -41,10 +41,34 @@ struct grd_master_counters {
     uint64_t
         rebuilds; /* of entries that may have been given back; rebuilds_all: of these, everybody was asked */
     uint64_t rebuilds_all, recalls, recalled_again;
+    uint64_t entries_sent, entries_taken, owners_asked;
 };
 
 /* What a timer of the wheel belongs to. */
-enum grd_timer_kind { GRD_TIMER_PENDING = 0, GRD_TIMER_REBUILD = 1 };
+enum grd_timer_kind { GRD_TIMER_PENDING = 0, GRD_TIMER_REBUILD = 1, GRD_TIMER_EXPORT = 2 };
+
+/* A bucket whose entries come from its last owner. */
+struct grd_import {
+    bool is_active;
+    uint32_t bucket;
+    uint32_t place;
+};
+/* The bucket that goes, or has gone and whose entries go: one at a time. */
+struct grd_export {
+    bool is_active;
+    bool is_started; /* its next owner has it: entries are sent */
+    bool is_done;
+    uint8_t state; /* of the bucket before */
+    uint16_t peer;
+    uint16_t shard; /* as the order names this one */
+    uint32_t bucket;
+    uint32_t place;
+    uint64_t order;  /* number of the order to start */
+    uint32_t cursor; /* over the entries */
+    uint32_t sent;   /* this pass over the entries */
+    uint32_t taken;
+    struct cf_timer timer;
+};
 
 /* A message other than a request that waits for its rebuild to begin. */
 struct grd_late {
@@ -72,6 +96,8 @@ struct grd_master {
     /* seen[n]: which releases of instance n were heard. */
     struct grd_window *seen;
     uint64_t *is_late;     /* [nodes][GRD_WINDOW / 64] which of them wait in `late` */
+    struct grd_import *imports; /* [nodes] by last owner; NULL: buckets do not move */
+    struct grd_export export;
     uint64_t rebuild_last; /* number of the last rebuild */
     struct grd_late *late; /* [GRD_LATE_MAX] ring */
     uint32_t late_first, late_count;
@@ -92,6 +118,11 @@ bool grd_master_is_cold(const struct grd_master *master, uint64_t hash);
 /* A message for this shard from instance msg->from (itself included). `hash` is the keyed hash of msg->key. */
 CF_HOT void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,
                             uint64_t now_ns, struct grd_actions *actions);
+/* What progress orders of a shard when a bucket moves (grd/move.h), a MOVE_ORDER from this instance; MOVE_REPORT answers. */
+void grd_master_order(struct grd_master *master, const struct grd_msg *msg, uint64_t now_ns,
+                      struct grd_actions *actions);
+/* Is the bucket this shard's, as far as the shard knows? For checkers. */
+bool grd_master_has_left(const struct grd_master *master, uint64_t hash);
 /* One expired timer, if there is one: true = call again. `hash_of` gives the keyed hash of a key. */
 bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 uint64_t grd_master_next_ns(const struct grd_master *master);

@@ -56,13 +56,32 @@ void grd_master_on_write_ask(struct grd_master *master, struct grd_entry *entry,
 bool grd_master_needs_rebuild(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,
                               struct grd_hint *hint_out);
 void grd_master_rebuild(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
-                        const struct grd_hint *hint, uint64_t now_ns, struct grd_actions *actions);
+                        const struct grd_hint *hint, uint64_t hash, uint64_t now_ns,
+                        struct grd_actions *actions);
 void grd_master_on_held(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
                         uint64_t hash, uint64_t now_ns, struct grd_actions *actions);
 /* A message other than REQUEST and HELD of an entry in rebuild. */
 void grd_master_meanwhile(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
                           uint64_t now_ns, struct grd_actions *actions);
+/* All is known: the entry is served from here on. */
+void grd_master_rebuilt(struct grd_master *master, struct grd_entry *entry, struct grd_rebuild *rebuild,
+                        uint64_t hash, uint64_t now_ns, struct grd_actions *actions);
+void grd_master_ask_all(struct grd_master *master, struct grd_rebuild *rebuild, struct grd_actions *actions);
 void grd_master_recall_again(struct grd_master *master, struct grd_rebuild *rebuild, uint64_t now_ns,
                              struct grd_actions *actions);
+
+/* master_move.c */
+bool grd_master_needs_ask(const struct grd_msg *msg, uint8_t state, struct grd_hint *hint_out);
+/* False: the bucket's entries do not come from anybody now. */
+bool grd_master_ask_last_owner(struct grd_master *master, struct grd_rebuild *rebuild, uint32_t bucket,
+                               struct grd_actions *actions);
+void grd_master_ask_owner_again(struct grd_master *master, struct grd_rebuild *rebuild,
+                                struct grd_actions *actions);
+/* MOVE_ENTRY, MOVE_ASK, MOVE_GOT. False: it is none of them. */
+bool grd_master_on_move(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
+                        struct grd_actions *actions);
+/* Sends entries of the bucket that goes, as many as may be under way. */
+void grd_master_export(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
+void grd_master_export_again(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 
 #endif

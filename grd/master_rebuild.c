@@ -24,6 +24,10 @@ static bool is_awaited(const struct grd_rebuild *rebuild, uint16_t node)
 bool grd_master_needs_rebuild(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,
                               struct grd_hint *hint_out)
 {
+    uint8_t state = grd_bucket_state(master->directory, (uint32_t)hash & (master->buckets - 1));
+
+    if (state != 0)
+        return grd_master_needs_ask(msg, state, hint_out);
     switch (msg->type) {
     case GRD_MSG_REQUEST:
         *hint_out = grd_entry_hint(master->directory, hash);
@@ -42,6 +46,28 @@ bool grd_master_needs_rebuild(struct grd_master *master, const struct grd_msg *m
     }
 }
 
+/* Of a bucket that has come: its last owner may know of the block, or anybody may hold it. */
+static bool needs_ask(uint8_t state)
+{
+    return (state & (GRD_BUCKET_IMPORT | GRD_BUCKET_OPEN)) != 0;
+}
+
+bool grd_master_needs_ask(const struct grd_msg *msg, uint8_t state, struct grd_hint *hint_out)
+{
+    *hint_out = (struct grd_hint){.is_any = needs_ask(state), .ask_all = true, .has_past = true};
+    if (!hint_out->is_any)
+        return false;
+    switch (msg->type) {
+    case GRD_MSG_REQUEST:
+    case GRD_MSG_RELEASE:
+    case GRD_MSG_PAST:
+    case GRD_MSG_WRITE_ASK:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void send_recall(struct grd_master *master, const struct grd_rebuild *rebuild, uint16_t to,
                         struct grd_actions *actions)
 {
@@ -50,8 +76,10 @@ static void send_recall(struct grd_master *master, const struct grd_rebuild *reb
 }
 
 void grd_master_rebuild(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
-                        const struct grd_hint *hint, uint64_t now_ns, struct grd_actions *actions)
+                        const struct grd_hint *hint, uint64_t hash, uint64_t now_ns,
+                        struct grd_actions *actions)
 {
+    uint32_t bucket = (uint32_t)hash & (master->buckets - 1);
     struct grd_rebuild *rebuild = grd_rebuild_begin(master->directory, entry);
     uint32_t node;
 
@@ -60,6 +88,13 @@ void grd_master_rebuild(struct grd_master *master, struct grd_entry *entry, cons
     rebuild->number = ++master->rebuild_last;
     rebuild->since_ns = now_ns;
     rebuild->wants_write = msg->type == GRD_MSG_WRITE_ASK;
+    cf_timer_init(&rebuild->timer, GRD_TIMER_REBUILD);
+    cf_wheel_arm(&master->wheel, &rebuild->timer, now_ns + master->probe_ns);
+    rebuild->is_unlisted = grd_bucket_state(master->directory, bucket) != 0;
+    if (rebuild->is_unlisted && grd_master_ask_last_owner(master, rebuild, bucket, actions)) {
+        master->counters.rebuilds_all -= hint->ask_all;
+        return;
+    }
     for (node = 0; node < master->nodes; node++) {
         if (!hint->ask_all && node != msg->from &&
             !(hint->classes >> (grd_summary_class((uint16_t)node) - 1) & 1))
@@ -68,8 +103,20 @@ void grd_master_rebuild(struct grd_master *master, struct grd_entry *entry, cons
         rebuild->awaited_count++;
         send_recall(master, rebuild, (uint16_t)node, actions);
     }
-    cf_timer_init(&rebuild->timer, GRD_TIMER_REBUILD);
-    cf_wheel_arm(&master->wheel, &rebuild->timer, now_ns + master->probe_ns);
+}
+
+void grd_master_ask_all(struct grd_master *master, struct grd_rebuild *rebuild, struct grd_actions *actions)
+{
+    uint32_t node;
+
+    rebuild->asks_last_owner = false;
+    rebuild->number = ++master->rebuild_last;
+    for (node = 0; node < master->nodes; node++) {
+        rebuild->awaited[node / 64] |= UINT64_C(1) << (node % 64);
+        send_recall(master, rebuild, (uint16_t)node, actions);
+    }
+    rebuild->awaited_count = (uint16_t)master->nodes;
+    master->counters.rebuilds_all++;
 }
 
 void grd_master_recall_again(struct grd_master *master, struct grd_rebuild *rebuild, uint64_t now_ns,
@@ -77,6 +124,8 @@ void grd_master_recall_again(struct grd_master *master, struct grd_rebuild *rebu
 {
     uint32_t node;
 
+    if (rebuild->asks_last_owner)
+        grd_master_ask_owner_again(master, rebuild, actions);
     for (node = 0; node < master->nodes; node++)
         if (is_awaited(rebuild, (uint16_t)node))
             send_recall(master, rebuild, (uint16_t)node, actions);
@@ -106,8 +155,8 @@ static void past_images_settle(struct grd_master *master, struct grd_entry *entr
     }
 }
 
-static void finish(struct grd_master *master, struct grd_entry *entry, struct grd_rebuild *rebuild,
-                   uint64_t hash, uint64_t now_ns, struct grd_actions *actions)
+void grd_master_rebuilt(struct grd_master *master, struct grd_entry *entry, struct grd_rebuild *rebuild,
+                        uint64_t hash, uint64_t now_ns, struct grd_actions *actions)
 {
     bool wants_write = rebuild->wants_write;
     uint64_t durable = rebuild->durable;
@@ -177,7 +226,7 @@ void grd_master_on_held(struct grd_master *master, struct grd_entry *entry, cons
     if (msg->held != 0)
         grd_list_set(master->directory, entry, GRD_LIST_PAST, msg->from, msg->held);
     if (rebuild->awaited_count == 0 || grd_mutant(GRD_MUT_COLD_EARLY))
-        finish(master, entry, rebuild, hash, now_ns, actions);
+        grd_master_rebuilt(master, entry, rebuild, hash, now_ns, actions);
 }
 
 void grd_master_meanwhile(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
@@ -187,7 +236,8 @@ void grd_master_meanwhile(struct grd_master *master, struct grd_entry *entry, co
 
     switch (msg->type) {
     case GRD_MSG_RELEASE:
-        if (!is_awaited(rebuild, msg->from)) /* else its answer says so, or it comes again */
+        if (!is_awaited(rebuild, msg->from) &&
+            !rebuild->asks_last_owner) /* else its answer says so, or it comes again */
             grd_master_on_release(master, entry, msg, now_ns, actions);
         break;
     case GRD_MSG_WRITTEN:

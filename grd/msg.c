@@ -328,6 +328,11 @@ static bool is_detect(uint16_t type)
     return type >= GRD_MSG_DETECT_ASK && type <= GRD_MSG_DETECT_TOLD;
 }
 
+static bool has_words(uint16_t type)
+{
+    return is_detect(type) || type == GRD_MSG_MOVE_ENTRY;
+}
+
 static bool lock_enumerations_ok(const struct grd_msg *msg)
 {
     switch (msg->type) {
@@ -357,6 +362,32 @@ static bool lock_enumerations_ok(const struct grd_msg *msg)
     default:
         return true;
     }
+}
+
+/* At most one holder has X, and then it is the only one; at most one has the duty; no tenure is above the entry's. */
+static bool move_entry_ok(const struct grd_msg *msg, uint32_t nodes)
+{
+    uint32_t holders = 0, exclusive = 0, duties = 0, i;
+
+    if (msg->how > GRD_MOVE_ALL || (msg->how != GRD_MOVE_ENTRY && msg->words.count != 0))
+        return false;
+    for (i = 0; i < msg->words.count; i++) {
+        uint64_t word = msg->words.word[i], value = word >> GRD_MOVE_SHIFT;
+
+        if ((word & GRD_MOVE_NODE) >= nodes || (word & 0xe000u) != 0)
+            return false;
+        if (word & GRD_MOVE_PAST) {
+            if (word & (GRD_MOVE_X | GRD_MOVE_DUTY))
+                return false;
+            continue;
+        }
+        holders++;
+        exclusive += (word & GRD_MOVE_X) != 0;
+        duties += (word & GRD_MOVE_DUTY) != 0;
+        if (value == 0 || value > msg->tenure)
+            return false;
+    }
+    return duties <= 1 && (exclusive == 0 || holders == 1);
 }
 
 static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
@@ -389,6 +420,14 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
         return msg->requester < nodes;
     case GRD_MSG_THERE:
         return msg->how <= GRD_THERE_HERE;
+    case GRD_MSG_MOVE_ACCEPT:
+        return msg->how <= 1;
+    case GRD_MSG_MOVED:
+        return msg->requester < nodes;
+    case GRD_MSG_MOVE_ENTRY:
+        return move_entry_ok(msg, nodes);
+    case GRD_MSG_MOVE_DONE:
+        return msg->flags <= GRD_FLAG_COLD;
     case GRD_MSG_DETECT_ASK:
         return (msg->flags & ~(GRD_FLAG_LAST | GRD_FLAG_WAITS)) == 0;
     case GRD_MSG_DETECT_REPORT:
@@ -408,7 +447,7 @@ bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t no
     bool ok;
 
     msg->type = type;
-    if (is_lock(type) || is_detect(type))
+    if (is_lock(type) || has_words(type))
         grd_set_clear(&msg->set);
     switch (type) {
 #define GRD_MSG(name, number, sender, receiver, lane, answer, text) \
@@ -426,7 +465,7 @@ bool grd_msg_decode(uint16_t type, const void *from, uint32_t bytes, uint32_t no
 void grd_msg_copy(struct grd_msg *to, const struct grd_msg *from)
 {
     memcpy(to, from, offsetof(struct grd_msg, set));
-    if (CF_UNLIKELY(is_detect(from->type))) {
+    if (CF_UNLIKELY(has_words(from->type))) {
         grd_set_clear(&to->set);
         to->words.count = from->type == GRD_MSG_DETECT_TOLD ? 0 : from->words.count;
         memcpy(to->words.word, from->words.word, to->words.count * sizeof to->words.word[0]);

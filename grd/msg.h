@@ -75,6 +75,20 @@ struct grd_lock_bytes {
     uint8_t bytes[GRD_LOCK_VALUE_BYTES];
 };
 
+/* What the last owner of a bucket knows of a block. */
+enum grd_move_known {
+    GRD_MOVE_ENTRY = 0, /* the words name who holds it and who keeps a past image */
+    GRD_MOVE_NONE = 1,  /* nobody holds it */
+    GRD_MOVE_ALL = 2    /* anybody may: ask everybody */
+};
+/* A word of an entry that moves: node, flags, and from this bit on the tenure, or the version of a past image. */
+#define GRD_MOVE_NODE 0x3ffu
+#define GRD_MOVE_X 0x400u
+#define GRD_MOVE_DUTY 0x800u
+#define GRD_MOVE_PAST 0x1000u
+#define GRD_MOVE_SHIFT 16u
+#define GRD_MOVE_VALUE_MAX (UINT64_MAX >> GRD_MOVE_SHIFT)
+
 /* What became of a victim. */
 enum grd_detect_told {
     GRD_DETECT_ENDED = 0,
@@ -111,6 +125,8 @@ struct grd_msg {
     uint64_t durable;
     uint64_t number; /* of a release; rises over all releases of the instance */
     uint64_t scn;    /* header: the sender's clock */
+    uint32_t place;  /* how often the bucket had been moved, as the sender knows it */
+    uint32_t bucket;
     uint16_t behind; /* number - behind = the lowest release that is not acknowledged */
     union {
         uint32_t checksum; /* ship: CRC32C of the image when GRD_FLAG_CHECKED */
@@ -128,7 +144,7 @@ struct grd_msg {
             struct grd_lock_bytes value;
             struct grd_lock_name name;
         };
-        struct grd_words words; /* DETECT_* */
+        struct grd_words words; /* DETECT_*, MOVE_ENTRY */
     };
 };
 #define GRD_FLAG_NEW 0x1u      /* request: the caller formats the block */
@@ -138,6 +154,7 @@ struct grd_msg {
 #define GRD_FLAG_LOST 0x1u     /* lock grant, value, down: the value is not valid */
 #define GRD_FLAG_RELEASE 0x2u  /* lock down, lowered: the claim is given up altogether */
 #define GRD_FLAG_VALUE 0x4u    /* lock down: the value comes along */
+#define GRD_FLAG_COLD 0x1u     /* move done, order, report: entries of the bucket have been given back */
 #define GRD_FLAG_LAST 0x1u     /* detect ask, report: nothing more of this comes */
 #define GRD_FLAG_WAITS 0x2u    /* detect ask to the detector: somebody waits here, begin */
 /* Of the flags of grd/lock_queue.h, those that travel. */

@@ -7,7 +7,7 @@
  * words. The body has no padding; `set` is last. docs/reference/messages.md is made from this file and msg.def.
  */
 /* clang-format off */
-#define GRD_FIELDS_REQUEST(F) F(key, key) F(u64, request) F(u64, held) F(u8, mode) F(u8, flags)
+#define GRD_FIELDS_REQUEST(F) F(key, key) F(u64, request) F(u64, held) F(u32, place) F(u8, mode) F(u8, flags)
 #define GRD_FIELDS_GRANT(F)                                                                                         \
     F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable) F(u8, mode) F(u8, how) F(set, set)
 #define GRD_FIELDS_FORWARD(F)                                                                                       \
@@ -40,6 +40,21 @@
 #define GRD_FIELDS_HELD(F)                                                                                          \
     F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable) F(u64, held) F(u64, number)          \
         F(u16, behind) F(u8, mode) F(u8, flags)
+#define GRD_FIELDS_MOVE_OFFER(F) F(u32, bucket) F(u32, place)
+#define GRD_FIELDS_MOVE_ACCEPT(F) F(u32, bucket) F(u32, place) F(u8, how)
+#define GRD_FIELDS_MOVE_TAKE(F) F(u64, tenure) F(u32, bucket) F(u32, place)
+#define GRD_FIELDS_MOVED(F) F(u32, bucket) F(u32, place) F(u16, requester)
+#define GRD_FIELDS_MOVE_ENTRY(F)                                                                                    \
+    F(key, key) F(u64, request) F(u64, tenure) F(u64, version) F(u64, durable) F(u32, place) F(u8, how) F(words, words)
+#define GRD_FIELDS_MOVE_ASK(F) F(key, key) F(u64, request) F(u32, place)
+#define GRD_FIELDS_MOVE_GOT(F) F(key, key) F(u32, place)
+#define GRD_FIELDS_MOVE_DONE(F) F(u32, bucket) F(u32, place) F(u8, flags)
+#define GRD_FIELDS_MOVE_OVER(F) F(u32, bucket) F(u32, place)
+#define GRD_FIELDS_MOVE_WHERE(F) F(u32, bucket)
+#define GRD_FIELDS_MOVE_ORDER(F) \
+    F(u64, request) F(u64, tenure) F(u32, bucket) F(u32, place) F(u16, requester) F(u16, behind) F(u8, how) F(u8, flags)
+#define GRD_FIELDS_MOVE_REPORT(F) \
+    F(u64, request) F(u64, tenure) F(u32, bucket) F(u32, place) F(u16, requester) F(u8, how) F(u8, flags)
 #define GRD_FIELDS_SCN_ASK(F) F(u64, request)
 #define GRD_FIELDS_SCN_TELL(F) F(u64, request)
 #define GRD_FIELDS_LEAVE(F) F(u64, request)

@@ -16,10 +16,12 @@
 void grd_requester_send(struct grd_local *local, struct grd_block *block, struct grd_actions *actions)
 {
     struct grd_conv *conv = grd_local_conv(local, block);
-    struct grd_msg *msg = grd_action_send(actions, block->master, GRD_MSG_REQUEST, &block->key);
+    struct grd_msg *msg = grd_action_send(actions, grd_local_master(local, block), GRD_MSG_REQUEST,
+                                          &block->key);
 
     msg->request = conv->request;
     msg->held = block->mode == CF_MODE_N ? 0 : block->tenure;
+    msg->place = grd_map_number(local->map, block->hash);
     msg->mode = conv->want;
     msg->flags = conv->flags;
 }
@@ -73,10 +75,12 @@ static bool acks_are_in(const struct grd_conv *conv)
     return true;
 }
 
-static void send_installed(struct grd_block *block, const struct grd_conv *conv, uint64_t version,
-                           uint64_t durable, struct grd_actions *actions)
+static void send_installed(const struct grd_local *local, struct grd_block *block,
+                           const struct grd_conv *conv, uint64_t version, uint64_t durable,
+                           struct grd_actions *actions)
 {
-    struct grd_msg *msg = grd_action_send(actions, block->master, GRD_MSG_INSTALLED, &block->key);
+    struct grd_msg *msg = grd_action_send(actions, grd_local_master(local, block), GRD_MSG_INSTALLED,
+                                          &block->key);
 
     msg->request = conv->request;
     msg->tenure = conv->tenure;
@@ -112,7 +116,7 @@ static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t
         return;
     if (!acks_are_in(conv)) {
         if (grd_mutant(GRD_MUT_INSTALLED_EARLY))
-            send_installed(block, conv, conv->version, conv->durable, actions);
+            send_installed(local, block, conv, conv->version, conv->durable, actions);
         return;
     }
     if (conv->failed) {
@@ -143,7 +147,7 @@ static void try_begin(struct grd_local *local, struct grd_block *block, uint64_t
     if (grd_mutant(GRD_MUT_NO_DUTY))
         block->durable = block->version;
     block->begun_ns = now_ns;
-    send_installed(block, conv, block->version, block->durable, actions);
+    send_installed(local, block, conv, block->version, block->durable, actions);
     action = grd_action_add(actions, GRD_ACT_BEGIN);
     action->block = block;
     action->frame = block->frame;

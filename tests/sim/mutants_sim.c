@@ -28,14 +28,19 @@
 
 extern char **environ;
 
-static const char *const short_run[] = {"skip_sharer",   "drop_dirty",   "no_refuse",
-                                        "release_early", "cold_unasked", "cold_twice"};
+static const char *const short_run[] = {"skip_sharer",  "drop_dirty", "no_refuse",     "release_early",
+                                        "cold_unasked", "cold_twice", "move_no_floor", "move_no_entries"};
 
 static const char *program(void)
 {
     const char *path = getenv("SIM_BIN");
 
     return path != NULL && path[0] != 0 && access(path, X_OK) == 0 ? path : NULL;
+}
+
+static bool is_about(const char *mutant, const char *prefix)
+{
+    return strncmp(mutant, prefix, strlen(prefix)) == 0;
 }
 
 /* Exit status of one seed, its output thrown away. */
@@ -61,7 +66,9 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
                           "--ops",
                           is_link ? "20000" : "1500",
                           "--cold",
-                          strncmp(mutant, "cold_", 5) == 0 ? "10" : "0",
+                          is_about(mutant, "cold_") || is_about(mutant, "move_forgets") ? "10" : "0",
+                          "--moves",
+                          is_about(mutant, "move_") ? "300" : "0",
                           NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;

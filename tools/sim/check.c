@@ -375,12 +375,22 @@ bool sim_check_masters(struct sim_check *check, struct cf_instance *const *insta
         struct cf_block_key key = {
             .file = check->options.file_id, .generation = check->options.generation, .block = b};
         uint16_t first = CF_NODE_NONE;
+        uint32_t number = 0;
 
+        for (uint32_t n = 0; n < check->options.nodes; n++) {
+            uint32_t known = check->is_gone[n]
+                                 ? 0
+                                 : eng_bucket_number(instances[n], eng_bucket_of(instances[n], &key));
+
+            number = known > number ? known : number;
+        }
         for (uint32_t n = 0; n < check->options.nodes; n++) {
             uint16_t master;
 
             if (check->is_gone[n])
                 continue;
+            if (eng_bucket_number(instances[n], eng_bucket_of(instances[n], &key)) != number)
+                continue; /* it has not heard of the last move */
             master = eng_master_of(instances[n], &key);
             if (first == CF_NODE_NONE)
                 first = master;

@@ -27,6 +27,7 @@ struct sim_check_options {
     struct cf_instance *const *instances; /* [nodes] */
     bool
         is_sampled; /* directories are too large to be walked after every turn: sim_check_sample does it now and then */
+    bool has_moves; /* buckets move between instances */
 };
 
 struct sim_check *sim_check_open(const struct sim_check_options *options);

@@ -92,9 +92,15 @@ static bool is_cold(const struct sim_check *check, uint64_t block)
 {
     struct cf_block_key key = {
         .file = check->options.file_id, .generation = check->options.generation, .block = block};
-    const struct cf_instance *any = check->options.instances[0];
+    uint32_t bucket = eng_bucket_of(check->options.instances[0], &key);
 
-    return eng_is_cold(check->options.instances[eng_master_of(any, &key)], &key);
+    for (uint32_t n = 0; n < check->options.nodes; n++) {
+        if (eng_is_moving(check->options.instances[n], &key))
+            return true; /* on its way, or asked for there */
+        if (eng_serves(check->options.instances[n], bucket))
+            return eng_is_cold(check->options.instances[n], &key);
+    }
+    return false;
 }
 
 bool sim_check_directory(struct sim_check *check, uint64_t block)
@@ -102,6 +108,9 @@ bool sim_check_directory(struct sim_check *check, uint64_t block)
     const struct sim_ghost *ghost = &check->ghosts[block];
 
     if (check->lost_count > 0)
+        return true;
+    if (ghost->is_rebuilt &&
+        check->options.has_moves) /* of a bucket that has come: everybody is being asked */
         return true;
     if ((!ghost->is_present || ghost->is_rebuilt) && is_cold(check, block))
         return true;
@@ -181,6 +190,9 @@ bool sim_check_cold(struct sim_check *check)
 {
     uint64_t expected = 0, known = 0;
 
+    if (check->options
+            .has_moves) /* summaries keep what has been given back of buckets that have gone since */
+        return true;
     for (uint64_t b = 0; b < check->options.blocks; b++)
         expected += !check->ghosts[b].is_present && is_held(check, b);
     for (uint32_t n = 0; n < check->options.nodes; n++)

@@ -166,16 +166,22 @@ bool sim_cluster_until(struct sim_cluster *cluster, uint64_t end_ns,
         uint16_t node = net_ns < tree_ns ? sim_net_next_node(cluster->net)
                                          : (uint16_t)sim_tree_first(&cluster->tree);
         bool is_episode = cluster->episode_next_ns < next_ns;
+        bool is_move;
 
         if (is_episode)
             next_ns = cluster->episode_next_ns;
+        is_move = cluster->move_next_ns < next_ns;
+        if (is_move)
+            next_ns = cluster->move_next_ns;
         if (next_ns > end_ns)
             return true;
         if (next_ns > cluster->now_ns)
             cluster->now_ns = next_ns;
         sim_net_advance(cluster->net, cluster->now_ns);
         sim_disk_advance(cluster->disk, cluster->now_ns);
-        if (is_episode)
+        if (is_move)
+            sim_move(cluster);
+        else if (is_episode)
             sim_episode(cluster);
         else
             run_node(cluster, node);
@@ -211,7 +217,8 @@ static bool open_parts(struct sim_cluster *cluster)
 
     cluster->plan.net.serves_stale = grd_mutant(GRD_MUT_STALE_EPOCH);
     cluster->crashed = CF_NODE_NONE;
-    cluster->episode_next_ns = SIM_NEVER;
+    cluster->episode_next_ns = cluster->move_next_ns = SIM_NEVER;
+    cf_rng_seed(&cluster->move_rng, plan->options.seed ^ 0x6d6f7665);
     cf_rng_seed(&cluster->rng, plan->options.seed ^ 0xc1057e5);
     cluster->nodes = calloc(plan->instances, sizeof(*cluster->nodes));
     cluster->instances = calloc(plan->instances, sizeof(struct cf_instance *));
@@ -224,6 +231,7 @@ static bool open_parts(struct sim_cluster *cluster)
         !sim_tree_open(&cluster->tree, plan->instances) || sim_net_open(&plan->net, &cluster->net) != CF_OK ||
         sim_disk_open(&disk, &cluster->disk) != CF_OK)
         return false;
+    check.has_moves = plan->move_ns_mean != 0 || plan->moves_by_use;
     check.disk = cluster->disk;
     check.instances = cluster->instances;
     cluster->check = sim_check_open(&check);

@@ -92,7 +92,7 @@ struct sim_node_state {
 
 struct sim_counts {
     uint64_t turns, ops, gets, upgrades, groups, flushes, lost_upgrades, timeouts, cancelled, busy, again,
-        stopped, checked_reads, snapshots;
+        stopped, checked_reads, snapshots, moves;
 };
 
 struct sim_cluster {
@@ -105,10 +105,12 @@ struct sim_cluster {
     struct sim_node_state *nodes;
     struct sim_tree tree;
     struct cf_rng rng; /* of faults and of choices that are no client's */
+    struct cf_rng move_rng;
     struct sim_counts counts;
     uint64_t now_ns;
     uint64_t trace;
     uint64_t episode_next_ns;
+    uint64_t move_next_ns;
     uint64_t *born;                 /* [blocks] 0 = not yet, 1 = being made, 2 = usable */
     uint16_t crashed;               /* CF_NODE_NONE = nobody */
     struct cf_instance **instances; /* [instances], NULL = gone */
@@ -151,6 +153,9 @@ void sim_cluster_due(struct sim_cluster *cluster, uint16_t node, uint64_t at_ns)
 /* episode.c */
 void sim_episode(struct sim_cluster *cluster);
 void sim_episodes_end(struct sim_cluster *cluster);
+
+/* Tells the owner of a bucket to give it away. */
+void sim_move(struct sim_cluster *cluster);
 
 /* client.c */
 void sim_client_open(struct sim_cluster *cluster, struct sim_client *client, uint16_t node, uint16_t number);

@@ -22,6 +22,7 @@ struct arguments {
     uint64_t ops;
     uint32_t instances;
     uint32_t cold;
+    uint32_t moves;
     double seconds;
     char faults[256];
     char mutant[NAMES_BYTES];
@@ -38,6 +39,8 @@ static const struct cf_option_desc table[] = {
      UINT64_C(1000000000), NULL},
     {"instances", "members of the cluster; 0 draws 2 to 8", NULL, CF_OPTION_U32,
      offsetof(struct arguments, instances), "0", 0, CF_NODES_MAX, NULL},
+    {"moves", "microseconds from one bucket that is told to move to the next, on average; 0 draws", NULL,
+     CF_OPTION_U32, offsetof(struct arguments, moves), "0", 0, 1000000000, NULL},
     {"cold", "blocks cached for each entry of the directories; 0 draws whether they are short", NULL,
      CF_OPTION_U32, offsetof(struct arguments, cold), "0", 0, 1000, NULL},
     {"seconds", "virtual time with faults", "s", CF_OPTION_DOUBLE, offsetof(struct arguments, seconds), "0.2",
@@ -194,6 +197,7 @@ int tool_sim(int argc, char **argv)
         return status;
     options.instances = a.instances;
     options.cold = a.cold;
+    options.moves = a.moves;
     options.run_ns = (uint64_t)llround(a.seconds * (double)CF_NS_PER_S);
     options.ops_max = a.ops;
     options.crash = a.crash;

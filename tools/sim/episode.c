@@ -68,6 +68,45 @@ void sim_episode(struct sim_cluster *cluster)
         sim_net_slow(cluster->net, a, b, 1);
 }
 
+/* At most one instance serves a bucket. */
+static void check_owners(struct sim_cluster *cluster, uint64_t block, uint32_t bucket)
+{
+    uint16_t first = CF_NODE_NONE;
+
+    for (uint32_t n = 0; n < cluster->plan.instances; n++) {
+        if (cluster->instances[n] == NULL || !eng_serves(cluster->instances[n], bucket))
+            continue;
+        if (first != CF_NODE_NONE)
+            sim_check_break(cluster->check, block, "I-10 bucket %u: nodes %u and %u serve it", bucket, first,
+                            n);
+        first = (uint16_t)n;
+    }
+}
+
+void sim_move(struct sim_cluster *cluster)
+{
+    struct cf_block_key key = {.file = SIM_FILE_ID,
+                               .generation = 1,
+                               .block = cf_rng_below(&cluster->move_rng, cluster->plan.blocks)};
+    uint32_t bucket = eng_bucket_of(cluster->instances[0], &key);
+    uint16_t to = (uint16_t)cf_rng_below(&cluster->move_rng, cluster->plan.instances);
+
+    cluster->move_next_ns = cluster->now_ns + 1 +
+                            cf_rng_below(&cluster->move_rng, 2 * cluster->plan.move_ns_mean);
+    check_owners(cluster, key.block, bucket);
+    for (uint32_t n = 0; n < cluster->plan.instances; n++) {
+        struct cf_instance *instance = cluster->instances[n];
+
+        if (instance == NULL || !eng_serves(instance, bucket))
+            continue;
+        if (eng_remaster(instance, bucket, to, cluster->now_ns) == CF_OK) {
+            cluster->counts.moves++;
+            sim_cluster_due(cluster, (uint16_t)n, cluster->now_ns);
+        }
+        return;
+    }
+}
+
 void sim_episodes_end(struct sim_cluster *cluster)
 {
     static const struct sim_net_faults calm = {.delay_mean_ns = CF_NS_PER_US};
@@ -82,5 +121,5 @@ void sim_episodes_end(struct sim_cluster *cluster)
         sim_net_stall(cluster->net, (uint16_t)a, 0);
     }
     sim_disk_delay_set(cluster->disk, 50 * CF_NS_PER_US);
-    cluster->episode_next_ns = SIM_NEVER;
+    cluster->episode_next_ns = cluster->move_next_ns = SIM_NEVER;
 }

@@ -49,6 +49,10 @@ static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_o
     options->ship_checksum = plan->ship_checksum;
     options->speculative_read = plan->speculative_read;
     options->resend = plan->resend_ns;
+    options->remaster = plan->moves_by_use ? 1 : 2;
+    options->remaster_period = CF_NS_PER_MS;
+    options->remaster_rest = 10 * CF_NS_PER_MS;
+    options->remaster_gap = 0;
     options->residency = plan->residency_ns;
     options->dirty_age = plan->dirty_age_ns;
     options->peer_timeout = 600 * CF_NS_PER_S;
@@ -139,6 +143,8 @@ bool sim_phase_work(struct sim_cluster *cluster)
 {
     sim_net_faults_set(cluster->net, &cluster->plan.net.faults);
     cluster->episode_next_ns = cluster->now_ns;
+    if (cluster->plan.move_ns_mean != 0)
+        cluster->move_next_ns = cluster->now_ns + 1;
     return sim_cluster_until(cluster, cluster->now_ns + cluster->plan.options.run_ns, ops_done);
 }
 
@@ -159,6 +165,9 @@ static bool is_quiet(struct sim_cluster *cluster)
 {
     char text[200];
 
+    for (uint32_t n = 0; n < cluster->plan.instances; n++)
+        if (cluster->instances[n] != NULL && !eng_moves_are_quiet(cluster->instances[n]))
+            return false;
     return sim_net_next_ns(cluster->net) == SIM_NEVER &&
            sim_check_is_quiet(cluster->check, text, sizeof(text));
 }

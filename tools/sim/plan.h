@@ -39,6 +39,7 @@ struct sim_options {
     uint32_t faults;    /* bits of enum sim_fault, or SIM_FAULTS_ALL */
     uint32_t cold;      /* blocks to cache for each entry of the directories; 0 = drawn */
     enum sim_network network;
+    uint64_t moves;     /* microseconds between buckets that are told to move, on average; 0 = drawn */
     bool crash;         /* one instance dies */
     bool is_quiet;      /* facts of a run that held are not printed */
     const char *mutant; /* NULL = none; "link_" and the name of one of transport/link/mutant.def */
@@ -67,6 +68,8 @@ struct sim_plan {
     uint64_t disk_ns_mean;
     uint64_t turn_ns;         /* from a call to the turn that sees it */
     uint64_t episode_ns_mean; /* between cuts, flaps, stalls, injected messages */
+    uint64_t move_ns_mean;    /* between buckets that are told to move; 0 = none is */
+    bool moves_by_use;        /* instances move buckets by who uses them */
     bool faults[SIM_FAULTS];
     bool works[SIM_WORKS];
     struct sim_net_options net;

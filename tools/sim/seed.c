@@ -86,6 +86,13 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
             ULL(r->stats.snapshots_refused), ULL(r->stats.snapshots_torn), ULL(r->stats.snapshots_given_up));
     fprintf(
         out,
+        "%llu buckets told to move, %llu found by use, %llu have moved, %llu given up, %llu retries; %llu "
+        "messages held, %llu entries taken over, %llu asked for\n",
+        ULL(r->counts.moves), ULL(r->stats.remaster_planned), ULL(r->stats.remaster_taken),
+        ULL(r->stats.remaster_given_up), ULL(r->stats.remaster_retries), ULL(r->stats.remaster_held),
+        ULL(r->stats.remaster_entries), ULL(r->stats.remaster_asked));
+    fprintf(
+        out,
         "%llu entries given back (%llu with several holders, %llu with past images), %llu rebuilds, %llu of "
         "them for nothing, %llu times everybody was asked, %llu messages had no room\n",
         ULL(r->stats.directory_given_back), ULL(r->stats.directory_given_many),

@@ -117,6 +117,25 @@ static void random_held(struct cf_rng *rng, struct grd_msg *msg)
     msg->flags = kind == 0 ? (uint8_t)cf_rng_below(rng, 2) : kind == 1 ? GRD_FLAG_RELEASED : 0;
 }
 
+/* What the last owner of a bucket may know of a block: one in X, or some in S, one with the duty; past images. */
+static void random_entry(struct cf_rng *rng, uint32_t nodes, struct grd_msg *msg)
+{
+    bool is_x = cf_rng_chance(rng, 0.3);
+
+    msg->how = (uint8_t)cf_rng_below(rng, GRD_MOVE_ALL + 1);
+    msg->tenure = 1 + cf_rng_below(rng, GRD_MOVE_VALUE_MAX);
+    if (msg->how != GRD_MOVE_ENTRY)
+        msg->words.count = 0;
+    for (uint32_t i = 0; i < msg->words.count; i++) {
+        uint64_t flags = i > 0 && (is_x || cf_rng_chance(rng, 0.3)) ? GRD_MOVE_PAST : 0;
+
+        if (i == 0)
+            flags = is_x ? GRD_MOVE_X | GRD_MOVE_DUTY : GRD_MOVE_DUTY;
+        msg->words.word[i] = (1 + cf_rng_below(rng, msg->tenure)) << GRD_MOVE_SHIFT | flags |
+                             cf_rng_below(rng, nodes);
+    }
+}
+
 void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t members, struct grd_msg *msg)
 {
     memset(msg, 0x5e, sizeof *msg);
@@ -149,6 +168,12 @@ void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t memb
         msg->how = (uint8_t)(GRD_HOW_DISK + cf_rng_below(rng, GRD_HOW_NEW));
     if (type == GRD_MSG_THERE)
         msg->how = (uint8_t)cf_rng_below(rng, 2);
+    if (type == GRD_MSG_MOVE_ACCEPT)
+        msg->how = (uint8_t)cf_rng_below(rng, 2);
+    if (type == GRD_MSG_MOVE_DONE)
+        msg->flags = (uint8_t)cf_rng_below(rng, 2);
+    if (type == GRD_MSG_MOVE_ENTRY)
+        random_entry(rng, nodes, msg);
     if (type >= GRD_MSG_DETECT_ASK) {
         msg->hops = (uint8_t)(1 + cf_rng_below(rng, 65));
         msg->how = (uint8_t)cf_rng_below(rng, type == GRD_MSG_DETECT_TOLD ? 2 : msg->hops);

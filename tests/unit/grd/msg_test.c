@@ -111,6 +111,36 @@ static void the_largest_message_fits(void **state)
     assert_true(GRD_MSG_BYTES_MAX <= XP_BODY_BYTES_MAX);
 }
 
+static void an_entry_that_moves_has_holders_that_agree(void **state)
+{
+    struct grd_msg msg = {.type = GRD_MSG_MOVE_ENTRY, .how = GRD_MOVE_ENTRY, .tenure = 9, .place = 1};
+
+    (void)state;
+    msg.words.count = 2;
+    msg.words.word[0] = UINT64_C(9) << GRD_MOVE_SHIFT | GRD_MOVE_DUTY | 1;
+    msg.words.word[1] = UINT64_C(8) << GRD_MOVE_SHIFT | 2;
+    assert_true(passes(&msg, 3));
+    assert_false(passes(&msg, 2)); /* no such instance */
+    msg.words.word[1] |= GRD_MOVE_DUTY;
+    assert_false(passes(&msg, 3)); /* two have the duty */
+    msg.words.word[1] ^= GRD_MOVE_DUTY | GRD_MOVE_X;
+    assert_false(passes(&msg, 3)); /* X beside S */
+    msg.words.word[1] ^= GRD_MOVE_X | GRD_MOVE_PAST;
+    assert_true(passes(&msg, 3));
+    msg.words.word[0] |= GRD_MOVE_X;
+    assert_true(passes(&msg, 3)); /* X beside a past image */
+    msg.tenure = 8;
+    assert_false(passes(&msg, 3)); /* a holder ahead of its entry */
+    msg.tenure = 9;
+    msg.words.word[1] |= GRD_MOVE_X;
+    assert_false(passes(&msg, 3)); /* a past image is held in no mode */
+    msg.words.word[1] = 0x8000u | UINT64_C(8) << GRD_MOVE_SHIFT;
+    assert_false(passes(&msg, 3)); /* a bit that means nothing */
+    msg.words.count = 1;
+    msg.how = GRD_MOVE_NONE;
+    assert_false(passes(&msg, 3)); /* nobody holds it, and somebody is named */
+}
+
 static void fields_that_a_type_does_not_carry_are_left_alone(void **state)
 {
     struct grd_msg msg, out;
@@ -386,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_comes_back_and_no_other_length_does),
         cmocka_unit_test(the_largest_message_fits),
+        cmocka_unit_test(an_entry_that_moves_has_holders_that_agree),
         cmocka_unit_test(fields_that_a_type_does_not_carry_are_left_alone),
         cmocka_unit_test(types_that_do_not_exist_are_refused),
         cmocka_unit_test(modes_are_s_or_x),
