@@ -4,6 +4,7 @@
 
 /* What a program tells `cachefusion bench`: see tools/bench/bench.h. */
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,15 @@ static inline int bench_cpu(int side)
     if (text == NULL || sscanf(text, "%d,%d", &cpus[0], &cpus[1]) != 2)
         return side;
     return cpus[side];
+}
+
+/* Two sides that poll on one processor would measure the scheduler; says so, and is false then. */
+static inline bool bench_has_two_cpus(void)
+{
+    if (bench_cpu(0) != bench_cpu(1))
+        return true;
+    printf("not run: it needs two processors\n");
+    return false;
 }
 
 /* Refused: there is one processor only, both sides share it. */

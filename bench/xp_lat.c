@@ -32,7 +32,7 @@
 #define FRAMES_DEFAULT 64u
 #define WARM_UP 2000u
 #define LINE_PINGS 20000u
-#define CHUNKS_MAX 100u
+#define CHUNKS_MAX 1000u
 #define UCX_TRIES_MAX 50u
 /* Places in the table below. */
 #define SUM_MESSAGE 1u
@@ -388,6 +388,8 @@ int main(int argc, char **argv)
     double sum_ns = 0;
 
     settings_parse(&settings, argc, argv);
+    if (!bench_has_two_cpus())
+        return 0;
     if (shared == MAP_FAILED || results == NULL) {
         fprintf(stderr, "xp_lat: no memory\n");
         return 1;

@@ -159,6 +159,8 @@ int main(int argc, char **argv)
                 XP_SIDE_FRAMES_MAX);
         return 2;
     }
+    if (!bench_has_two_cpus())
+        return 0;
     for (uint32_t i = 0; i < CF_COUNTOF(subjects); i++) {
         double rate = measure(&settings, &subjects[i]);
 
