@@ -363,8 +363,10 @@ bench: bench-build ## build and run the benchmarks, results in BUILD/bench/bench
 	@$(command) bench $(BENCH) --json $(BUILD)/bench/bench.json $(BENCH_ARGS)
 
 # PEERS="--quick --only fetch", see scripts/bench-peers --help.
-bench-peers: bench-build ## install UCX, libfabric, Redis, memcached, PostgreSQL, Boost and measure beside them (PEERS=...)
-	@BIN=$(command) scripts/bench-peers --install --json $(BUILD)/bench/peers.json $(PEERS)
+bench-peers: ## install UCX, libfabric, Redis, memcached, PostgreSQL, Boost and measure beside them (PEERS=...)
+	@SETUP_PEERS=1 scripts/setup
+	@$(MAKE) --no-print-directory -j$(JOBS) bench-build
+	@BIN=$(command) scripts/bench-peers --json $(BUILD)/bench/peers.json $(PEERS)
 
 # Measures what has not been measured; BENCH_ARGS and PEERS shorten it.
 report: $(command) ## draw the results of bench and bench-peers: BUILD/report/report.html and PNGs
