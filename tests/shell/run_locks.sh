@@ -58,7 +58,7 @@ refused 'numbers' --workload sequence --numbers 2000000
 refused 'ordered' --workload sequence --ordered=perhaps
 refused 'locks and sequence' --workload lock
 status=0
-"$BIN" run --workload locks --instances 2 --cache 4MiB --seconds 0.1 --set locks=0 >"$work/out" 2>&1 || status=$?
+"$BIN" run --workload locks --instances 2 --cache 4MiB --seconds 0.1 --set locks=0 --data "$work/none.cf" >"$work/out" 2>&1 || status=$?
 { [ "$status" -eq 3 ] && grep -q 'option locks is 0' "$work/out"; } || { cat "$work/out"; exit 1; }
 status=0
 printf '[cluster]\nnodes = 1\n' >"$work/cluster.ini"
