@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Question: what does the reliability machine under dpdk: cost one small message, the Ethernet front and checksums
- * included, without a device?
+ * included, without a device? And what does a frame of somebody else cost, which the filter turns away?
  *
- * Two links in one process play ping-pong with messages of 64 bytes over memory. Prints nanoseconds a message. For
- * instructions:
- *   valgrind --tool=callgrind --callgrind-out-file=/dev/null link_path --once 0
- *   valgrind --tool=callgrind --callgrind-out-file=/dev/null link_path --once 100000
+ * Two links in one process over memory: ping-pong with messages of 64 bytes; 16 messages one way in a packet, whose
+ * receiver answers when it has to; foreign frames to the very port. Prints nanoseconds each, packets and acknowledgements
+ * that went alone. For instructions:
+ *   valgrind --tool=callgrind --callgrind-out-file=/dev/null link_path --once 0 [--batch | --foreign]
+ *   valgrind --tool=callgrind --callgrind-out-file=/dev/null link_path --once 100000 [--batch | --foreign]
  * and divide the difference of the two totals by 100000.
  */
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #define SLOTS 1024u
 #define BODY_BYTES 64u
 #define HOP_NS 1000u
+#define BATCH 16u
 
 struct end {
     struct xp_link link;
@@ -66,20 +68,22 @@ static void open_end(struct end *end, uint16_t node)
     xp_ether_front(end->front, &ends[node], &ends[1 - node], XP_ETHER_SOURCE_PORT);
 }
 
-static uint32_t send_one(struct end *end, uint64_t now_ns, uint8_t *frame)
+static void post_one(struct end *end, uint64_t now_ns)
 {
     struct xp_link_slot *slot = xp_link_begin(&end->link, XP_CONTROL, BODY_BYTES);
-    bool has_pieces;
-    uint32_t bytes;
 
     cf_assert(slot != NULL);
     memset(slot->body, (int)now_ns, BODY_BYTES);
     slot->header.type = 1;
     xp_link_post(&end->link, XP_CONTROL, NULL);
+}
+
+static uint32_t send_all(struct end *end, uint64_t now_ns, uint8_t *frame)
+{
+    bool has_pieces;
+
     xp_link_tick(&end->link, now_ns);
-    bytes = xp_link_send(&end->link, now_ns, end->front, frame, &has_pieces);
-    cf_assert(bytes != 0);
-    return bytes;
+    return xp_link_send(&end->link, now_ns, end->front, frame, &has_pieces);
 }
 
 static void receive_one(struct end *end, uint64_t now_ns, const uint8_t *frame, uint32_t bytes)
@@ -96,25 +100,90 @@ static void receive_one(struct end *end, uint64_t now_ns, const uint8_t *frame, 
     xp_link_give(&end->link);
 }
 
-int main(int argc, char **argv)
+static uint64_t ping_pong(struct end ends[2], uint64_t messages, uint8_t *frame)
 {
-    uint64_t messages = argc == 3 && strcmp(argv[1], "--once") == 0 ? strtoull(argv[2], NULL, 10) : MESSAGES;
+    uint64_t now_ns = HOP_NS;
+
+    for (uint64_t i = 0; i < messages; i++) {
+        uint32_t bytes;
+
+        post_one(&ends[i & 1], now_ns);
+        bytes = send_all(&ends[i & 1], now_ns, frame);
+        cf_assert(bytes != 0);
+        now_ns += HOP_NS;
+        receive_one(&ends[1 - (i & 1)], now_ns, frame, bytes);
+    }
+    return messages;
+}
+
+static uint64_t one_way(struct end ends[2], uint64_t messages, uint8_t *frame)
+{
+    uint64_t now_ns = HOP_NS;
+
+    messages -= messages % BATCH;
+    for (uint64_t i = 0; i < messages; i += BATCH) {
+        uint32_t bytes;
+
+        for (uint32_t m = 0; m < BATCH; m++)
+            post_one(&ends[0], now_ns);
+        now_ns += HOP_NS;
+        while ((bytes = send_all(&ends[0], now_ns, frame)) != 0)
+            receive_one(&ends[1], now_ns, frame, bytes);
+        while ((bytes = send_all(&ends[1], now_ns, frame)) != 0)
+            receive_one(&ends[0], now_ns, frame, bytes);
+    }
+    return messages;
+}
+
+/* What the filter turns away last: our port and address, another cluster's tag. */
+static uint64_t foreign(struct end ends[2], uint64_t count, uint8_t *frame)
+{
+    const uint8_t *packet;
+    uint32_t packet_bytes, bytes;
+
+    post_one(&ends[0], HOP_NS);
+    bytes = send_all(&ends[0], HOP_NS, frame);
+    frame[XP_ETHER_FRONT_BYTES] ^= 1;
+    for (uint64_t i = 0; i < count; i++)
+        cf_assert(xp_ether_open(&ends[1].filter, frame, bytes, &packet, &packet_bytes) == XP_ETHER_FOREIGN);
+    return count;
+}
+
+static void measure(const char *what, uint64_t (*run)(struct end ends[2], uint64_t count, uint8_t *frame),
+                    uint64_t count)
+{
     static uint8_t frame[16384] CF_ALIGNED(CF_CACHE_LINE);
     static struct end ends[2];
-    uint64_t now_ns = HOP_NS, began;
+    uint64_t began, took_ns, done;
 
     open_end(&ends[0], 0);
     open_end(&ends[1], 1);
     began = cf_now_ns();
-    for (uint64_t i = 0; i < messages; i++) {
-        uint32_t bytes = send_one(&ends[i & 1], now_ns, frame);
-
-        now_ns += HOP_NS;
-        receive_one(&ends[1 - (i & 1)], now_ns, frame, bytes);
-    }
-    printf("%.1f ns a message\n", messages ? (double)(cf_now_ns() - began) / (double)messages : 0);
-    cf_assert(ends[0].taken + ends[1].taken == messages);
+    done = run(ends, count, frame);
+    took_ns = cf_now_ns() - began;
+    printf("%-22s %7.1f ns each", what, done != 0 ? (double)took_ns / (double)done : 0);
+    if (ends[0].taken + ends[1].taken != 0)
+        printf(", %.2f packets a message, %.3f acknowledgements alone",
+               (double)(ends[0].link.counters.packets_sent + ends[1].link.counters.packets_sent) /
+                   (double)done,
+               (double)(ends[0].link.counters.acks_alone + ends[1].link.counters.acks_alone) / (double)done);
+    printf("\n");
+    cf_assert(run == foreign || ends[0].taken + ends[1].taken == done);
     free(ends[0].memory);
     free(ends[1].memory);
+    memset(ends, 0, sizeof(ends));
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t count = argc >= 3 && strcmp(argv[1], "--once") == 0 ? strtoull(argv[2], NULL, 10) : MESSAGES;
+    const char *only = argc == 4 ? argv[3] : "";
+
+    if (argc != 4)
+        measure("message, ping-pong", ping_pong, count);
+    if (strcmp(only, "--batch") == 0 || argc < 3)
+        measure("message, 16 a packet", one_way, count);
+    if (strcmp(only, "--foreign") == 0 || argc < 3)
+        measure("foreign frame", foreign, count);
     return 0;
 }
