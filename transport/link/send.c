@@ -242,9 +242,10 @@ static uint32_t piece_encode(struct xp_link_piece *piece, uint8_t *out)
     uint8_t *at = out + XP_LINK_SEGMENT_BYTES;
     uint32_t bytes;
 
-    memcpy(at, &slot->header, piece->front_bytes < XP_HEADER_BYTES ? piece->front_bytes : XP_HEADER_BYTES);
-    if (piece->front_bytes > XP_HEADER_BYTES)
+    if (piece->front_bytes != 0) { /* chunk 0 has all of it: XP_LINK_CHUNK_BYTES_MIN */
+        memcpy(at, &slot->header, XP_HEADER_BYTES);
         memcpy(at + XP_HEADER_BYTES, slot->body, piece->front_bytes - XP_HEADER_BYTES);
+    }
     if (piece->block_bytes != 0) {
         memcpy(at + piece->front_bytes, slot->block.bytes + piece->block_from, piece->block_bytes);
         if (!is_stable(&slot->block)) {
