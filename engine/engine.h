@@ -91,6 +91,8 @@ bool eng_moves_are_quiet(const struct cf_instance *instance);
 uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block_key *key);
 /* Pools in use beyond what held blocks explain: 0 when quiet (I-28). `text` says which. */
 uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes);
+/* Conversations in S that lost their grant to a writer a second time: 0 (G-17). */
+uint64_t eng_refused_twice(const struct cf_instance *instance);
 void eng_dump(struct cf_instance *instance, void (*sink)(void *arg, const char *text, size_t bytes),
               void *arg);
 

@@ -165,6 +165,11 @@ uint16_t eng_master_of(const struct cf_instance *instance, const struct cf_block
 }
 
 /* What is in use although nothing is under way; a held block, a lent frame and a past image explain themselves. */
+uint64_t eng_refused_twice(const struct cf_instance *instance)
+{
+    return instance->local->counters.refused_again;
+}
+
 uint64_t eng_leaks(struct cf_instance *instance, char *text, size_t text_bytes)
 {
     const struct grd_local *local = instance->local;

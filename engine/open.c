@@ -207,10 +207,13 @@ static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames,
                                          .probe_ns = instance->options.resend * 2,
                                          .now_ns = now_ns,
                                          .wheel_tick_ns = ENG_TIMER_TICK_NS};
+    uint16_t hosts[CF_NODES_MAX];
     uint64_t need;
     enum cf_rc rc;
     uint32_t s;
 
+    eng_peers_hosts(instance->peer_list, instance->nodes, hosts);
+    options.hosts = hosts;
     directory_need(instance, frames, &options.directory);
     options.directory.is_movable = instance->nodes > 1;
     options.directory.hash_key = instance->map.key;

@@ -62,3 +62,28 @@ void eng_peers_free(struct eng_peer_list *list, uint64_t nodes, const struct cf_
     if (list != NULL)
         cf_free(allocator, list, list_bytes(nodes));
 }
+
+/* Of "host", "host:port" or "[address]:port": the bytes that name the host. An address with many colons has no port. */
+static size_t host_bytes(const char *address)
+{
+    const char *colon = strchr(address, ':');
+
+    if (address[0] == '[')
+        return strcspn(address, "]");
+    return colon != NULL && strchr(colon + 1, ':') == NULL ? (size_t)(colon - address) : strlen(address);
+}
+
+void eng_peers_hosts(const struct eng_peer_list *list, uint32_t nodes, uint16_t *hosts)
+{
+    for (uint32_t n = 0; n < nodes; n++) {
+        const char *address = list != NULL ? list->address[n] : "";
+        size_t bytes = host_bytes(address);
+        uint32_t first = 0;
+
+        while (
+            list != NULL && first < n &&
+            (host_bytes(list->address[first]) != bytes || memcmp(list->address[first], address, bytes) != 0))
+            first++;
+        hosts[n] = (uint16_t)first;
+    }
+}

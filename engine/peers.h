@@ -22,5 +22,7 @@ CF_CHECK enum cf_rc eng_peers_check(const struct cf_options *options, struct cf_
 CF_CHECK enum cf_rc eng_peers_make(const struct cf_options *options, const struct cf_allocator *allocator,
                                    struct eng_peer_list **list_out);
 void eng_peers_free(struct eng_peer_list *list, uint64_t nodes, const struct cf_allocator *allocator);
+/* A number for each node, the same for those whose addresses name one host; without a list all are on this host. */
+void eng_peers_hosts(const struct eng_peer_list *list, uint32_t nodes, uint16_t *hosts);
 
 #endif

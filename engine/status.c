@@ -18,6 +18,7 @@
 #include "engine/instance.h"
 #include "engine/metrics.h"
 #include "engine/pool.h"
+#include "engine/status.h"
 
 /* Conversations and waiters listed at most; the counts tell how many there are. */
 /* What a transport may say of itself. */
@@ -274,6 +275,7 @@ static json_t *json_state(const struct cf_instance *instance, const struct snaps
     json_object_set_new(root, "waiters_total", json_integer(shot->waiters_total));
     json_object_set_new(root, "conversations", json_convs(shot));
     json_object_set_new(root, "waiters", json_waiters(shot));
+    json_object_set_new(root, "hot", eng_status_hot(instance, shot->now_ns));
     return root;
 }
 

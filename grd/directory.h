@@ -53,9 +53,10 @@ struct grd_holder {
 /* One queued request. */
 struct grd_waiter {
     uint16_t node;
-    uint8_t mode;
-    uint8_t flags; /* GRD_FLAG_* */
-    uint32_t next; /* [directory] */
+    uint8_t mode : 2;
+    uint8_t overtaken : 6; /* how many that came later were granted first [G-16] */
+    uint8_t flags;         /* GRD_FLAG_* */
+    uint32_t next;         /* [directory] */
     uint64_t request;
     uint64_t held; /* tenure the requester said it holds */
     uint64_t since_ns;

@@ -34,7 +34,7 @@
 /* An open conversation. At most one a block; `outstanding` of an instance. */
 struct grd_conv {
     uint8_t want;        /* enum cf_mode: S or X */
-    uint8_t flags;       /* GRD_FLAG_NEW */
+    uint8_t flags;       /* GRD_FLAG_NEW, _REFUSED */
     uint8_t how;         /* of the grant */
     uint8_t hops;        /* of the ship */
     bool is_granted;     /* the grant's words are here */
@@ -116,6 +116,7 @@ struct grd_local_options {
 struct grd_local_counters {
     uint64_t conversations, resends, bounced, refused, stale, not_held, shipped, shipped_again, invalidated,
         downgraded, evicted, upgrades, torn, demands_dropped, past_made, past_dropped, write_asks;
+    uint64_t refused_again; /* S conversations refused a second time: never [G-17] */
 };
 
 struct grd_local {

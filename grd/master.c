@@ -18,8 +18,9 @@ static uint64_t imports_bytes(bool is_movable, uint32_t nodes)
 static uint64_t beside(uint32_t nodes, bool is_movable)
 {
     return sizeof(struct grd_master) + sizeof(struct cf_hist) + imports_bytes(is_movable, nodes) +
-           GRD_LATE_MAX * sizeof(struct grd_late) +
-           nodes * (sizeof(uint64_t) + sizeof(struct grd_window) + GRD_WINDOW / 8) + 4 * CF_CACHE_LINE;
+           GRD_LATE_MAX * sizeof(struct grd_late) + sizeof(struct grd_hot) +
+           nodes * (sizeof(uint64_t) + sizeof(struct grd_window) + GRD_WINDOW / 8 + sizeof(uint16_t)) +
+           5 * CF_CACHE_LINE;
 }
 
 uint64_t grd_master_size(const struct grd_master_options *options)
@@ -59,12 +60,14 @@ enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_
     master->is_late = cf_alloc(allocator, options->nodes * (GRD_WINDOW / 8), CF_CACHE_LINE, CF_ALLOC_ZERO);
     master->late = cf_alloc(allocator, GRD_LATE_MAX * sizeof *master->late, CF_CACHE_LINE, 0);
     master->rebuild_hist = cf_alloc(allocator, sizeof *master->rebuild_hist, CF_CACHE_LINE, 0);
+    master->hosts = cf_alloc(allocator, options->nodes * sizeof *master->hosts, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    master->hot = cf_alloc(allocator, sizeof *master->hot, CF_CACHE_LINE, CF_ALLOC_ZERO);
     if (options->directory.is_movable)
         master->imports = cf_alloc(allocator, imports_bytes(true, options->nodes), CF_CACHE_LINE,
                                    CF_ALLOC_ZERO);
     rc = CF_MEMORY;
-    if (master->mark && master->seen && master->is_late && master->late && master->rebuild_hist &&
-        (master->imports || !options->directory.is_movable))
+    if (master->hosts && master->hot && master->mark && master->seen && master->is_late && master->late &&
+        master->rebuild_hist && (master->imports || !options->directory.is_movable))
         rc = grd_directory_open(&options->directory, &master->directory);
     if (rc != CF_OK) {
         grd_master_close(&master);
@@ -74,6 +77,8 @@ enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_
     cf_timer_init(&master->export.timer, GRD_TIMER_EXPORT);
     for (node = 0; node < options->nodes; node++)
         grd_window_init(&master->seen[node]);
+    for (node = 0; options->hosts && node < options->nodes; node++)
+        master->hosts[node] = options->hosts[node];
     *master_out = master;
     return CF_OK;
 }
@@ -89,6 +94,8 @@ void grd_master_close(struct grd_master **master)
     cf_free(m->allocator, m->late, GRD_LATE_MAX * sizeof *m->late);
     cf_free(m->allocator, m->rebuild_hist, sizeof *m->rebuild_hist);
     cf_free(m->allocator, m->imports, imports_bytes(true, m->nodes));
+    cf_free(m->allocator, m->hosts, m->nodes * sizeof *m->hosts);
+    cf_free(m->allocator, m->hot, sizeof *m->hot);
     cf_free(m->allocator, m->seen, m->nodes * sizeof *m->seen);
     cf_free(m->allocator, m->mark, m->nodes * sizeof *m->mark);
     cf_free(m->allocator, m, sizeof *m);

@@ -24,6 +24,7 @@
 #include "base/wheel.h"
 #include "grd/action.h"
 #include "grd/directory.h"
+#include "grd/hot.h"
 #include "grd/window.h"
 
 struct grd_master_options {
@@ -33,6 +34,7 @@ struct grd_master_options {
     uint64_t probe_ns; /* a grant unanswered this long is asked after */
     uint64_t now_ns;
     uint64_t wheel_tick_ns;
+    const uint16_t *hosts; /* [nodes] equal numbers: on one host; NULL: not known. Copied. */
 };
 
 struct grd_master_counters {
@@ -42,7 +44,10 @@ struct grd_master_counters {
         rebuilds; /* of entries that may have been given back; rebuilds_all: of these, everybody was asked */
     uint64_t rebuilds_all, recalls, recalled_again;
     uint64_t entries_sent, entries_taken, owners_asked;
+    uint64_t overtakings, readers_first; /* G-16, G-17 */
 };
+/* Grants to others that a queued request lets pass at most while its own release or installed is under way [G-16]. */
+#define GRD_OVERTAKEN_MAX 2u
 
 /* What a timer of the wheel belongs to. */
 enum grd_timer_kind { GRD_TIMER_PENDING = 0, GRD_TIMER_REBUILD = 1, GRD_TIMER_EXPORT = 2 };
@@ -102,6 +107,8 @@ struct grd_master {
     struct grd_late *late; /* [GRD_LATE_MAX] ring */
     uint32_t late_first, late_count;
     struct cf_hist *rebuild_hist;
+    uint16_t *hosts;     /* [nodes] [const] */
+    struct grd_hot *hot; /* what is fought over; anybody may read it */
     struct grd_master_counters counters;
 };
 

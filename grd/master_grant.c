@@ -33,15 +33,15 @@ static bool is_ready(struct grd_master *master, const struct grd_entry *entry,
 }
 
 /*
- * The holder to ship from: installed, not the requester. The write-responsible one if there is one [2]; otherwise
- * this instance when it holds the block (two hops instead of three), else the first.
+ * The holder to ship from: installed, not the requester. For X the write-responsible one if there is one [2]; otherwise
+ * the nearest, and of those as near as each other now this one, now that (grd_source_rank).
  */
 static bool choose_source(struct grd_master *master, const struct grd_entry *entry, uint16_t requester,
                           enum cf_mode mode, struct grd_holder *source_out)
 {
     struct grd_holder holder;
+    uint64_t rank, best = 0;
     uint32_t cursor = 0;
-    bool found = false;
 
     while (grd_holder_next(master->directory, entry, &cursor, &holder)) {
         if (holder.node == requester || holder.is_pending)
@@ -50,11 +50,14 @@ static bool choose_source(struct grd_master *master, const struct grd_entry *ent
             *source_out = holder;
             return true;
         }
-        if (!found || holder.node == master->node || (grd_mutant(GRD_MUT_FORWARD_ANY) && !holder.has_duty))
+        rank = grd_source_rank(master, requester, holder.node, entry->last_tenure);
+        if (grd_mutant(GRD_MUT_FORWARD_ANY) && !holder.has_duty)
+            rank = UINT64_MAX;
+        if (rank > best)
             *source_out = holder;
-        found = true;
+        best = rank > best ? rank : best;
     }
-    return found;
+    return best != 0;
 }
 
 /* ------------------------------------------------------------------ sending */
@@ -141,6 +144,7 @@ static struct grd_pending *grant_begin(struct grd_master *master, struct grd_ent
     pending->tenure = grd_entry_tenure(master->directory, entry);
     pending->since_ns = now_ns;
     pending->key = entry->key;
+    grd_fair_granted(master, entry, waiter);
     grd_waiter_remove(master->directory, entry, waiter);
 
     holder.node = pending->node;
@@ -166,6 +170,7 @@ static void do_source_s(struct grd_master *master, struct grd_entry *entry, stru
         pending->how = GRD_HOW_SHIP;
         pending->source = source.node;
         pending->source_tenure = source.tenure;
+        grd_hot_count(master->hot, &entry->key, pending->node, CF_MODE_S, pending->since_ns);
         if (source.is_x) { /* its next step is S; the write duty stays with it */
             source.is_x = false;
             grd_holder_set(master->directory, entry, &source);
@@ -217,6 +222,8 @@ static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, struc
     }
     if (has_source)
         grd_master_holder_out(master, entry, &source);
+    if (has_source || grd_list_count(directory, entry, GRD_LIST_SHARERS) != 0)
+        grd_hot_count(master->hot, &entry->key, requester, CF_MODE_X, now_ns);
     cursor = 0;
     while (grd_list_next(directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
         send_invalidate(master, entry, pair.node, pair.value, pending, actions);
@@ -272,11 +279,16 @@ void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64
     if (grd_rebuild_of(master->directory, entry))
         return;
     do_again(master, entry, actions);
-    for (waiter = grd_waiter_first(master->directory, entry); waiter && !grd_master_pending_x(master, entry);
+    for (waiter = grd_fair_first(master, entry); waiter && !grd_master_pending_x(master, entry);
          waiter = next) {
         next = grd_waiter_next(master->directory, waiter);
-        if (!is_ready(master, entry, waiter))
+        if (!is_ready(master, entry, waiter)) {
+            if (grd_fair_is_due(waiter))
+                return;
             continue;
+        }
+        if (waiter->mode == CF_MODE_X && grd_fair_reader_first(master, entry))
+            return;
         if (!(waiter->mode == CF_MODE_S ? do_grant_s(master, entry, waiter, now_ns, actions)
                                         : do_grant_x(master, entry, waiter, now_ns, actions)))
             return;

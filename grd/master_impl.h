@@ -13,6 +13,22 @@ void grd_master_one(struct grd_master *master, const struct grd_msg *msg, uint64
 void grd_master_late_push(struct grd_master *master, const struct grd_msg *msg, uint64_t hash);
 void grd_master_late_run(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 
+/* master_fair.c */
+/* Where the queue is served from. */
+struct grd_waiter *grd_fair_first(struct grd_master *master, struct grd_entry *entry);
+/* The waiter is granted now: those that came before it and still wait have been overtaken once more [G-16]. */
+void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter);
+/* Nobody behind this one, which is not ready, may be served any more. */
+bool grd_fair_is_due(const struct grd_waiter *waiter);
+/* A reader that was refused before has been granted and has not begun: X waits for it [G-17]. */
+bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *entry);
+/*
+ * How good a source this holder is, above 0, the highest is taken: on the requester's host, then this instance (two
+ * hops instead of three), then one that differs from tenure to tenure, so that the load spreads.
+ */
+uint64_t grd_source_rank(const struct grd_master *master, uint16_t requester, uint16_t holder,
+                         uint64_t tenure);
+
 /* master_grant.c */
 /* The X grant that has not begun, if there is one. */
 struct grd_pending *grd_master_pending_x(struct grd_master *master, const struct grd_entry *entry);

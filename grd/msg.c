@@ -394,7 +394,8 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
 {
     switch (msg->type) {
     case GRD_MSG_REQUEST:
-        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->flags <= GRD_FLAG_NEW;
+        return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) &&
+               (msg->flags & ~(GRD_FLAG_NEW | GRD_FLAG_REFUSED)) == 0;
     case GRD_MSG_GRANT:
         return (msg->mode == CF_MODE_S || msg->mode == CF_MODE_X) && msg->how >= GRD_HOW_DISK &&
                msg->how <= GRD_HOW_NEW &&

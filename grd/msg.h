@@ -148,6 +148,7 @@ struct grd_msg {
     };
 };
 #define GRD_FLAG_NEW 0x1u      /* request: the caller formats the block */
+#define GRD_FLAG_REFUSED 0x2u  /* request: S was taken away before it began; no X until it has [G-17] */
 #define GRD_FLAG_CHECKED 0x2u  /* ship: the image carries a checksum that the receiver shall verify */
 #define GRD_FLAG_DUTY 0x1u     /* held: I am responsible for writing it */
 #define GRD_FLAG_RELEASED 0x2u /* held: I have released it under this number, and it was not acknowledged */

@@ -60,9 +60,18 @@ static void ask_anew(struct grd_local *local, struct grd_block *block, uint64_t 
     conv->tenure = conv->version = conv->durable = 0;
     grd_set_clear(&conv->need);
     grd_set_clear(&conv->acks);
+    if (conv->refuse != 0)
+        conv->flags |= GRD_FLAG_REFUSED; /* the master sees to it that this one begins [G-17] */
     conv->request = local->request_next++;
     grd_requester_send(local, block, actions);
     grd_local_arm(local, block, now_ns);
+}
+
+static void count_refused(struct grd_local *local, const struct grd_conv *conv)
+{
+    local->counters.refused++;
+    if (conv->flags & GRD_FLAG_REFUSED)
+        local->counters.refused_again++;
 }
 
 static bool acks_are_in(const struct grd_conv *conv)
@@ -164,7 +173,7 @@ static bool is_refused(struct grd_local *local, const struct grd_conv *conv, con
 {
     if (msg->mode != CF_MODE_S || msg->tenure > conv->refuse || grd_mutant(GRD_MUT_NO_REFUSE))
         return false;
-    local->counters.refused++;
+    count_refused(local, conv);
     return true;
 }
 
@@ -349,7 +358,7 @@ bool grd_requester_refuse(struct grd_local *local, struct grd_block *block, uint
     }
     if (conv->tenure > conv->refuse || grd_mutant(GRD_MUT_NO_REFUSE))
         return true;
-    local->counters.refused++;
+    count_refused(local, conv);
     if (conv->is_reading)
         conv->is_cancelled = true; /* the frame belongs to the disk read until it ends */
     else

@@ -181,6 +181,31 @@ static void put_waiters(struct page *page, const json_t *status)
     }
 }
 
+/* "1 (12 S, 300 X)" of each instance that asks most. */
+static void put_hot(struct page *page, const json_t *status)
+{
+    const json_t *list = json_object_get(status, "hot"), *one, *who;
+    size_t index, at;
+
+    put(page, "hot blocks mastered here: %zu", json_array_size(list));
+    json_array_foreach(list, index, one)
+    {
+        char text[LINE_BYTES] = "";
+        size_t used = 0;
+
+        json_array_foreach(json_object_get(one, "who"), at, who)
+        {
+            if (used + 1 < sizeof(text))
+                used += (size_t)snprintf(text + used, sizeof(text) - used,
+                                         "  %" PRIu64 " (%" PRIu64 " S, %" PRIu64 " X)",
+                                         status_u64(who, "node"), status_u64(who, "s"), status_u64(who, "x"));
+        }
+        put(page, "  file %" PRIu64 " block %-10" PRIu64 " lately %7" PRIu64 " S %7" PRIu64 " X  by%s",
+            status_u64(one, "file"), status_u64(one, "block"), status_u64(one, "s"), status_u64(one, "x"),
+            text);
+    }
+}
+
 void status_describe(const json_t *status, const json_t *before, double seconds, uint32_t lines_max,
                      status_line_fn line, void *arg)
 {
@@ -190,6 +215,7 @@ void status_describe(const json_t *status, const json_t *before, double seconds,
     put_held(&page, status);
     put_counters(&page, status, before, seconds);
     put_latencies(&page, status);
+    put_hot(&page, status);
     put_conversations(&page, status);
     put_waiters(&page, status);
 }

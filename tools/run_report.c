@@ -132,6 +132,61 @@ static void print_own(const struct wl_figures *figures)
     }
 }
 
+/* How the instances share: 1 = alike, 1 / instances = one has all. */
+struct sharing {
+    double ops, transfers; /* Jain's index */
+    uint64_t transfers_count;
+    uint64_t waiting_p999_ns; /* of those who waited for another instance; the worst instance's */
+};
+
+static uint64_t transfers_of(const struct cf_stats *stats)
+{
+    return stats->hops2 + stats->hops3 + stats->upgrades;
+}
+
+static double jain(double sum, double squares, uint32_t count)
+{
+    return squares > 0 ? sum * sum / (count * squares) : 1;
+}
+
+static struct sharing sharing_of(const struct run *run)
+{
+    double ops = 0, ops_squares = 0, moved = 0, moved_squares = 0;
+    struct sharing sharing = {0};
+
+    for (uint32_t node = 0; node < run->instances; node++) {
+        struct cf_stats stats = report_worked(&run->child[node]);
+        const struct cf_latency *waits[] = {&stats.remote2, &stats.remote3, &stats.upgrade};
+        double done = (double)run->child[node].ops, transfers = (double)transfers_of(&stats);
+
+        ops += done;
+        ops_squares += done * done;
+        moved += transfers;
+        moved_squares += transfers * transfers;
+        sharing.transfers_count += transfers_of(&stats);
+        for (uint32_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
+            if (waits[i]->p999 > sharing.waiting_p999_ns)
+                sharing.waiting_p999_ns = waits[i]->p999;
+    }
+    sharing.ops = jain(ops, ops_squares, run->instances);
+    sharing.transfers = jain(moved, moved_squares, run->instances);
+    return sharing;
+}
+
+static void print_sharing(const struct run *run)
+{
+    struct sharing sharing = sharing_of(run);
+    char text[16];
+
+    if (run->instances < 2)
+        return;
+    print_count(run, "transfers", sharing.transfers_count);
+    printf("  %-18s %15.4f of operations, %.4f of transfers (Jain)\n", "fairness", sharing.ops,
+           sharing.transfers);
+    printf("  %-18s %15s  p99.9 of the worst instance\n", "waiting for others",
+           latency_text(sharing.waiting_p999_ns, text, sizeof(text)));
+}
+
 static void print_figures(const struct run *run)
 {
     struct totals totals = totals_of(run);
@@ -143,6 +198,7 @@ static void print_figures(const struct run *run)
     print_count(run, "blocks shipped", stats->blocks_shipped);
     printf("  %-18s %15s in two hops, %s in three\n", "blocks received", grouped(stats->hops2, a, sizeof(a)),
            grouped(stats->hops3, b, sizeof(b)));
+    print_sharing(run);
     printf("  %-18s %13.1f %%\n", "hit ratio", 100 * hit_ratio(stats));
     printf("  %-18s %15s blocks read, %s written\n", "storage", grouped(stats->disk_reads, a, sizeof(a)),
            grouped(stats->disk_writes, b, sizeof(b)));
@@ -272,6 +328,17 @@ static json_t *instances_json(const struct run *run)
     return array;
 }
 
+static int add_sharing(json_t *object, const struct run *run)
+{
+    struct sharing sharing = sharing_of(run);
+
+    return cf_json_add_u64(object, "transfers", sharing.transfers_count) |
+           cf_json_add_double(object, "transfers_per_s", per_second(run, sharing.transfers_count)) |
+           cf_json_add_double(object, "fairness_ops", sharing.ops) |
+           cf_json_add_double(object, "fairness_transfers", sharing.transfers) |
+           cf_json_add_u64(object, "waiting_p999_ns", sharing.waiting_p999_ns);
+}
+
 static json_t *run_json(const struct run *run)
 {
     struct totals totals = totals_of(run);
@@ -294,6 +361,7 @@ static json_t *run_json(const struct run *run)
         wl_digest_text(run->after.digest, digest);
         bad |= cf_json_add_str(object, "sha256", digest);
     }
+    bad |= add_sharing(object, run);
     bad |= add_own(object, &run->figures);
     bad |= add_figures(object, run, &totals.stats, totals.ops, &totals.op);
     bad |= cf_json_add_child(object, "per_instance", instances_json(run));

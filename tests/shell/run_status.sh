@@ -18,6 +18,13 @@ grep -q '^members: 0 1$' "$work/status"
 grep -q 'blocks held: ' "$work/status"
 "$BIN" status --config "$(dirname "$socket")/cluster.ini" --node 0 | grep -q '^node 0 '
 "$BIN" status --socket "$socket" --json | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["node"] == 1 and s["counters"]["gets"] > 0, s'
+"$BIN" status --socket "$socket" --json | python3 -c '
+import json, sys
+hot = json.load(sys.stdin)["hot"]
+assert 0 < len(hot) <= 20, hot
+assert {w["node"] for w in hot[0]["who"]} == {0, 1}, hot[0]
+assert all(a["s"] + a["x"] >= b["s"] + b["x"] for a, b in zip(hot, hot[1:])), hot'
+"$BIN" status --socket "$socket" | grep -Eq 'file [0-9]+ block [0-9]+ +lately +[0-9]+ S +[0-9]+ X  by  [01] \('
 "$BIN" top --socket "$socket" --every 0.2 --count 2 </dev/null | tee "$work/top"
 [ "$(grep -c 'gets/s' "$work/top")" -eq 2 ]
 

@@ -283,6 +283,13 @@ static bool check_pools(struct sim_cluster *cluster)
     char text[200] = "";
 
     for (uint32_t n = 0; n < cluster->plan.instances; n++) {
+        uint64_t twice = eng_refused_twice(cluster->nodes[n].instance);
+
+        if (twice != 0) {
+            sim_cluster_break(cluster, "G-17 node %u: %llu readers lost their grant to a writer again", n,
+                              (unsigned long long)twice);
+            return false;
+        }
         if (eng_leaks(cluster->nodes[n].instance, text, sizeof(text)) != 0) {
             sim_cluster_break(cluster, "I-28 node %u: %s", n, text);
             return false;

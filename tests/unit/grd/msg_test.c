@@ -214,7 +214,7 @@ static void other_enumerations_end_where_they_end(void **state)
     (void)state;
     cf_rng_seed(&rng, 5);
     msg_random(&rng, GRD_MSG_REQUEST, CF_NODES_MAX, 0, &msg);
-    ONLY(&msg, flags, value <= GRD_FLAG_NEW);
+    ONLY(&msg, flags, value <= (GRD_FLAG_NEW | GRD_FLAG_REFUSED));
     msg_random(&rng, GRD_MSG_GRANT, CF_NODES_MAX, 0, &msg);
     msg.mode = CF_MODE_X;
     ONLY(&msg, how, value == GRD_HOW_DISK || value == GRD_HOW_UPGRADE || value == GRD_HOW_NEW);

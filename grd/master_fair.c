@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who comes before whom, and who ships. The queue of an entry is served in order of arrival. There are two ways to be
+ * passed all the same, and each has its bound:
+ *
+ *   - A request that overtook its own release or installed [7] waits for it, while those behind are served; after
+ *     GRD_OVERTAKEN_MAX of them nobody is, until it is heard. It will be: its sender says it until then.
+ *   - An S grant whose invalidate overtakes it is lost to the reader, who asks again at the end of the queue. Its second
+ *     request says so, and once it is granted no X is until it has begun.
+ */
+#include "base/assert.h"
+#include "grd/master_impl.h"
+#include "grd/mutant.h"
+
+#define RANK_HOST (UINT64_C(1) << 63)
+#define RANK_SELF (UINT64_C(1) << 62)
+/* 2^64 divided by the golden ratio, and an odd number of good mixing. */
+#define MIX_TENURE UINT64_C(0x9e3779b97f4a7c15)
+#define MIX UINT64_C(0xd6e8feb86659fd93)
+
+struct grd_waiter *grd_fair_first(struct grd_master *master, struct grd_entry *entry)
+{
+    struct grd_waiter *waiter = grd_waiter_first(master->directory, entry), *next;
+
+    if (grd_mutant(GRD_MUT_LAST_FIRST))
+        while (waiter && (next = grd_waiter_next(master->directory, waiter)) != NULL)
+            waiter = next;
+    return waiter;
+}
+
+void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter)
+{
+    struct grd_waiter *before;
+
+    for (before = grd_waiter_first(master->directory, entry); before != waiter;
+         before = grd_waiter_next(master->directory, before)) {
+        cf_assert_id(before->overtaken < GRD_OVERTAKEN_MAX, "G-16");
+        before->overtaken++;
+        master->counters.overtakings++;
+    }
+}
+
+bool grd_fair_is_due(const struct grd_waiter *waiter)
+{
+    return waiter->overtaken >= GRD_OVERTAKEN_MAX && !grd_mutant(GRD_MUT_COLD_PASSED);
+}
+
+bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *entry)
+{
+    struct grd_pending *pending;
+
+    for (pending = grd_pending_first(master->directory, entry); pending;
+         pending = grd_pending_next(master->directory, pending)) {
+        if (pending->mode != CF_MODE_S || !(pending->flags & GRD_FLAG_REFUSED) ||
+            grd_mutant(GRD_MUT_REFUSED_FORGOTTEN))
+            continue;
+        master->counters.readers_first++;
+        return true;
+    }
+    return false;
+}
+
+uint64_t grd_source_rank(const struct grd_master *master, uint16_t requester, uint16_t holder,
+                         uint64_t tenure)
+{
+    uint64_t spread = (holder + 1u) * MIX ^ (tenure + requester) * MIX_TENURE;
+
+    spread = (spread ^ spread >> 32) * MIX;
+    return (master->hosts[holder] == master->hosts[requester] ? RANK_HOST : 0) |
+           (holder == master->node ? RANK_SELF : 0) | spread >> 3 | 1;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sketch of hot blocks: what is in it, who, decay, bounds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "grd/hot.h"
+
+#define VIEWS 20u
+
+static struct cf_block_key key_of(uint64_t block)
+{
+    return (struct cf_block_key){.file = 7, .generation = 1, .block = block};
+}
+
+static struct grd_hot *table_make(void)
+{
+    struct grd_hot *hot = aligned_alloc(64, sizeof *hot);
+
+    assert_non_null(hot);
+    *hot = (struct grd_hot){0};
+    return hot;
+}
+
+static void count(struct grd_hot *hot, uint64_t block, uint16_t node, enum cf_mode mode, uint64_t now_ns)
+{
+    struct cf_block_key key = key_of(block);
+
+    grd_hot_count(hot, &key, node, mode, now_ns);
+}
+
+static uint32_t top(const struct grd_hot *hot, uint64_t now_ns, struct grd_hot_view *views)
+{
+    return grd_hot_top(&hot, 1, now_ns, views, VIEWS);
+}
+
+static void a_hot_block_stands_out_of_many_cold_ones_with_those_who_want_it(void **state)
+{
+    struct grd_hot *hot = table_make();
+    struct grd_hot_view views[VIEWS];
+    struct cf_rng rng;
+
+    (void)state;
+    cf_rng_seed(&rng, 5);
+    for (uint32_t i = 0; i < 100000; i++) {
+        count(hot, 1000 + cf_rng_below(&rng, 100000), (uint16_t)cf_rng_below(&rng, 8), CF_MODE_S, 1);
+        if (i % 10 == 0)
+            count(hot, 3, (uint16_t)(i % 30 == 0 ? 2 : 1), i % 20 == 0 ? CF_MODE_X : CF_MODE_S, 1);
+    }
+    assert_int_equal(top(hot, 1, views), VIEWS);
+    assert_int_equal(views[0].key.block, 3);
+    assert_in_range(views[0].s + views[0].x - views[0].error, 1, 10000);
+    assert_true(views[0].s + views[0].x >= 10000); /* never too low */
+    assert_int_equal(views[0].who[0].node, 1);
+    assert_int_equal(views[0].who[1].node, 2);
+    for (uint32_t i = 1; i < VIEWS; i++)
+        assert_true(views[i].s + views[i].x <= views[i - 1].s + views[i - 1].x);
+    free(hot);
+}
+
+static void what_nobody_fights_over_any_more_fades(void **state)
+{
+    struct grd_hot *hot = table_make();
+    struct grd_hot_view views[VIEWS];
+
+    (void)state;
+    for (uint32_t i = 0; i < 1024; i++)
+        count(hot, 9, 4, CF_MODE_X, 0);
+    assert_int_equal(top(hot, 3 * GRD_HOT_HALF_NS, views), 1); /* a reader halves by itself */
+    assert_int_equal(views[0].x, 128);
+    assert_int_equal(views[0].who[0].x, 128);
+    count(hot, 10, 1, CF_MODE_S, 5 * GRD_HOT_HALF_NS);
+    assert_int_equal(top(hot, 5 * GRD_HOT_HALF_NS, views), 2);
+    assert_int_equal(views[0].x, 32);
+    assert_int_equal(top(hot, 500 * GRD_HOT_HALF_NS, views), 0);
+    free(hot);
+}
+
+static void several_tables_give_one_list(void **state)
+{
+    struct grd_hot *a = table_make(), *b = table_make();
+    const struct grd_hot *both[2] = {a, b};
+    struct grd_hot_view views[VIEWS];
+
+    (void)state;
+    for (uint32_t i = 0; i < 60; i++) {
+        for (uint32_t n = 0; n <= i; n++)
+            count(i % 2 ? a : b, i, 0, CF_MODE_S, 0);
+    }
+    assert_int_equal(grd_hot_top(both, 2, 0, views, VIEWS), VIEWS);
+    for (uint32_t i = 0; i < VIEWS; i++) {
+        assert_int_equal(views[i].key.block, 59 - i);
+        assert_int_equal(views[i].s, 60 - i);
+        assert_int_equal(views[i].error, 0);
+    }
+    free(a);
+    free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hot_block_stands_out_of_many_cold_ones_with_those_who_want_it),
+        cmocka_unit_test(what_nobody_fights_over_any_more_fades),
+        cmocka_unit_test(several_tables_give_one_list),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
