@@ -552,6 +552,7 @@ enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, ui
 enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error);
 void eng_move_message_owner(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 bool eng_move_tick_owner(struct cf_instance *instance, uint64_t now_ns);
+void eng_control_line(struct cf_instance *instance, const char *line, char *answer, size_t answer_bytes);
 /* turn.c: a message of blocks for the master, as if it had just come. */
 void eng_master_step_again(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 /* ---- worker.c: directory workers. Owner, but for start and stop. ---- */

@@ -6,7 +6,8 @@
  *   all others --> grd_move_step --> a bucket has another owner: its conversations ask that one
  *                                --> messages held while it was frozen: served, as if they had just come
  */
-#include "base/assert.h"
+#include <stdio.h>
+
 #include "engine/instance.h"
 
 enum { REMASTER_OFF = 0, REMASTER_ON = 1, REMASTER_MANUAL = 2 };
@@ -22,6 +23,7 @@ enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct c
                                     .period_ns = plans ? options->remaster_period : 0,
                                     .rest_ns = options->remaster_rest,
                                     .gap_ns = options->remaster_gap,
+                                    .is_off = options->remaster == REMASTER_OFF,
                                     .now_ns = now_ns,
                                     .map = &instance->map,
                                     .allocator = instance->allocator};
@@ -91,8 +93,6 @@ enum cf_rc eng_remaster(struct cf_instance *instance, uint32_t bucket, uint16_t 
 
     if (eng_state(instance) != CF_OK)
         return eng_state(instance);
-    if (instance->options.remaster == REMASTER_OFF)
-        return CF_UNSUPPORTED;
     rc = grd_move_begin(instance->move, bucket, to, now_ns, instance->actions);
     eng_actions_run(instance, now_ns);
     return rc;
@@ -107,4 +107,75 @@ bool eng_move_tick_owner(struct cf_instance *instance, uint64_t now_ns)
     release_held(instance, now_ns);
     eng_actions_run(instance, now_ns);
     return true;
+}
+
+/* ------------------------------------------------------------------ told by the operator */
+
+struct remaster_call {
+    uint32_t bucket;
+    uint16_t node, owner;
+    enum cf_rc rc;
+};
+
+static void remaster_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
+{
+    struct remaster_call *call = arg;
+    struct grd_msg msg = {.type = GRD_MSG_MOVE_WISH, .bucket = call->bucket, .requester = call->node};
+
+    call->rc = eng_remaster(instance, call->bucket, call->node, now_ns);
+    if (call->bucket < instance->map.buckets)
+        call->owner = instance->map.owner[call->bucket];
+    if (call->rc != CF_INVALID)
+        return;
+    eng_send_owner(instance, call->owner, &msg);
+    call->rc = CF_OK;
+}
+
+enum cf_rc cf_remaster(struct cf_instance *instance, uint32_t bucket, uint16_t node, struct cf_error *error)
+{
+    struct remaster_call call = {.bucket = bucket, .node = node};
+    enum cf_rc rc = eng_enter(instance);
+
+    if (rc == CF_OK && instance->options.remaster == REMASTER_OFF)
+        rc = CF_UNSUPPORTED;
+    if (rc == CF_OK) {
+        (void)eng_call_run(instance, remaster_run, &call);
+        rc = call.rc;
+    }
+    if (rc == CF_OK || rc == CF_INVALID || rc == CF_FORKED)
+        return rc;
+    if (rc == CF_OPTION && bucket >= instance->map.buckets)
+        eng_error_set(error, rc, 0, instance->node, "bucket %u: there are %u", bucket, instance->map.buckets);
+    else if (rc == CF_OPTION && node >= instance->nodes)
+        eng_error_set(error, rc, 0, instance->node, "node %u is no member: there are %u", node, instance->nodes);
+    else if (rc == CF_OPTION)
+        eng_error_set(error, rc, 0, instance->node, "bucket %u is mastered by node %u already", bucket, node);
+    else if (rc == CF_BUSY)
+        eng_error_set(error, rc, 0, instance->node,
+                      "a bucket is on its way from node %u, or bucket %u has just come: try again", instance->node,
+                      bucket);
+    else if (rc == CF_UNSUPPORTED)
+        eng_error_set(error, rc, 0, instance->node, "option remaster is off at node %u", instance->node);
+    else
+        eng_error_set(error, rc, 0, instance->node, "%s", cf_rc_text(rc));
+    return rc;
+}
+
+/* One line of the control socket: "remaster BUCKET NODE". The answer, a line as well: "ok ..." or "error CODE words". */
+void eng_control_line(struct cf_instance *instance, const char *line, char *answer, size_t answer_bytes)
+{
+    struct cf_error error = {0};
+    uint32_t bucket, node;
+    char end;
+    enum cf_rc rc;
+
+    if (sscanf(line, "remaster %u %u%c", &bucket, &node, &end) < 2 || node > UINT16_MAX) {
+        snprintf(answer, answer_bytes, "error CF_INVALID this is no command: %.40s\n", line);
+        return;
+    }
+    rc = cf_remaster(instance, bucket, (uint16_t)node, &error);
+    if (rc != CF_OK)
+        snprintf(answer, answer_bytes, "error %s %.200s\n", cf_rc_name(rc), error.text);
+    else
+        snprintf(answer, answer_bytes, "ok bucket %u goes to node %u\n", bucket, node);
 }

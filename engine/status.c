@@ -310,11 +310,16 @@ enum cf_rc cf_status_write(struct cf_instance *instance,
 
 /* ------------------------------------------------------------------ the socket */
 
+/* Commands come to a socket of their own, beside the one that tells the state to whoever connects. */
+#define CONTROL_SUFFIX ".control"
+#define CONTROL_BYTES_MAX 128u
+
 struct status_server {
     struct cf_instance *instance;
     pthread_t thread;
-    int listen_fd, stop_fd;
+    int listen_fd, control_fd, stop_fd;
     char path[CF_OPTION_STRING_BYTES];
+    char control_path[CF_OPTION_STRING_BYTES + sizeof CONTROL_SUFFIX];
 };
 
 struct status_reader {
@@ -345,18 +350,57 @@ static void send_text(void *arg, const char *text, size_t bytes)
     }
 }
 
+/* One command a connection, a line. */
+static void control(struct status_server *server)
+{
+    struct status_reader reader = {.stop_fd = server->stop_fd, .until_ns = cf_now_ns() + STATUS_SEND_NS};
+    char line[CONTROL_BYTES_MAX + 1], answer[320];
+    size_t bytes = 0;
+
+    reader.fd = accept4(server->control_fd, NULL, NULL, SOCK_CLOEXEC);
+    while (reader.fd >= 0 && bytes < CONTROL_BYTES_MAX) {
+        struct pollfd ready[2] = {{reader.fd, POLLIN, 0}, {reader.stop_fd, POLLIN, 0}};
+        uint64_t now = cf_now_ns();
+        ssize_t got;
+
+        if (now >= reader.until_ns ||
+            poll(ready, 2, (int)((reader.until_ns - now) / CF_NS_PER_MS) + 1) <= 0 || ready[1].revents)
+            break;
+        got = recv(reader.fd, line + bytes, CONTROL_BYTES_MAX - bytes, MSG_DONTWAIT);
+        if (got <= 0)
+            break;
+        bytes += (size_t)got;
+        line[bytes] = '\0';
+        if (strchr(line, '\n') == NULL)
+            continue;
+        *strchr(line, '\n') = '\0';
+        eng_control_line(server->instance, line, answer, sizeof answer);
+        send_text(&reader, answer, strlen(answer));
+        break;
+    }
+    if (reader.fd >= 0)
+        close(reader.fd);
+}
+
 static void *server_main(void *arg)
 {
     struct status_server *server = arg;
 
     for (;;) {
-        struct pollfd ready[2] = {{server->listen_fd, POLLIN, 0}, {server->stop_fd, POLLIN, 0}};
+        struct pollfd ready[3] = {{server->listen_fd, POLLIN, 0},
+                                  {server->stop_fd, POLLIN, 0},
+                                  {server->control_fd, POLLIN, 0}};
         struct status_reader reader;
 
-        if (poll(ready, 2, -1) < 0 && errno != EINTR)
-            return NULL;
+        if (poll(ready, 3, -1) < 0) {
+            if (errno != EINTR)
+                return NULL;
+            continue;
+        }
         if (ready[1].revents)
             return NULL;
+        if (ready[2].revents & POLLIN)
+            control(server);
         if (!(ready[0].revents & POLLIN))
             continue;
         reader.fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -429,13 +473,21 @@ enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error
         return CF_MEMORY;
     server->instance = instance;
     memcpy(server->path, instance->options.status_path, sizeof server->path);
+    snprintf(server->control_path, sizeof server->control_path, "%s" CONTROL_SUFFIX, server->path);
     server->listen_fd = open_listener(server->path);
+    server->control_fd = server->listen_fd < 0 ? -1 : open_listener(server->control_path);
     server->stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (server->listen_fd < 0 || server->stop_fd < 0) {
+    if (server->listen_fd < 0 || server->control_fd < 0 || server->stop_fd < 0) {
         eng_error_set(error, CF_SYSTEM, errno, instance->node, "status_path %.150s: %s", server->path,
                       strerror(errno));
         if (server->listen_fd >= 0)
             close(server->listen_fd);
+        if (server->listen_fd >= 0)
+            (void)unlink(server->path);
+        if (server->control_fd >= 0)
+            close(server->control_fd);
+        if (server->control_fd >= 0)
+            (void)unlink(server->control_path);
         if (server->stop_fd >= 0)
             close(server->stop_fd);
         free(server);
@@ -445,8 +497,10 @@ enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error
     if (rc != 0) {
         eng_error_set(error, CF_SYSTEM, rc, instance->node, "the status thread could not be started");
         close(server->listen_fd);
+        close(server->control_fd);
         close(server->stop_fd);
         (void)unlink(server->path);
+        (void)unlink(server->control_path);
         free(server);
         return CF_SYSTEM;
     }
@@ -465,8 +519,10 @@ void eng_status_stop(struct cf_instance *instance)
     if (write(server->stop_fd, &one, sizeof one) == sizeof one)
         pthread_join(server->thread, NULL);
     close(server->listen_fd);
+    close(server->control_fd);
     close(server->stop_fd);
     (void)unlink(server->path);
+    (void)unlink(server->control_path);
     free(server);
     instance->status = NULL;
 }

@@ -136,6 +136,7 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_MOVE_DONE:
     case GRD_MSG_MOVE_OVER:
     case GRD_MSG_MOVE_WHERE:
+    case GRD_MSG_MOVE_WISH:
     case GRD_MSG_MOVE_ORDER:
     case GRD_MSG_MOVE_REPORT:
         eng_move_message_owner(instance, msg, now_ns);

@@ -32,6 +32,7 @@ enum cf_rc grd_move_open(const struct grd_move_options *options, struct grd_move
     if (move == NULL)
         return CF_MEMORY;
     move->node = options->node;
+    move->is_off = options->is_off;
     move->nodes = options->nodes;
     move->shards = options->shards;
     move->resend_ns = options->resend_ns;
@@ -416,6 +417,34 @@ static bool on_moved(struct grd_move *move, const struct grd_msg *msg, uint64_t 
     return true;
 }
 
+enum cf_rc grd_move_begin(struct grd_move *move, uint32_t bucket, uint16_t to, uint64_t now_ns,
+                          struct grd_actions *actions)
+{
+    struct grd_move_out *out = &move->out;
+    uint32_t node;
+
+    if (bucket >= move->map->buckets || to >= move->nodes || to == move->map->owner[bucket])
+        return CF_OPTION;
+    if (move->map->owner[bucket] != move->node)
+        return CF_INVALID;
+    if (move->is_off)
+        return CF_UNSUPPORTED;
+    if (out->phase != GRD_MOVE_IDLE)
+        return CF_BUSY;
+    for (node = 0; node < move->nodes; node++)
+        if (move->in[node].phase != IN_NONE && move->in[node].bucket == bucket)
+            return CF_BUSY;
+    *out = (struct grd_move_out){.phase = GRD_MOVE_OFFERED,
+                                 .to = to,
+                                 .bucket = bucket,
+                                 .place = move->map->number[bucket] + 1,
+                                 .begun_ns = now_ns,
+                                 .next_ns = now_ns + move->resend_ns};
+    move->counters.begun++;
+    send(actions, to, GRD_MSG_MOVE_OFFER, bucket, out->place);
+    return CF_OK;
+}
+
 bool grd_move_step(struct grd_move *move, const struct grd_msg *msg, uint64_t now_ns,
                    struct grd_actions *actions, uint32_t *bucket_out)
 {
@@ -423,6 +452,11 @@ bool grd_move_step(struct grd_move *move, const struct grd_msg *msg, uint64_t no
         return on_report(move, msg, now_ns, actions, bucket_out);
     if (msg->bucket >= move->map->buckets) {
         move->counters.stale++;
+        return false;
+    }
+    if (msg->type == GRD_MSG_MOVE_WISH) {
+        move->counters.wished++;
+        move->counters.refused += grd_move_begin(move, msg->bucket, msg->requester, now_ns, actions) != CF_OK;
         return false;
     }
     if (msg->type == GRD_MSG_MOVE_WHERE) {
@@ -457,32 +491,6 @@ bool grd_move_step(struct grd_move *move, const struct grd_msg *msg, uint64_t no
 }
 
 /* ------------------------------------------------------------------ the rest */
-
-enum cf_rc grd_move_begin(struct grd_move *move, uint32_t bucket, uint16_t to, uint64_t now_ns,
-                          struct grd_actions *actions)
-{
-    struct grd_move_out *out = &move->out;
-    uint32_t node;
-
-    if (bucket >= move->map->buckets || to >= move->nodes || to == move->map->owner[bucket])
-        return CF_OPTION;
-    if (move->map->owner[bucket] != move->node)
-        return CF_INVALID;
-    if (out->phase != GRD_MOVE_IDLE)
-        return CF_BUSY;
-    for (node = 0; node < move->nodes; node++)
-        if (move->in[node].phase != IN_NONE && move->in[node].bucket == bucket)
-            return CF_BUSY;
-    *out = (struct grd_move_out){.phase = GRD_MOVE_OFFERED,
-                                 .to = to,
-                                 .bucket = bucket,
-                                 .place = move->map->number[bucket] + 1,
-                                 .begun_ns = now_ns,
-                                 .next_ns = now_ns + move->resend_ns};
-    move->counters.begun++;
-    send(actions, to, GRD_MSG_MOVE_OFFER, bucket, out->place);
-    return CF_OK;
-}
 
 static bool hold(struct grd_move *move, const struct grd_msg *msg)
 {

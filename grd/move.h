@@ -68,6 +68,7 @@ struct grd_move_options {
     uint64_t period_ns; /* a planner's look at all buckets; 0 = no planner */
     uint64_t rest_ns;   /* a bucket that has come is not given away for so long */
     uint64_t gap_ns;    /* between the planner's moves of this instance */
+    bool is_off;        /* nothing goes from here */
     uint64_t now_ns;
     struct grd_map *map;
     const struct cf_allocator *allocator;
@@ -76,7 +77,7 @@ struct grd_move_options {
 struct grd_move_counters {
     uint64_t requests, requests_local; /* of blocks, at this master; from this instance */
     uint64_t begun, moved, taken, refused, given_up, retried, held, held_dropped, told, stale;
-    uint64_t planned;
+    uint64_t planned, wished;
 };
 
 /* What goes. */
@@ -110,6 +111,7 @@ struct grd_move_in {
 
 struct grd_move {
     uint16_t node;
+    bool is_off;
     uint32_t nodes, shards;
     uint64_t resend_ns, period_ns, rest_ns, gap_ns;
     struct grd_map *map;
@@ -149,7 +151,7 @@ CF_HOT enum grd_move_verdict grd_move_route(struct grd_move *move, const struct 
 /* Held messages that are to be delivered now, first to last; false: none. */
 bool grd_move_release(struct grd_move *move, struct grd_msg *msg_out);
 /* CF_OPTION: no such bucket or instance, or it is there already; CF_BUSY: another one goes, or this one has hardly come;
- * CF_INVALID: this instance does not own it. */
+ * CF_INVALID: this instance does not own it; CF_UNSUPPORTED: nothing goes from here. */
 CF_CHECK enum cf_rc grd_move_begin(struct grd_move *move, uint32_t bucket, uint16_t to, uint64_t now_ns,
                                    struct grd_actions *actions);
 /*

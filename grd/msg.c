@@ -424,6 +424,7 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
     case GRD_MSG_MOVE_ACCEPT:
         return msg->how <= 1;
     case GRD_MSG_MOVED:
+    case GRD_MSG_MOVE_WISH:
         return msg->requester < nodes;
     case GRD_MSG_MOVE_ENTRY:
         return move_entry_ok(msg, nodes);

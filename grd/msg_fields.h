@@ -51,6 +51,7 @@
 #define GRD_FIELDS_MOVE_DONE(F) F(u32, bucket) F(u32, place) F(u8, flags)
 #define GRD_FIELDS_MOVE_OVER(F) F(u32, bucket) F(u32, place)
 #define GRD_FIELDS_MOVE_WHERE(F) F(u32, bucket)
+#define GRD_FIELDS_MOVE_WISH(F) F(u32, bucket) F(u16, requester)
 #define GRD_FIELDS_MOVE_ORDER(F) \
     F(u64, request) F(u64, tenure) F(u32, bucket) F(u32, place) F(u16, requester) F(u16, behind) F(u8, how) F(u8, flags)
 #define GRD_FIELDS_MOVE_REPORT(F) \

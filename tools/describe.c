@@ -131,6 +131,22 @@ static void put_counters(struct page *page, const json_t *status, const json_t *
         put_counter(page, status, before, seconds, shown[i].name, shown[i].words);
 }
 
+/* Of the requests it answers as a master, how many are its own; buckets that have come and gone. */
+static void put_masters(struct page *page, const json_t *status, const json_t *before)
+{
+    uint64_t all = status_counter(status, "master_requests") -
+                   (before != NULL ? status_counter(before, "master_requests") : 0);
+    uint64_t own = status_counter(status, "master_requests_local") -
+                   (before != NULL ? status_counter(before, "master_requests_local") : 0);
+
+    put(page,
+        "masters %" PRIu64 " buckets: %.1f %% of %" PRIu64 " grants its own; given %" PRIu64 ", taken %" PRIu64
+        ", given up %" PRIu64,
+        status_counter(status, "buckets_owned"), all > 0 ? 100.0 * (double)own / (double)all : 0.0, all,
+        status_counter(status, "remaster_given"), status_counter(status, "remaster_taken"),
+        status_counter(status, "remaster_given_up"));
+}
+
 static void put_latencies(struct page *page, const json_t *status)
 {
     json_t *latencies = json_object_get(status, "latency");
@@ -214,6 +230,7 @@ void status_describe(const json_t *status, const json_t *before, double seconds,
     put_head(&page, status);
     put_held(&page, status);
     put_counters(&page, status, before, seconds);
+    put_masters(&page, status, before);
     put_latencies(&page, status);
     put_hot(&page, status);
     put_conversations(&page, status);

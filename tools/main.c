@@ -12,6 +12,7 @@ static const struct cf_cli_command commands[] = {
     {"check", "check a data file without the engine", tool_check},
     {"status", "show the state of a running instance", tool_status},
     {"top", "watch the rates of a running instance", tool_top},
+    {"remaster", "have the blocks of a bucket mastered by another instance", tool_remaster},
     {"sim", "run a simulated cluster with faults by seed", tool_sim},
     {"tune", "show the placement of threads and memory", tool_tune},
     {"bench", "measure, with the facts of the machine", tool_bench},

@@ -90,7 +90,7 @@ bool status_path(const struct status_args *args, char *path, size_t path_bytes, 
     return true;
 }
 
-static int connect_to(const char *path, char *text, size_t text_bytes)
+int status_connect(const char *path, char *text, size_t text_bytes)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd;
@@ -158,7 +158,7 @@ static char *read_all(int fd, size_t *bytes_out, char *text, size_t text_bytes)
 
 json_t *status_fetch(const char *path, char *text, size_t text_bytes)
 {
-    int fd = connect_to(path, text, text_bytes);
+    int fd = status_connect(path, text, text_bytes);
     json_error_t error;
     json_t *status;
     size_t bytes;

@@ -30,6 +30,8 @@ struct status_args {
 /* Path of the socket that the arguments name. False: words in text. */
 bool status_path(const struct status_args *args, char *path, size_t path_bytes, char *text,
                  size_t text_bytes);
+/* A connection to a socket of a running instance; -1: words in text. */
+int status_connect(const char *path, char *text, size_t text_bytes);
 /* The instance's answer; the caller lets it go with json_decref. NULL: words in text. */
 json_t *status_fetch(const char *path, char *text, size_t text_bytes);
 

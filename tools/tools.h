@@ -10,6 +10,7 @@ int tool_run(int argc, char **argv);
 int tool_instance(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_top(int argc, char **argv);
+int tool_remaster(int argc, char **argv);
 int tool_tune(int argc, char **argv);
 int tool_bench(int argc, char **argv);
 int tool_options(int argc, char **argv);

@@ -96,6 +96,15 @@ CF_API enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_st
 CF_API enum cf_rc cf_status_write(struct cf_instance *instance,
                                   void (*sink)(void *arg, const char *text, size_t bytes), void *arg);
 
+/*
+ * Has the bucket's blocks mastered by `node` from now on. Returns when the move has begun, or when the bucket's master, if that
+ * is another instance, has been asked to begin it; cf_stats tell what came of it (remaster_given, remaster_given_up).
+ * CF_OPTION: no such bucket, no such member, or mastered by it already. CF_BUSY: another bucket is on its way from here,
+ * or this one has just come. CF_UNSUPPORTED: options.remaster is off. Any thread but a callback.
+ */
+CF_API CF_MUST_CHECK enum cf_rc cf_remaster(struct cf_instance *instance, uint32_t bucket, uint16_t node,
+                                            struct cf_error *error);
+
 /* ---------------------------------------------------------------- clock */
 
 enum cf_scn_kind {
