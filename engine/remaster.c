@@ -147,13 +147,14 @@ enum cf_rc cf_remaster(struct cf_instance *instance, uint32_t bucket, uint16_t n
     if (rc == CF_OPTION && bucket >= instance->map.buckets)
         eng_error_set(error, rc, 0, instance->node, "bucket %u: there are %u", bucket, instance->map.buckets);
     else if (rc == CF_OPTION && node >= instance->nodes)
-        eng_error_set(error, rc, 0, instance->node, "node %u is no member: there are %u", node, instance->nodes);
+        eng_error_set(error, rc, 0, instance->node, "node %u is no member: there are %u", node,
+                      instance->nodes);
     else if (rc == CF_OPTION)
         eng_error_set(error, rc, 0, instance->node, "bucket %u is mastered by node %u already", bucket, node);
     else if (rc == CF_BUSY)
         eng_error_set(error, rc, 0, instance->node,
-                      "a bucket is on its way from node %u, or bucket %u has just come: try again", instance->node,
-                      bucket);
+                      "a bucket is on its way from node %u, or bucket %u has just come: try again",
+                      instance->node, bucket);
     else if (rc == CF_UNSUPPORTED)
         eng_error_set(error, rc, 0, instance->node, "option remaster is off at node %u", instance->node);
     else

@@ -387,9 +387,8 @@ static void *server_main(void *arg)
     struct status_server *server = arg;
 
     for (;;) {
-        struct pollfd ready[3] = {{server->listen_fd, POLLIN, 0},
-                                  {server->stop_fd, POLLIN, 0},
-                                  {server->control_fd, POLLIN, 0}};
+        struct pollfd ready[3] = {
+            {server->listen_fd, POLLIN, 0}, {server->stop_fd, POLLIN, 0}, {server->control_fd, POLLIN, 0}};
         struct status_reader reader;
 
         if (poll(ready, 3, -1) < 0) {

@@ -13,7 +13,7 @@
  */
 #include "grd/move.h"
 
-#define COUNT_MIN 16u
+#define COUNT_MIN 8u
 #define CLEAR_OF 3u
 #define CLEAR 4u
 #define STREAK_MIN 2u

@@ -140,8 +140,8 @@ static void put_masters(struct page *page, const json_t *status, const json_t *b
                    (before != NULL ? status_counter(before, "master_requests_local") : 0);
 
     put(page,
-        "masters %" PRIu64 " buckets: %.1f %% of %" PRIu64 " grants its own; given %" PRIu64 ", taken %" PRIu64
-        ", given up %" PRIu64,
+        "masters %" PRIu64 " buckets: %.1f %% of %" PRIu64 " grants its own; given %" PRIu64
+        ", taken %" PRIu64 ", given up %" PRIu64,
         status_counter(status, "buckets_owned"), all > 0 ? 100.0 * (double)own / (double)all : 0.0, all,
         status_counter(status, "remaster_given"), status_counter(status, "remaster_taken"),
         status_counter(status, "remaster_given_up"));

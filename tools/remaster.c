@@ -61,7 +61,8 @@ static const struct cf_cli_spec spec = {
     .summary = "Has the blocks of a bucket mastered by another instance.",
     .table = table,
     .table_count = sizeof(table) / sizeof(table[0]),
-    .notes = "Any instance can be told; if another one masters the bucket, that one is asked, and 'status' shows what "
+    .notes = "Any instance can be told; if another one masters the bucket, that one is asked, and 'status' "
+             "shows what "
              "came of it\n(remaster_given, remaster_refused, remaster_given_up).\n" EXITS_NOTE,
 };
 

@@ -156,6 +156,7 @@ static const struct cf_cli_spec spec = {
         "  ycsb-b ycsb-c  zipfian records: 95 % or all reads\n"
         "  ycsb-d ycsb-e  latest records, or short scans; 5 % inserts that extend the file\n"
         "  hot            all instances count up counters in a few blocks\n"
+        "  affinity       uniform records, 98 % of an instance's calls in its own part: see option remaster\n"
         "  scan           all read a foreign file (--data) through each other's caches; SHA-256 must be "
         "equal\n"
         "  locks          transactions take 2 to 6 of --hot-locks locks in any order and mode: deadlocks are "

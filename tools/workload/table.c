@@ -6,9 +6,9 @@
 #include "tools/workload/workload.h"
 
 static const struct workload *const table[] = {
-    &workload_bank,   &workload_ring,   &workload_ycsb_a, &workload_ycsb_b,
-    &workload_ycsb_c, &workload_ycsb_d, &workload_ycsb_e, &workload_ycsb_f,
-    &workload_hot,    &workload_scan,   &workload_locks,  &workload_sequence,
+    &workload_bank,   &workload_ring,   &workload_ycsb_a,   &workload_ycsb_b,   &workload_ycsb_c,
+    &workload_ycsb_d, &workload_ycsb_e, &workload_ycsb_f,   &workload_affinity, &workload_hot,
+    &workload_scan,   &workload_locks,  &workload_sequence,
 };
 
 const struct workload *workload_at(uint32_t index)

@@ -42,6 +42,7 @@ _Static_assert(sizeof(struct record) == YCSB_RECORD_BYTES, "record");
 struct ycsb_mix {
     uint32_t updates, inserts, scans, read_modify_writes;
     bool reads_latest;
+    uint32_t own; /* of 100 keys, those of the instance's own part; 0 = there are no parts */
 };
 
 struct ycsb {
@@ -305,6 +306,19 @@ static enum cf_rc scan(struct ycsb *ycsb)
     return rc;
 }
 
+/* Every nodes-th block is an instance's own part. Uniform: so that no cache holds what counts. */
+static enum cf_rc operate_on_parts(struct ycsb *ycsb)
+{
+    const struct wl_plan *plan = ycsb->client->plan;
+    struct cf_rng *rng = &ycsb->client->rng;
+    uint64_t each = (ycsb_blocks_used(plan) - 1) / plan->nodes;
+    uint64_t part = cf_rng_below(rng, 100) < ycsb->mix->own ? plan->node : cf_rng_below(rng, plan->nodes);
+    uint64_t key = (cf_rng_below(rng, each) * plan->nodes + part) * records_a_block(plan) +
+                   cf_rng_below(rng, records_a_block(plan));
+
+    return cf_rng_below(rng, 100) < ycsb->mix->updates ? update(ycsb, key) : read_record(ycsb, key);
+}
+
 static enum cf_rc operate(struct ycsb *ycsb)
 {
     const struct ycsb_mix *mix = ycsb->mix;
@@ -340,7 +354,7 @@ static enum cf_rc ycsb_client(struct wl_client *client)
     for (uint64_t count = 1; rc == CF_OK && !wl_stopped(client); count++) {
         uint64_t started_ns = cf_now_ns();
 
-        rc = operate(ycsb);
+        rc = ycsb->mix->own != 0 ? operate_on_parts(ycsb) : operate(ycsb);
         if (rc == CF_OK && ycsb->mix->reads_latest && count % YCSB_KEY_BATCH == 0)
             rc = take_keys(ycsb, 0);
         if (rc == CF_OK)
@@ -366,21 +380,22 @@ static bool ycsb_judge(const struct wl_evidence *evidence, char *text, size_t te
     return true;
 }
 
-#define YCSB(letter, words, ...)                               \
-    static const struct ycsb_mix mix_##letter = {__VA_ARGS__}; \
-    const struct workload workload_ycsb_##letter = {           \
-        .name = "ycsb-" #letter,                               \
-        .summary = words,                                      \
-        .op = "operations",                                    \
-        .timed = "one operation",                              \
-        .blocks_min = 8,                                       \
-        .blocks_default = 2048,                                \
-        .variant = &mix_##letter,                              \
-        .blocks_used = ycsb_blocks_used,                       \
-        .format = ycsb_format,                                 \
-        .inspect = ycsb_inspect,                               \
-        .client = ycsb_client,                                 \
-        .judge = ycsb_judge,                                   \
+#define YCSB(letter, words, ...) YCSB_NAMED(ycsb_##letter, "ycsb-" #letter, words, __VA_ARGS__)
+#define YCSB_NAMED(id, title, words, ...)                  \
+    static const struct ycsb_mix mix_##id = {__VA_ARGS__}; \
+    const struct workload workload_##id = {                \
+        .name = title,                                     \
+        .summary = words,                                  \
+        .op = "operations",                                \
+        .timed = "one operation",                          \
+        .blocks_min = 8,                                   \
+        .blocks_default = 2048,                            \
+        .variant = &mix_##id,                              \
+        .blocks_used = ycsb_blocks_used,                   \
+        .format = ycsb_format,                             \
+        .inspect = ycsb_inspect,                           \
+        .client = ycsb_client,                             \
+        .judge = ycsb_judge,                               \
     }
 
 YCSB(a, "zipfian records: half reads, half updates", .updates = 50);
@@ -389,3 +404,6 @@ YCSB(c, "zipfian records: reads only", .updates = 0);
 YCSB(d, "the latest records: 95 % reads, 5 % inserts", .inserts = 5, .reads_latest = true);
 YCSB(e, "zipfian records: 95 % short scans, 5 % inserts", .scans = 95, .inserts = 5);
 YCSB(f, "zipfian records: half reads, half read-modify-writes by upgrade", .read_modify_writes = 50);
+YCSB_NAMED(affinity, "affinity",
+           "uniform records, half reads, half updates: 98 % in the instance's own part of the blocks",
+           .updates = 50, .own = 98);
