@@ -228,7 +228,8 @@ static bool dpdk_is_up(const struct xp *xp, uint16_t node)
 {
     const struct xp_dpdk *dpdk = (const struct xp_dpdk *)xp;
 
-    return node < dpdk->nodes && dpdk->peers[node].state == XP_DPDK_UP;
+    /* From XP_EV_UP on, not before. */
+    return node < dpdk->nodes && dpdk->peers[node].state == XP_DPDK_UP && !dpdk->peers[node].must_say_up;
 }
 
 static int dpdk_fd(const struct xp *xp)
