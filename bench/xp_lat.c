@@ -57,6 +57,7 @@ static const struct subject subjects[] = {
 struct shared {
     _Atomic uint64_t ping CF_ALIGNED(128);
     _Atomic uint64_t pong CF_ALIGNED(128);
+    double ns, line_ns; /* of one life */
 };
 
 struct settings {
@@ -230,9 +231,8 @@ struct figures {
     double ours_ns, ucx_ns, ratio_median, line_ns, ours_min_ns;
 };
 
-/* One life of the two processes: a probe and one timed repetition of one subject. */
-static void measure(const struct settings *settings, const struct subject *subject, struct shared *shared,
-                    double *ns_out, double *line_out)
+/* Both processes of one life. */
+static int life(const struct settings *settings, const struct subject *subject, struct shared *shared)
 {
     pid_t other = fork();
     uint16_t me = other == 0 ? 1 : 0;
@@ -241,24 +241,45 @@ static void measure(const struct settings *settings, const struct subject *subje
 
     if (other < 0) {
         perror("xp_lat: fork");
-        exit(1);
+        return 1;
     }
     xp_side_pin(settings->cpus[me]);
     xp_side_open(&side,
                  &(struct xp_side_options){settings->address, me, settings->frames, settings->is_touched});
     ping_pong(&side, me, subject, WARM_UP);
-    *line_out = line_probe(shared, me);
-    *ns_out = ping_pong(&side, me, subject, settings->rounds);
     if (me == 1) {
+        (void)line_probe(shared, me);
+        (void)ping_pong(&side, me, subject, settings->rounds);
         xp_close(&side.xp);
-        _exit(0);
+        return 0;
     }
+    shared->line_ns = line_probe(shared, me);
+    shared->ns = ping_pong(&side, me, subject, settings->rounds);
     waitpid(other, &status, 0);
     xp_close(&side.xp);
-    if (status != 0) {
+    if (status != 0)
         fprintf(stderr, "xp_lat: the other side failed\n");
+    return status != 0;
+}
+
+/* One life of the two processes: a probe and one timed repetition of one subject. What a life leaves (DPDK) ends with it. */
+static void measure(const struct settings *settings, const struct subject *subject, struct shared *shared,
+                    double *ns_out, double *line_out)
+{
+    int status = 0;
+    pid_t pid;
+
+    shared->ns = 0;
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0)
+        exit(life(settings, subject, shared));
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
         exit(1);
-    }
+    if (shared->ns <= 0)
+        exit(0); /* the life has said why it was not run */
+    *ns_out = shared->ns;
+    *line_out = shared->line_ns;
 }
 
 static json_t *figures_json(const struct subject *subject, const struct settings *settings,
