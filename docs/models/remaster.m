@@ -175,7 +175,6 @@ ruleset s: Slot do
       m[x.dst].place := x.place; m[x.dst].owner := x.dst; m[x.dst].imports := true; m[x.dst].has := false;
       m[x.dst].holder := 2; m[x.dst].pend := 2;
       if x.ten > m[x.dst].ten then m[x.dst].ten := x.ten; end;
-      if MUT_ENTRY = 1 then m[x.dst].imports := false; m[x.dst].has := true; end;
       c[x.dst].place := x.place; c[x.dst].owner := x.dst;
       send(Moved, x.dst, x.src, 0, 0, x.place, x.dst);
     else
@@ -190,7 +189,7 @@ ruleset s: Slot do
     x := net[s];
     drop(s);
     if x.place = m[x.dst].place & m[x.dst].owner != x.dst then
-      send(Entry, x.dst, x.src, 0, m[x.dst].lastten, x.place, m[x.dst].holder);
+      send(Entry, x.dst, x.src, 0, m[x.dst].lastten, x.place, MUT_ENTRY = 1 ? 2 : m[x.dst].holder);
     end;
   end;
 
