@@ -72,6 +72,9 @@ static void truth_renew(struct lsim *s, uint32_t name, const struct grd_lock_val
     truth->version = version;
     truth->is_valid = true;
     truth->stamp = 0;
+    if (version <
+        LSIM_HISTORY_MAX) /* what a dead instance wrote and never gave back may have had this version */
+        truth->history[version] = 0;
 }
 
 void lsim_truth_note(struct lsim *s, uint16_t master)
