@@ -57,6 +57,7 @@ struct eng_detect_stream {
     uint32_t key_at, keys_count;
     const uint64_t *keys;
     uint32_t report_at, reports_count;
+    uint32_t messages_count; /* of this answer so far */
     struct grd_detect_report report[ENG_DETECT_PART];
     struct grd_words words;
 };

@@ -99,7 +99,9 @@ struct eng_role {
     uint32_t ask_node;     /* ASKS: next instance to ask */
     uint32_t ask_wish;     /* and the first of its wishes that is not asked for */
     bool ask_is_begun;     /* it has been sent some */
-    uint8_t *streams_left; /* [nodes] of its answer; 0: all is here */
+    uint8_t *streams_left; /* [nodes] of its answer; 0: the last message of each has come */
+    int64_t
+        *messages_left; /* [nodes] that are to come, as far as is known: lanes may carry the last one first */
     uint32_t answers_left; /* instances whose answer is not all here */
     uint32_t wishes_max, slots_count;
     struct eng_wishes wishes[2];

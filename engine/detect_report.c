@@ -80,6 +80,7 @@ static void message_of(struct eng_detect_stream *stream, struct grd_msg *msg)
 {
     msg->type = GRD_MSG_DETECT_REPORT;
     msg->request = stream->round;
+    msg->held = ++stream->messages_count;
     msg->how = stream->number;
     msg->hops = stream->numbers;
     msg->flags = 0;

@@ -65,9 +65,11 @@ enum cf_rc eng_role_open(struct eng_role *role, struct cf_instance *instance)
     role->arena_bytes = grd_detect_bytes(edges, edges);
     role->arena = cf_alloc(a, role->arena_bytes, CF_CACHE_LINE, CF_ALLOC_ZERO);
     role->streams_left = cf_alloc(a, nodes, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    role->messages_left = cf_alloc(a, nodes * sizeof *role->messages_left, CF_CACHE_LINE, CF_ALLOC_ZERO);
     role->seen = cf_alloc(a, sizeof *role->seen, CF_CACHE_LINE, CF_ALLOC_ZERO);
     role->seeing = cf_alloc(a, sizeof *role->seeing, CF_CACHE_LINE, CF_ALLOC_ZERO);
-    if (role->arena == NULL || role->streams_left == NULL || role->seen == NULL || role->seeing == NULL)
+    if (role->arena == NULL || role->streams_left == NULL || role->messages_left == NULL ||
+        role->seen == NULL || role->seeing == NULL)
         return CF_MEMORY;
     for (uint32_t i = 0; i < 2; i++) {
         struct eng_wishes *wishes = &role->wishes[i];
@@ -97,6 +99,7 @@ void eng_role_close(struct eng_role *role)
     }
     cf_free(a, role->seeing, sizeof *role->seeing);
     cf_free(a, role->seen, sizeof *role->seen);
+    cf_free(a, role->messages_left, role->instance->nodes * sizeof *role->messages_left);
     cf_free(a, role->streams_left, role->instance->nodes);
     cf_free(a, role->arena, role->arena_bytes);
 }
@@ -142,6 +145,7 @@ static void round_begin(struct eng_role *role, uint64_t now_ns)
     role->ask_is_begun = false;
     role->answers_left = role->instance->nodes;
     memset(role->streams_left, STREAMS_NOT_KNOWN, role->instance->nodes);
+    memset(role->messages_left, 0, role->instance->nodes * sizeof *role->messages_left);
     role->wishes_now ^= 1;
     wishes_clear(role, &role->wishes[role->wishes_now ^ 1]);
     role->seeing->reports_count = role->seeing->reports_total = 0;
@@ -199,6 +203,11 @@ static void round_end(struct eng_role *role, uint64_t now_ns)
         eng_role_victims_begin(role);
 }
 
+static bool is_answered(const struct eng_role *role, uint16_t node)
+{
+    return role->streams_left[node] == 0 && role->messages_left[node] <= 0;
+}
+
 /*
  * Ages are of the moment of the report, which instances make at different times: all are brought back to when the round
  * began, up to what the message took. A turn's time may be older than that of the one before.
@@ -211,7 +220,7 @@ static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t
     uint32_t at = 0;
 
     if ((role->phase != ENG_ROLE_ASKS && role->phase != ENG_ROLE_COLLECTS) || msg->request != role->round ||
-        *left == 0)
+        is_answered(role, msg->from))
         return; /* too late */
     while (at < msg->words.count) {
         if (!eng_detect_unpack(&msg->words, &at, msg->from, role->instance->nodes, &report)) {
@@ -227,10 +236,12 @@ static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t
             role->seeing->report[role->seeing->reports_count++] = report;
         role->seeing->reports_total++;
     }
-    if (!(msg->flags & GRD_FLAG_LAST))
-        return;
-    *left = (uint8_t)((*left == STREAMS_NOT_KNOWN ? msg->hops : *left) - 1);
-    role->answers_left -= *left == 0;
+    role->messages_left[msg->from]--;
+    if ((msg->flags & GRD_FLAG_LAST) && *left != 0) {
+        *left = (uint8_t)((*left == STREAMS_NOT_KNOWN ? msg->hops : *left) - 1);
+        role->messages_left[msg->from] += (int64_t)msg->held; /* its number: so many are in its stream */
+    }
+    role->answers_left -= is_answered(role, msg->from);
 }
 
 void eng_role_message(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)

@@ -387,7 +387,26 @@ void eng_lock_end_owner(struct cf_instance *instance, struct cf_op *op, enum cf_
 {
     struct eng_locks *locks = &instance->locks;
     struct eng_op *inner = eng_op_of(op);
+    bool is_published;
 
+    if (op->kind == CF_OP_CONVERT || op->kind == CF_OP_UNLOCK) {
+        enter_to_step(instance);
+        is_published = inner->call != NO_CALL &&
+                       !grd_lock_local_unpublish(locks->local, inner->claim, now_ns, locks->filling);
+        eng_gate_leave(locks);
+        if (is_published) { /* its completion is on its way */
+            eng_lock_news_owner(instance, now_ns);
+            return;
+        }
+        if (inner->call != NO_CALL) { /* the value goes to the master later; the claim is its owner's again */
+            call_give(locks, inner->call);
+            inner->call = NO_CALL;
+            if (op->kind == CF_OP_CONVERT)
+                claim_out(op, inner->claim, (uint8_t)op->lock->mode, true, false);
+            eng_lock_complete_owner(instance, op, rc, now_ns);
+            return;
+        }
+    }
     if (inner->call != NO_CALL) { /* it goes on without its caller */
         if (inner->call >= ENG_LOCK_CALLS)
             eng_lock_read_leave(instance, inner->call);

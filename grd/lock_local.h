@@ -133,6 +133,12 @@ CF_HOT CF_CHECK enum cf_rc grd_lock_local_unlock(struct grd_lock_local *local, g
  */
 CF_CHECK enum cf_rc grd_lock_local_cancel(struct grd_lock_local *local, grd_lock_id lock, enum cf_rc rc,
                                           uint64_t now_ns, struct grd_actions *actions);
+/*
+ * Ends the wait of an unlock or conversion for its value to be published: there is no completion, and the claim is free
+ * for the next call. The value reaches the master with the next word to it. False: it does not wait for that.
+ */
+bool grd_lock_local_unpublish(struct grd_lock_local *local, grd_lock_id lock, uint64_t now_ns,
+                              struct grd_actions *actions);
 /* The claim that waits under a wait id of the detector, or 0: that wait has ended. */
 grd_lock_id grd_lock_local_waiter(const struct grd_lock_local *local, uint64_t wait);
 

@@ -423,6 +423,25 @@ enum cf_rc grd_lock_local_cancel(struct grd_lock_local *local, grd_lock_id lock,
     return CF_OK;
 }
 
+bool grd_lock_local_unpublish(struct grd_lock_local *local, grd_lock_id lock, uint64_t now_ns,
+                              struct grd_actions *actions)
+{
+    struct grd_lock_owner *owner = grd_lock_owner_of(local, lock), **at;
+    struct grd_lock_resource *resource;
+
+    if (owner == NULL || owner->publish_version == 0)
+        return false;
+    resource = owner->resource;
+    for (at = &resource->publish_first; *at != owner;)
+        at = &(*at)->publish_next;
+    *at = owner->publish_next;
+    owner->publish_version = 0;
+    if (owner->claim.state == GRD_LOCK_FREE)
+        owner_give(local, owner);
+    grd_lock_local_settle(local, resource, now_ns, actions);
+    return true;
+}
+
 grd_lock_id grd_lock_local_waiter(const struct grd_lock_local *local, uint64_t wait)
 {
     uint32_t number = (uint32_t)wait & (GRD_LOCK_CLAIMS_MAX - 1);

@@ -110,6 +110,12 @@ static void run_clients(struct sim_cluster *cluster, uint16_t node)
         if (!sim_check_turn(cluster->check, state->instance, node))
             return;
     }
+    if (cluster->is_open && cluster->plan.lockers != 0 && is_sound(cluster) &&
+        sim_locks_turn(cluster, node)) {
+        acted = true;
+        if (!sim_check_turn(cluster->check, state->instance, node))
+            return;
+    }
     if (acted)
         state->due_ns = cluster->now_ns + 1 + cf_rng_below(&cluster->rng, cluster->plan.turn_ns);
 }
@@ -130,6 +136,8 @@ static uint64_t next_of(struct sim_cluster *cluster, uint16_t node)
         if (sim_client_next_ns(&state->clients[i]) < next_ns)
             next_ns = sim_client_next_ns(&state->clients[i]);
     }
+    if (cluster->plan.lockers != 0 && sim_locks_next_ns(cluster, node) < next_ns)
+        next_ns = sim_locks_next_ns(cluster, node);
     return next_ns;
 }
 
@@ -228,8 +236,8 @@ static bool open_parts(struct sim_cluster *cluster)
     cluster->journal = sim_journal_open(plan->instances);
     if (cluster->nodes == NULL || cluster->instances == NULL || cluster->born == NULL ||
         cluster->history == NULL || cluster->journal == NULL ||
-        !sim_tree_open(&cluster->tree, plan->instances) || sim_net_open(&plan->net, &cluster->net) != CF_OK ||
-        sim_disk_open(&disk, &cluster->disk) != CF_OK)
+        !sim_tree_open(&cluster->tree, plan->instances) || !sim_locks_open(cluster) ||
+        sim_net_open(&plan->net, &cluster->net) != CF_OK || sim_disk_open(&disk, &cluster->disk) != CF_OK)
         return false;
     check.has_moves = plan->move_ns_mean != 0 || plan->moves_by_use;
     check.disk = cluster->disk;
@@ -257,6 +265,7 @@ static void close_parts(struct sim_cluster *cluster)
     sim_check_close(&cluster->check);
     sim_history_close(&cluster->history);
     sim_journal_close(&cluster->journal);
+    sim_locks_close(cluster);
     if (cluster->tree.times != NULL)
         sim_tree_close(&cluster->tree);
     free(cluster->nodes);
@@ -327,6 +336,12 @@ static void collect(struct sim_cluster *cluster, struct sim_result *result)
     result->history_count = sim_history_count(cluster->history);
     result->checks = sim_check_count(cluster->check);
     result->virtual_ns = cluster->now_ns;
+    result->lock_grants = cluster->locks->grants;
+    result->lock_values = cluster->locks->values;
+    result->lock_swaps = cluster->locks->swaps;
+    result->lock_reads = cluster->locks->reads;
+    result->lock_deadlocks = cluster->locks->deadlocks;
+    result->lock_stuck_ns_max = cluster->locks->stuck_ns_max;
     result->net = net;
     result->stats.size = sizeof(result->stats);
     for (uint32_t n = 0; n < cluster->plan.instances; n++) {

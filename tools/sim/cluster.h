@@ -19,6 +19,7 @@
 #include "tools/sim/check.h"
 #include "tools/sim/history.h"
 #include "tools/sim/journal.h"
+#include "tools/sim/lock.h"
 #include "tools/sim/plan.h"
 #include "tools/sim/store.h"
 #include "transport/sim/sim.h"
@@ -103,6 +104,7 @@ struct sim_cluster {
     struct sim_history *history;
     struct sim_journal *journal;
     struct sim_node_state *nodes;
+    struct sim_locks *locks;
     struct sim_tree tree;
     struct cf_rng rng; /* of faults and of choices that are no client's */
     struct cf_rng move_rng;
@@ -129,6 +131,7 @@ struct sim_result {
     uint64_t history_count;
     uint64_t checks;
     uint64_t virtual_ns;
+    uint64_t lock_grants, lock_values, lock_swaps, lock_reads, lock_deadlocks, lock_stuck_ns_max;
     struct sim_net_counters net;
     struct cf_stats stats; /* summed over the instances that lived */
 };

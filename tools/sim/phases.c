@@ -21,6 +21,9 @@
 #define SETTLE_S 2u
 /* Small, since every transfer of an instance has a buffer of the largest block size. */
 #define IO_DEPTH 8u
+/* The fewest that options allow; edges of all locks of the cluster. */
+#define CLAIMS_MIN 16u
+#define DEADLOCK_EDGES 4096u
 /* How long survivors are watched after the last of them has stopped. */
 #define WATCH_NS (5 * CF_NS_PER_MS)
 
@@ -39,9 +42,13 @@ static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_o
     options->cache_2k_bytes = (uint64_t)plan->frames * SIM_BLOCK_BYTES;
     options->buckets = plan->buckets;
     options->shards = plan->shards;
-    options->sessions = plan->clients + 1;
+    options->sessions = plan->clients + plan->lockers + 1;
     options->files = 2;
-    options->locks = 0; /* these clients use none */
+    options->locks = plan->lockers != 0 ? SIM_LOCKS_MAX : 0;
+    options->claims = CLAIMS_MIN + plan->lockers * SIM_LOCKER_HELD_MAX;
+    options->deadlock_edges = DEADLOCK_EDGES;
+    options->deadlock_after = plan->deadlock_after_ns;
+    options->deadlock_period = plan->deadlock_period_ns;
     options->outstanding = plan->outstanding;
     options->io_depth = IO_DEPTH;
     options->past_images = plan->past_images;
@@ -106,7 +113,7 @@ static bool open_clients(struct sim_cluster *cluster, uint16_t node)
     }
     if (rc != CF_OK)
         sim_cluster_break(cluster, "node %u: attach or session: %s", node, cf_rc_name(rc));
-    return rc == CF_OK;
+    return rc == CF_OK && sim_locks_open_node(cluster, node);
 }
 
 bool sim_phase_open(struct sim_cluster *cluster)
@@ -158,7 +165,7 @@ static bool clients_ended(struct sim_cluster *cluster)
                 return false;
         }
     }
-    return true;
+    return sim_locks_ended(cluster);
 }
 
 static bool is_quiet(struct sim_cluster *cluster)
@@ -193,6 +200,10 @@ static bool end_clients(struct sim_cluster *cluster)
                             (unsigned long long)client->submitted_ns, CALM_S_MAX);
             return false;
         }
+    }
+    if (!sim_locks_ended(cluster)) {
+        sim_cluster_break(cluster, "I-16 a call of a lock has not ended %u s after the faults", CALM_S_MAX);
+        return false;
     }
     return true;
 }

@@ -188,6 +188,20 @@ static void draw_moves(struct sim_plan *plan)
     }
 }
 
+/* Half of the runs have clients of locks. Drawn apart, so that a seed's blocks do what they did without them. */
+static void draw_locks(struct sim_plan *plan)
+{
+    struct cf_rng own, *rng = &own;
+
+    cf_rng_seed(rng, plan->options.seed ^ UINT64_C(0x10c5));
+    plan->lockers = (uint32_t)PICK(rng, 0, 0, 0, 1, 2, 4);
+    plan->locks = (uint32_t)PICK(rng, 1, 2, 3, 8);
+    plan->deadlock_after_ns = PICK(rng, 1 * MS, 5 * MS);
+    plan->deadlock_period_ns = PICK(rng, 1 * MS, 3 * MS);
+    if (plan->lockers * plan->instances > SIM_LOCKERS_MAX || plan->options.cold)
+        plan->lockers = 0;
+}
+
 void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
 {
     struct cf_rng rng;
@@ -202,16 +216,19 @@ void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
     draw_links(plan);
     draw_directory(&rng, plan);
     draw_moves(plan);
+    draw_locks(plan);
 }
 
 void sim_plan_print(const struct sim_plan *plan, char *text, size_t text_bytes)
 {
     static const char *const orders[] = {"ordered", "raw", "chaos", "of links"};
     int used = snprintf(text, text_bytes,
-                        "%u instances, %u clients each, %u blocks, %u frames each, %u entries a shard, lanes "
+                        "%u instances, %u clients each, %u more of %u locks, %u blocks, %u frames each, %u "
+                        "entries a shard, lanes "
                         "%s, blocks %s, faults:",
-                        plan->instances, plan->clients, plan->blocks, plan->frames, plan->directory_entries,
-                        orders[plan->net.order], plan->net.blocks == SIM_PULL ? "pulled" : "pushed");
+                        plan->instances, plan->clients, plan->lockers, plan->locks, plan->blocks,
+                        plan->frames, plan->directory_entries, orders[plan->net.order],
+                        plan->net.blocks == SIM_PULL ? "pulled" : "pushed");
 
     for (uint32_t i = 0; i < SIM_FAULTS && used > 0 && (size_t)used < text_bytes; i++) {
         if (plan->faults[i])

@@ -30,6 +30,7 @@ enum sim_network { SIM_NETWORK_DRAWN = 0, SIM_NETWORK_LANES, SIM_NETWORK_LINKS }
 #define SIM_LINKS_INSTANCES_MAX 32u
 #define SIM_BLOCK_BYTES 2048u
 #define SIM_FILE_ID 7u
+#define SIM_LOCKERS_MAX 128u /* of all instances */
 
 struct sim_options {
     uint64_t seed;
@@ -60,6 +61,10 @@ struct sim_plan {
     uint32_t lane_slots;
     uint32_t ship_checksum;
     bool speculative_read;
+    uint32_t lockers; /* clients of locks, an instance */
+    uint32_t locks;   /* they use */
+    uint64_t deadlock_after_ns;
+    uint64_t deadlock_period_ns;
     uint64_t resend_ns;
     uint64_t residency_ns;
     uint64_t dirty_age_ns;

@@ -79,6 +79,12 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
             ULL(r->net.damaged), ULL(r->net.torn), ULL(r->net.flaps), ULL(r->stats.blocks_shipped),
             ULL(r->stats.invalidated), ULL(r->stats.evicted), ULL(r->stats.past_images_dropped),
             ULL(r->stats.not_held), ULL(r->stats.refused_grants), ULL(r->stats.disk_writes));
+    fprintf(
+        out,
+        "%llu locks granted, %llu values checked, %llu swaps, %llu reads, %llu deadlocks told, %llu us in a "
+        "deadlock at most\n",
+        ULL(r->lock_grants), ULL(r->lock_values), ULL(r->lock_swaps), ULL(r->lock_reads),
+        ULL(r->lock_deadlocks), ULL(r->lock_stuck_ns_max / 1000));
     fprintf(out,
             "%llu snapshots, %llu by READs; %llu places asked for, %llu first looks refused, %llu torn, %llu "
             "given up\n",
