@@ -61,6 +61,9 @@ static void submit(struct sim_locker *locker, enum cf_op_kind kind, uint32_t fla
     locker->state = SIM_LOCKER_WAITS;
     locker->submitted_ns = cluster->now_ns;
     rc = cf_submit(locker->session, op);
+    if (rc == CF_OK && op->rc == CF_OK &&
+        sim_locker_waits(locker)) /* served at once: the way is open from now on */
+        locker->held[locker->at].mode = (uint8_t)locker->held[locker->at].claim.mode;
     if (rc == CF_OK)
         return;
     op->rc = rc;

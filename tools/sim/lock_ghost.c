@@ -15,6 +15,8 @@
 #define BOUND_LOOK_NS (500 * CF_NS_PER_US)
 /* A repetition is doubled so often at most (grd/lock_local.c). */
 #define RESEND_DOUBLED 4u
+/* So long a round waits for answers, and a victim for its acknowledgement, that were lost (engine/detect_impl.h). */
+#define DETECT_PERIODS 8u
 
 struct sim_locker *sim_locker_at(const struct sim_cluster *cluster, uint32_t number)
 {
@@ -207,7 +209,7 @@ void sim_lock_victim(struct sim_locker *locker)
 void sim_lock_bound(struct sim_cluster *cluster)
 {
     const struct sim_plan *plan = &cluster->plan;
-    uint64_t bound_ns = plan->deadlock_after_ns + 4 * plan->deadlock_period_ns +
+    uint64_t bound_ns = plan->deadlock_after_ns + (2 * DETECT_PERIODS + 4) * plan->deadlock_period_ns +
                         (plan->resend_ns << (RESEND_DOUBLED + 1)) + SIM_LOCK_ROUND_NS;
     bool goes[SIM_LOCKERS_MAX] = {false};
 
