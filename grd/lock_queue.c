@@ -185,12 +185,16 @@ void grd_lock_queue_lower(struct grd_lock_queue *queue, struct grd_lock_claim *c
 
 bool grd_lock_queue_fits(const struct grd_lock_queue *queue, const struct grd_lock_claim *claim, uint8_t want)
 {
-    uint8_t conflicts = grd_lock_conflicts[want];
-
     if (grd_lock_mutant(GRD_LOCK_MUT_GUARD_NONE) && claim->held == GRD_LOCK_PR)
         return true;
-    if (conflicts >> queue->guard & 1)
-        return false;
+    return !(grd_lock_conflicts[want] >> queue->guard & 1) && grd_lock_queue_fits_claims(queue, claim, want);
+}
+
+bool grd_lock_queue_fits_claims(const struct grd_lock_queue *queue, const struct grd_lock_claim *claim,
+                                uint8_t want)
+{
+    uint8_t conflicts = grd_lock_conflicts[want];
+
     for (uint8_t mode = GRD_LOCK_CR; mode < GRD_LOCK_MODES; mode++)
         if ((conflicts >> mode & 1) &&
             queue->held_count[mode] > (uint32_t)(claim->is_known && claim->held == mode))

@@ -104,7 +104,10 @@ CF_HOT void grd_lock_queue_grant(struct grd_lock_queue *queue, struct grd_lock_c
 /* Comes down to a mode that `held` covers. */
 CF_HOT void grd_lock_queue_lower(struct grd_lock_queue *queue, struct grd_lock_claim *claim, uint8_t mode);
 
-/* Does `want` go together with all that others than `claim` hold? */
+/* Does `want` go together with all that other claims than `claim` hold? */
+CF_HOT bool grd_lock_queue_fits_claims(const struct grd_lock_queue *queue, const struct grd_lock_claim *claim,
+                                       uint8_t want);
+/* And with the guard? */
 CF_HOT bool grd_lock_queue_fits(const struct grd_lock_queue *queue, const struct grd_lock_claim *claim,
                                 uint8_t want);
 /*

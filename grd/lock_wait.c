@@ -119,7 +119,8 @@ static uint64_t ask_of(const struct grd_lock_resource *resource, const struct gr
     if (claim->state == GRD_LOCK_CONVERTING ? grd_lock_queue_is_demanded(&resource->queue, limit, claim)
                                             : !grd_lock_compatible(claim->want, limit->demand))
         return resource->demand_number ? resource->demand_number | GRD_LOCK_REPORT_DEMAND : 0;
-    if (!grd_lock_queue_fits(&resource->queue, claim, claim->want) || resource->ask_is_cancelled)
+    /* A swap's guard ends by itself, but not before its tries are used up: the ask is waited for all the same. */
+    if (!grd_lock_queue_fits_claims(&resource->queue, claim, claim->want) || resource->ask_is_cancelled)
         return 0;
     return resource->ask_request;
 }

@@ -146,7 +146,7 @@ int main(void)
     cf_assert(pthread_join(writer, NULL) == 0);
     printf("%llu values read, %llu missed, %llu writes\n", (unsigned long long)taken,
            (unsigned long long)missed, (unsigned long long)scene.writes);
-    if (taken < scene.reads / 10 || scene.writes < TENANCY) {
+    if (taken < scene.reads / 100 || scene.writes < TENANCY) {
         fprintf(stderr, "the readers met too few writes to prove anything\n");
         return 1;
     }
