@@ -39,7 +39,7 @@ static struct grd_lock_call *call_begin(struct grd_lock_local *local, struct grd
     call->request = local->request_next++;
     call->cookie = cookie;
     call->tries = 0;
-    call->is_swap = false;
+    call->is_swap = call->is_resting = false;
     call->next = resource->call_first;
     resource->call_first = call;
     return call;
@@ -53,7 +53,7 @@ static void call_end(struct grd_lock_local *local, struct grd_lock_call *call, e
     while (*at != call)
         at = &(*at)->next;
     *at = call->next;
-    if (call->is_swap)
+    if (call->is_swap && !call->is_resting)
         call->resource->queue.guard = GRD_LOCK_NL;
     call->rc = (int16_t)rc;
     call->value = call->resource->value;
@@ -81,29 +81,39 @@ bool grd_lock_call_next_done(struct grd_lock_local *local, struct grd_lock_done 
     return true;
 }
 
+/* What can be said without the master; CF_PENDING: nothing. */
+static enum cf_rc swap_here(struct grd_lock_resource *resource, uint64_t expected,
+                            const struct grd_lock_value *value)
+{
+    if (resource->queue.guard != GRD_LOCK_NL ||
+        !grd_lock_compatible(grd_lock_queue_join(&resource->queue), GRD_LOCK_PW))
+        return CF_BUSY;
+    if (!grd_lock_covers(resource->mode, GRD_LOCK_PW))
+        return CF_PENDING;
+    if (resource->value.version != expected)
+        return CF_VALUE_CHANGED;
+    resource->value.version++;
+    resource->value.is_valid = true;
+    resource->value.bytes_count = value->bytes_count;
+    memcpy(resource->value.bytes, value->bytes, value->bytes_count);
+    resource->is_dirty = true;
+    return CF_OK;
+}
+
 enum cf_rc grd_lock_local_swap(struct grd_lock_local *local, struct grd_lock_resource *resource,
                                uint64_t expected, const struct grd_lock_value *value, uint64_t cookie,
                                uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_lock_call *call;
+    enum cf_rc rc;
 
     cf_assert(resource->handles > 0);
     if (value->bytes_count > GRD_LOCK_VALUE_BYTES)
         return CF_VALUE_MODE;
     local->counters.swaps++;
-    if (resource->queue.guard != GRD_LOCK_NL ||
-        !grd_lock_compatible(grd_lock_queue_join(&resource->queue), GRD_LOCK_PW))
-        return CF_BUSY;
-    if (grd_lock_covers(resource->mode, GRD_LOCK_PW)) {
-        if (resource->value.version != expected)
-            return CF_VALUE_CHANGED;
-        resource->value.version++;
-        resource->value.is_valid = true;
-        resource->value.bytes_count = value->bytes_count;
-        memcpy(resource->value.bytes, value->bytes, value->bytes_count);
-        resource->is_dirty = true;
-        return CF_OK;
-    }
+    rc = swap_here(resource, expected, value);
+    if (rc != CF_PENDING)
+        return rc;
     call = call_begin(local, resource, cookie);
     if (call == NULL)
         return CF_AGAIN;
@@ -133,10 +143,24 @@ enum cf_rc grd_lock_local_read(struct grd_lock_local *local, struct grd_lock_res
 bool grd_lock_call_again(struct grd_lock_local *local, struct grd_lock_resource *resource,
                          struct grd_actions *actions)
 {
-    const struct grd_lock_call *call;
+    struct grd_lock_call *call, *next;
 
-    for (call = resource->call_first; call; call = call->next)
+    for (call = resource->call_first; call; call = next) {
+        enum cf_rc rc = CF_PENDING;
+
+        next = call->next;
+        if (call->is_resting) {
+            rc = swap_here(resource, call->expected, &call->value);
+            call->is_resting = rc != CF_PENDING;
+        }
+        if (rc != CF_PENDING) {
+            call_end(local, call, rc);
+            continue;
+        }
+        if (call->is_swap)
+            resource->queue.guard = GRD_LOCK_PW;
         send_call(local, call, actions);
+    }
     return resource->call_first != NULL;
 }
 
@@ -150,12 +174,17 @@ static void swap_done(struct grd_lock_resource *resource, const struct grd_lock_
     resource->is_dirty = false;
 }
 
-/* A busy swap was not carried out, and never will be: the timer sends it again under another number. */
-static bool swap_goes_on(struct grd_lock_local *local, struct grd_lock_call *call)
+/*
+ * A busy swap was not carried out, and never will be under that number: the timer sends it again under another one. In
+ * between nobody here has to wait for it.
+ */
+static bool swap_rests(struct grd_lock_local *local, struct grd_lock_call *call)
 {
     if (++call->tries == GRD_LOCK_SWAP_TRIES)
         return false;
     call->request = local->request_next++;
+    call->is_resting = true;
+    call->resource->queue.guard = GRD_LOCK_NL;
     return true;
 }
 
@@ -174,9 +203,13 @@ void grd_lock_call_on_value(struct grd_lock_local *local, struct grd_lock_resour
     if (call->is_swap && msg->how == GRD_LOCK_DONE) {
         swap_done(resource, call, msg->version);
     } else {
-        if (call->is_swap && msg->how == GRD_LOCK_BUSY && swap_goes_on(local, call))
-            return;
+        bool rests = call->is_swap && msg->how == GRD_LOCK_BUSY && swap_rests(local, call);
+
         grd_lock_ask_learn(resource, msg);
+        if (rests) {
+            grd_lock_ask_serve(local, resource, now_ns, actions);
+            return;
+        }
     }
     switch (msg->how) {
     case GRD_LOCK_DONE:

@@ -276,8 +276,10 @@ bool grd_lock_local_tick(struct grd_lock_local *local, uint64_t now_ns, struct g
     is_needed = grd_lock_ask_again(local, resource, actions);
     is_needed = grd_lock_call_again(local, resource, actions) || is_needed;
     is_needed = grd_lock_ask_demand_ends(local, resource, now_ns, actions) || is_needed;
-    if (!is_needed)
+    if (!is_needed) { /* the last swap may have ended here, after the last handle */
+        grd_lock_local_settle(local, resource, now_ns, actions);
         return true;
+    }
     local->counters.resends++;
     if (resource->retries < GRD_LOCK_BACKOFF_MAX)
         resource->retries++;

@@ -45,6 +45,7 @@ struct grd_lock_call {
     uint32_t tries;
     int16_t rc;
     bool is_swap;
+    bool is_resting; /* a swap that met others in use, until the timer tries again: it keeps nobody out */
     struct grd_lock_value value; /* the new one; in the completion the one there is */
 };
 

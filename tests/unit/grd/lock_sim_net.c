@@ -148,8 +148,10 @@ void lsim_timers(struct lsim *s, uint16_t n)
 {
     struct lsim_node *node = &s->nodes[n];
 
-    while (grd_lock_local_tick(node->local, s->now_ns, &s->actions))
+    while (grd_lock_local_tick(node->local, s->now_ns, &s->actions)) {
         lsim_act(s, n);
+        lsim_drain(s, n);
+    }
     while (node->master && grd_lock_master_tick(node->master, s->now_ns, &s->actions))
         lsim_act(s, n);
 }
