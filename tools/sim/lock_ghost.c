@@ -206,6 +206,20 @@ void sim_lock_victim(struct sim_locker *locker)
                           locker->lock, locker->node, locker->number);
 }
 
+/*
+ * Whoever waits for an owner that runs may be in a deadlock as well, but one that nobody can see until that owner has
+ * unlocked: an instance asks its master when nothing stands against it at home (docs/locks-detector.md).
+ */
+static void latent_go(const struct sim_cluster *cluster, bool *goes)
+{
+    uint32_t count = sim_lockers_count(cluster);
+
+    for (uint32_t a = 0; a < count; a++)
+        for (uint32_t b = 0; sim_locker_waits(sim_locker_at(cluster, a)) && b < count; b++)
+            goes[a] |= b != a && !sim_locker_waits(sim_locker_at(cluster, b)) &&
+                       stands_before(sim_locker_at(cluster, a), sim_locker_at(cluster, b), false);
+}
+
 void sim_lock_bound(struct sim_cluster *cluster)
 {
     const struct sim_plan *plan = &cluster->plan;
@@ -217,6 +231,7 @@ void sim_lock_bound(struct sim_cluster *cluster)
         cluster->crashed != CF_NODE_NONE)
         return;
     cluster->locks->bound_next_ns = cluster->now_ns + BOUND_LOOK_NS;
+    latent_go(cluster, goes);
     goes_find(cluster, false, goes);
     for (uint32_t i = 0; i < sim_lockers_count(cluster); i++) {
         struct sim_locker *locker = sim_locker_at(cluster, i);
