@@ -154,6 +154,54 @@ static void two_conversions_that_keep_one_another_out_are_seen(void **state)
     assert_null(grd_lock_queue_deadlock(&b.queue, &b.claims[1], &b.claims[0]));
 }
 
+/* What one holds and what it wants instead. */
+struct conversion {
+    uint8_t held, want;
+};
+
+static bool keeps_out(struct conversion a, struct conversion b)
+{
+    return !grd_lock_compatible(a.held, b.want);
+}
+
+/* A ring of three or four conversions: there are two among them that keep one another out. */
+static bool ring_has_pair(const struct conversion *ring, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (!keeps_out(ring[i], ring[(i + 1) % count]))
+            return true; /* no ring */
+        for (uint32_t k = 0; k < i; k++)
+            if (!grd_lock_compatible(ring[i].held, ring[k].held))
+                return true; /* cannot be */
+    }
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (keeps_out(ring[i], ring[k]) && keeps_out(ring[k], ring[i]))
+                return true;
+    return false;
+}
+
+/* Why grd_lock_queue_deadlock looks at pairs only. */
+static void every_ring_of_conversions_has_a_pair(void **state)
+{
+    struct conversion all[GRD_LOCK_MODES * GRD_LOCK_MODES], ring[4];
+    uint32_t count = 0;
+
+    (void)state;
+    for (uint8_t held = GRD_LOCK_CR; held < GRD_LOCK_MODES; held++)
+        for (uint8_t want = 0; want < GRD_LOCK_MODES; want++)
+            if (!grd_lock_covers(held, want))
+                all[count++] = (struct conversion){held, want};
+    for (uint32_t i = 0; i < count * count * count * count; i++) {
+        uint32_t rest = i;
+
+        for (uint32_t k = 0; k < 4; k++, rest /= count)
+            ring[k] = all[rest % count];
+        assert_true(ring_has_pair(ring, 3));
+        assert_true(ring_has_pair(ring, 4));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_conversion_goes_before_an_older_new_request),
         cmocka_unit_test(a_waiter_is_overtaken_so_often_and_no_more),
         cmocka_unit_test(two_conversions_that_keep_one_another_out_are_seen),
+        cmocka_unit_test(every_ring_of_conversions_has_a_pair),
     };
 
     return cmocka_run_group_tests_name("grd/lock_queue", tests, NULL, NULL);
