@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Covers: single conversations with the master of locks, message by message, where a late copy or a full store
- * would do harm. Not here: random histories (lock_sim_test.c).
+ * would do harm; an instance whose caller no longer waits for a value to be published. Not here: random histories (lock_sim_test.c).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -214,6 +214,66 @@ static void who_tries_less_than_what_is_kept_out_is_not_refused(void **state)
     assert_int_equal(desk->actions.item[1].to, 2);
 }
 
+/* An instance that holds the lock in PW, and whose master answers nothing more. */
+static struct grd_lock_local *lone_writer(struct grd_map *map, struct grd_actions *actions,
+                                          struct grd_lock_resource **handle_out, grd_lock_id *lock_out)
+{
+    static const uint16_t members[] = {0};
+    static const struct cf_hash_key cluster = {{1, 2, 3}};
+    struct grd_lock_local_options options = {.node = 1,
+                                             .resources = 2,
+                                             .claims = 2,
+                                             .calls = 1,
+                                             .resend_ns = 4000000,
+                                             .wheel_tick_ns = 100000,
+                                             .epoch = 1,
+                                             .map = map,
+                                             .allocator = cf_allocator_default()};
+    struct grd_lock_want want = {.owner = 1, .mode = GRD_LOCK_PW};
+    struct grd_lock_local *local;
+    struct grd_lock_name name;
+    struct grd_lock_done done;
+    struct grd_msg grant;
+
+    assert_int_equal(grd_map_open(&cluster, 1, 64, 1, members, 1, cf_allocator_default(), map), CF_OK);
+    assert_int_equal(grd_lock_local_open(&options, &local), CF_OK);
+    grd_lock_name_ids(1, 0, 0, &name);
+    assert_int_equal(grd_lock_local_attach(local, &name, handle_out), CF_OK);
+    assert_int_equal(grd_lock_local_want(local, *handle_out, &want, 0, actions, lock_out), CF_PENDING);
+    grant = message(GRD_MSG_LOCK_GRANT, 0, 0, actions->item[0].msg.request);
+    grant.mode = GRD_LOCK_PW;
+    grant.tenure = 1;
+    grd_lock_local_step(local, &grant, 0, actions);
+    assert_true(grd_lock_local_next_done(local, &done));
+    assert_int_equal(done.rc, CF_OK);
+    return local;
+}
+
+static void a_claim_is_usable_when_its_publish_is_given_up(void **state)
+{
+    struct desk *desk = *state;
+    struct grd_lock_value value = {.bytes_count = 8};
+    struct grd_lock_resource *handle;
+    struct grd_lock_local *local;
+    struct grd_map map;
+    grd_lock_id lock;
+
+    local = lone_writer(&map, &desk->actions, &handle, &lock);
+    assert_int_equal(
+        grd_lock_local_convert(local, lock, GRD_LOCK_PW, GRD_LOCK_PUBLISH, &value, 0, &desk->actions),
+        CF_PENDING);
+    assert_int_equal(grd_lock_local_unlock(local, lock, 0, NULL, 0, &desk->actions), CF_NOT_HELD);
+    assert_true(grd_lock_local_unpublish(local, lock, 0, &desk->actions));
+    assert_false(grd_lock_local_unpublish(local, lock, 0, &desk->actions));
+    assert_int_equal(grd_lock_local_unlock(local, lock, GRD_LOCK_PUBLISH, &value, 0, &desk->actions),
+                     CF_PENDING);
+    assert_true(grd_lock_local_unpublish(local, lock, 0, &desk->actions));
+    assert_int_equal(grd_lock_local_used(local).claims, 0);
+    grd_lock_local_check(local);
+    grd_lock_local_close(&local);
+    grd_map_close(&map);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +286,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_request_refused_for_want_of_room_is_not_granted_by_a_late_copy,
                                         desk_open, desk_close),
         cmocka_unit_test_setup_teardown(a_forgotten_version_is_not_met_again, desk_open, desk_close),
+        cmocka_unit_test_setup_teardown(a_claim_is_usable_when_its_publish_is_given_up, desk_open,
+                                        desk_close),
         cmocka_unit_test_setup_teardown(who_tries_less_than_what_is_kept_out_is_not_refused, desk_open,
                                         desk_close),
     };
