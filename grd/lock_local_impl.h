@@ -5,7 +5,7 @@
 /*
  * Shared by the files that make up an instance's locks: records, pools and dispatch (lock_local.c), owners
  * (lock_owner.c), the conversation with the master (lock_ask.c), values without a lock (lock_call.c), reports
- * (lock_wait.c).
+ * (lock_wait.c), inspection (lock_resource.c).
  */
 #include "grd/lock_local.h"
 
