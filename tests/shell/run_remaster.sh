@@ -14,7 +14,7 @@ refused() { # words, then the arguments
 }
 
 : >"$work/out"
-"$BIN" run --instances 2 --workload bank --seconds 60 --set buckets=16 --status >"$work/out" 2>&1 &
+"$BIN" run --instances 2 --workload bank --seconds 60 --set buckets=16 --set remaster=manual --status >"$work/out" 2>&1 &
 pid=$!
 timeout 30 grep -qm1 'ops/s' <(tail -fn +1 --pid="$pid" "$work/out") || { cat "$work/out"; exit 1; }
 socket=$(sed -nE 's/.*status --socket (.*node1.*)$/\1/p' "$work/out")

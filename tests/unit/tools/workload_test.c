@@ -193,7 +193,7 @@ static void every_workload_is_found_by_its_name(void **state)
     (void)state;
     for (; workload_at(count) != NULL; count++)
         assert_ptr_equal(workload_find(workload_at(count)->name), workload_at(count));
-    assert_int_equal(count, 12);
+    assert_int_equal(count, 13);
     assert_null(workload_find("ycsb"));
 }
 
