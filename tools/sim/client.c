@@ -69,7 +69,10 @@ static uint64_t choose_block(struct sim_client *client)
 static enum sim_intent choose_intent(struct sim_client *client)
 {
     const bool *works = client->cluster->plan.works;
+    uint32_t hot = client->cluster->plan.options.hot;
 
+    if (hot != 0)
+        return chance(client, hot - 1) ? SIM_INTENT_WRITE : SIM_INTENT_READ;
     for (;;) {
         switch (cf_rng_below(&client->rng, 16)) {
         case 0:
@@ -302,6 +305,11 @@ static void on_got(struct sim_client *client)
 
     *hold = (struct sim_hold){.ref = client->op.ref, .begin_ns = cluster->now_ns};
     cluster->counts.gets++;
+    if (!cluster->is_calm) {
+        cluster->hot.gets[client->node]++;
+        if (cluster->now_ns - client->submitted_ns > cluster->plan.turn_ns)
+            cf_hist_add(&cluster->hot.waits, cluster->now_ns - client->submitted_ns);
+    }
     if (hold->ref.data == NULL || hold->ref.mode < client->op.mode || hold->ref.block != client->op.block)
         sim_check_break(cluster->check, client->op.block, "API block %llu: node %u got mode %u of block %llu",
                         (unsigned long long)client->op.block, client->node, hold->ref.mode,

@@ -333,6 +333,7 @@ static void collect(struct sim_cluster *cluster, struct sim_result *result)
     result->events = cluster->counts.turns + net.delivered;
     result->trace = cf_mix64(sim_net_trace(cluster->net), cluster->trace);
     result->counts = cluster->counts;
+    result->hot = cluster->hot;
     result->history_count = sim_history_count(cluster->history);
     result->checks = sim_check_count(cluster->check);
     result->virtual_ns = cluster->now_ns;
@@ -365,6 +366,7 @@ void sim_cluster_run(const struct sim_plan *plan, FILE *out, struct sim_result *
     cf_assert(cluster != NULL);
     memset(result, 0, sizeof(*result));
     cluster->plan = *plan;
+    cf_hist_init(&cluster->hot.waits);
     if (!open_parts(cluster)) {
         fprintf(out, "no memory for the simulation\n");
         close_parts(cluster);

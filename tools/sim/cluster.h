@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "tools/sim/check.h"
 #include "tools/sim/history.h"
+#include "tools/sim/hot.h"
 #include "tools/sim/journal.h"
 #include "tools/sim/lock.h"
 #include "tools/sim/plan.h"
@@ -109,6 +110,7 @@ struct sim_cluster {
     struct cf_rng rng; /* of faults and of choices that are no client's */
     struct cf_rng move_rng;
     struct sim_counts counts;
+    struct sim_hot hot;
     uint64_t now_ns;
     uint64_t trace;
     uint64_t episode_next_ns;
@@ -128,6 +130,7 @@ struct sim_result {
     uint64_t events;
     uint64_t trace;
     struct sim_counts counts;
+    struct sim_hot hot;
     uint64_t history_count;
     uint64_t checks;
     uint64_t virtual_ns;

@@ -22,6 +22,8 @@ struct arguments {
     uint64_t ops;
     uint32_t instances;
     uint32_t cold;
+    uint32_t hot;
+    uint64_t residency;
     uint32_t moves;
     double seconds;
     char faults[256];
@@ -43,6 +45,10 @@ static const struct cf_option_desc table[] = {
      CF_OPTION_U32, offsetof(struct arguments, moves), "0", 0, 1000000000, NULL},
     {"cold", "blocks cached for each entry of the directories; 0 draws whether they are short", NULL,
      CF_OPTION_U32, offsetof(struct arguments, cold), "0", 0, 1000, NULL},
+    {"hot", "all want a few blocks, so many percent of the calls write, without faults; 101 = the drawn work",
+     NULL, CF_OPTION_U32, offsetof(struct arguments, hot), "101", 0, 101, NULL},
+    {"residency", "with --hot: the option residency, in nanoseconds", NULL, CF_OPTION_U64,
+     offsetof(struct arguments, residency), "0", 0, UINT64_C(1000000000), NULL},
     {"seconds", "virtual time with faults", "s", CF_OPTION_DOUBLE, offsetof(struct arguments, seconds), "0.2",
      0, 86400, NULL},
     {"ops", "end that time after this many calls; 0 = no bound", NULL, CF_OPTION_U64,
@@ -197,6 +203,8 @@ int tool_sim(int argc, char **argv)
         return status;
     options.instances = a.instances;
     options.cold = a.cold;
+    options.hot = a.hot <= 100 ? a.hot + 1 : 0;
+    options.residency_ns = a.residency;
     options.moves = a.moves;
     options.run_ns = (uint64_t)llround(a.seconds * (double)CF_NS_PER_S);
     options.ops_max = a.ops;

@@ -148,11 +148,16 @@ static bool ops_done(struct sim_cluster *cluster)
 
 bool sim_phase_work(struct sim_cluster *cluster)
 {
+    uint64_t begin_ns = cluster->now_ns;
+    bool good;
+
     sim_net_faults_set(cluster->net, &cluster->plan.net.faults);
     cluster->episode_next_ns = cluster->now_ns;
     if (cluster->plan.move_ns_mean != 0)
         cluster->move_next_ns = cluster->now_ns + 1;
-    return sim_cluster_until(cluster, cluster->now_ns + cluster->plan.options.run_ns, ops_done);
+    good = sim_cluster_until(cluster, cluster->now_ns + cluster->plan.options.run_ns, ops_done);
+    cluster->hot.work_ns = cluster->now_ns - begin_ns;
+    return good;
 }
 
 /* ---- calm ---- */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "tools/sim/hot.h"
 #include "transport/link/wire.h"
 
 #define US CF_NS_PER_US
@@ -208,6 +209,8 @@ void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
     draw_net(&rng, plan);
     draw_links(plan);
     draw_directory(&rng, plan);
+    if (options->hot != 0)
+        sim_hot_plan(plan);
     draw_moves(plan);
     draw_locks(plan);
 }

@@ -40,10 +40,12 @@ struct sim_options {
     uint32_t faults;    /* bits of enum sim_fault, or SIM_FAULTS_ALL */
     uint32_t cold;      /* blocks to cache for each entry of the directories; 0 = drawn */
     enum sim_network network;
-    uint64_t moves;     /* microseconds between buckets that are told to move, on average; 0 = drawn */
-    bool crash;         /* one instance dies */
-    bool is_quiet;      /* facts of a run that held are not printed */
-    const char *mutant; /* NULL = none; "link_" and the name of one of transport/link/mutant.def */
+    uint64_t moves;        /* microseconds between buckets that are told to move, on average; 0 = drawn */
+    uint32_t hot;          /* 1 + percent of calls that write, to a few blocks that all want; 0 = not that */
+    uint64_t residency_ns; /* with hot */
+    bool crash;            /* one instance dies */
+    bool is_quiet;         /* facts of a run that held are not printed */
+    const char *mutant;    /* NULL = none; "link_" and the name of one of transport/link/mutant.def */
 };
 
 struct sim_plan {

@@ -33,6 +33,9 @@ void sim_seed_command(const struct sim_options *options, char *text, size_t text
         used += snprintf(text + used, text_bytes - (size_t)used, " --ops %llu", ULL(options->ops_max));
     if (options->mutant != NULL)
         used += snprintf(text + used, text_bytes - (size_t)used, " --mutant %s", options->mutant);
+    if (options->hot != 0)
+        used += snprintf(text + used, text_bytes - (size_t)used, " --hot %u --residency %llu",
+                         options->hot - 1, ULL(options->residency_ns));
     if (options->cold != 0)
         used += snprintf(text + used, text_bytes - (size_t)used, " --cold %u", options->cold);
     if (options->network != SIM_NETWORK_DRAWN)
@@ -132,6 +135,9 @@ bool sim_seed_run_here(const struct sim_options *options, FILE *out)
 #endif
     sim_plan_draw(options, &plan);
     sim_cluster_run(&plan, out, &result);
+    if (options->hot != 0)
+        sim_hot_print(&result.hot, plan.instances,
+                      result.stats.hops2 + result.stats.hops3 + result.stats.upgrades, out);
     if (!options->is_quiet || !result.ok)
         print_facts(&plan, &result, out);
     report(options, plan.instances, &result, out);
