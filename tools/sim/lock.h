@@ -22,6 +22,8 @@
 #define SIM_LOCK_HISTORY_MAX 8192u
 /* A round of the deadlock detector takes no longer when nothing is lost. */
 #define SIM_LOCK_ROUND_NS UINT64_C(5000000)
+/* So long after the faults lanes that have flapped may still be silent: a round that lacks an instance proves nothing. */
+#define SIM_LOCK_SETTLE_NS UINT64_C(200000000)
 
 struct sim_cluster;
 
@@ -70,6 +72,7 @@ struct sim_locks {
     struct sim_locker *lockers; /* [instances][plan.lockers] */
     uint64_t stamp_last;
     uint64_t bound_next_ns;
+    uint64_t settled_ns; /* from here on deadlocks are counted; 0 = not known yet */
     uint64_t grants, values, swaps, reads, deadlocks, stuck_ns_max;
 };
 

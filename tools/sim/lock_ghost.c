@@ -230,7 +230,11 @@ void sim_lock_bound(struct sim_cluster *cluster)
     if (!cluster->is_calm || cluster->now_ns < cluster->locks->bound_next_ns ||
         cluster->crashed != CF_NODE_NONE)
         return;
+    if (cluster->locks->settled_ns == 0)
+        cluster->locks->settled_ns = cluster->now_ns + SIM_LOCK_SETTLE_NS;
     cluster->locks->bound_next_ns = cluster->now_ns + BOUND_LOOK_NS;
+    if (cluster->now_ns < cluster->locks->settled_ns)
+        return;
     latent_go(cluster, goes);
     goes_find(cluster, false, goes);
     for (uint32_t i = 0; i < sim_lockers_count(cluster); i++) {
