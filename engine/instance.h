@@ -163,7 +163,8 @@ struct eng_guard {
 /* Pins noted of a session with an owner. */
 #define ENG_NOTED_PINS 32u
 struct eng_noted_pin {
-    _Atomic uint64_t id;    /* [atomic] 0: free; never used twice. The session's thread writes, the owner reads */
+    _Atomic uint64_t
+        id; /* [atomic] 0: free; never used twice. The session's thread writes, the owner reads */
     _Atomic uint64_t held;  /* [atomic] frame, and mode above 32 bits */
     _Atomic uint64_t owner; /* [atomic] */
 };

@@ -100,7 +100,7 @@ struct grd_master {
     uint64_t *mark;
     /* seen[n]: which releases of instance n were heard. */
     struct grd_window *seen;
-    uint64_t *is_late;     /* [nodes][GRD_WINDOW / 64] which of them wait in `late` */
+    uint64_t *is_late;          /* [nodes][GRD_WINDOW / 64] which of them wait in `late` */
     struct grd_import *imports; /* [nodes] by last owner; NULL: buckets do not move */
     struct grd_export export;
     uint64_t rebuild_last; /* number of the last rebuild */

@@ -163,7 +163,8 @@ void grd_master_rebuilt(struct grd_master *master, struct grd_entry *entry, stru
 
     if (entry->version < rebuild->version)
         entry->version = rebuild->version;
-    cf_hist_add(master->rebuild_hist, now_ns - rebuild->since_ns);
+    /* A caller that drives brings the time at which its call began, which may be before the last turn's. */
+    cf_hist_add(master->rebuild_hist, now_ns > rebuild->since_ns ? now_ns - rebuild->since_ns : 0);
     cf_wheel_disarm(&master->wheel, &rebuild->timer);
     grd_rebuild_end(master->directory, entry, hash);
     past_images_settle(master, entry, durable, actions);

@@ -165,7 +165,7 @@ static void close_begin(struct grd_move *move, uint64_t now_ns, struct grd_actio
 
 static void thaw(struct grd_move *move, uint64_t now_ns)
 {
-    cf_hist_add(move->freeze_hist, now_ns - move->out.frozen_ns);
+    cf_hist_add(move->freeze_hist, now_ns > move->out.frozen_ns ? now_ns - move->out.frozen_ns : 0);
     move->out.frozen_ns = 0;
 }
 
