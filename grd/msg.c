@@ -430,6 +430,9 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
         return move_entry_ok(msg, nodes);
     case GRD_MSG_MOVE_DONE:
         return msg->flags <= GRD_FLAG_COLD;
+    case GRD_MSG_MOVE_ORDER:
+    case GRD_MSG_MOVE_REPORT:
+        return false; /* between the threads of an instance: no peer says them */
     case GRD_MSG_DETECT_ASK:
         return (msg->flags & ~(GRD_FLAG_LAST | GRD_FLAG_WAITS)) == 0;
     case GRD_MSG_DETECT_REPORT:

@@ -164,7 +164,7 @@ static void *beyond_main(void *arg)
     struct caller *caller = arg;
     struct cf_ref ref;
 
-    while (!atomic_load(&caller->stop) && caller->unexpected == CF_OK) {
+    while ((!atomic_load(&caller->stop) || caller->calls == 0) && caller->unexpected == CF_OK) {
         enum cf_rc rc = cf_get(caller->session, caller->s->file[caller->node], 1000, CF_MODE_S, 0, CF_FOREVER,
                                &ref);
 
@@ -182,7 +182,7 @@ static void *writer_main(void *arg)
     uint64_t block = 0;
     struct cf_ref ref;
 
-    while (!atomic_load(&caller->stop) && caller->unexpected == CF_OK) {
+    while ((!atomic_load(&caller->stop) || caller->calls == 0) && caller->unexpected == CF_OK) {
         enum cf_rc rc = cf_get(caller->session, caller->s->file[caller->node], block++ % 30, CF_MODE_X, 0,
                                cluster_deadline(), &ref);
 

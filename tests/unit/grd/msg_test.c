@@ -70,6 +70,11 @@ static void round_trip(const struct grd_msg *msg)
     assert_true(bytes <= GRD_MSG_BYTES_MAX);
     assert_true(bytes <= XP_BODY_BYTES_MAX);
     memset(&out, 0xa5, sizeof out);
+    if (msg->type == GRD_MSG_MOVE_ORDER || msg->type == GRD_MSG_MOVE_REPORT) { /* never on a wire */
+        assert_false(grd_msg_decode(msg->type, body, bytes, CF_NODES_MAX, &out));
+        free(body);
+        return;
+    }
     assert_true(grd_msg_decode(msg->type, body, bytes, CF_NODES_MAX, &out));
     msg_assert_equal(msg, &out);
     for (uint32_t less = 0; less < bytes; less++)
