@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -20,6 +22,8 @@
 #include "base/hash.h"
 #include "tools/exits.h"
 #include "tools/tools.h"
+
+#define ALONE_S_MAX 10 /* seconds an instance has for a clean end once its launcher is gone */
 
 #define ARG(field, type_, dflt_, min_, max_, unit_, text_)                                       \
     {                                                                                            \
@@ -177,6 +181,30 @@ static bool signals_take(struct member *member)
     return member->signal_fd >= 0;
 }
 
+/* Ends the process when the launcher is gone and the clean end that this begins takes longer than it may. */
+static void *launcher_watch(void *context)
+{
+    const struct member *member = context;
+    struct pollfd gone = {.fd = member->link.in, .events = POLLRDHUP};
+
+    while (poll(&gone, 1, -1) < 0 && errno == EINTR)
+        ;
+    alarm(ALONE_S_MAX);
+    return NULL;
+}
+
+static bool launcher_watched(struct member *member)
+{
+    pthread_t thread;
+
+    if (!member->is_led)
+        return true;
+    errno = pthread_create(&thread, NULL, launcher_watch, member);
+    if (errno == 0)
+        errno = pthread_detach(thread);
+    return errno == 0;
+}
+
 static void live(struct member *member)
 {
     struct ctl_record record = {0};
@@ -250,7 +278,7 @@ int tool_instance(int argc, char **argv)
     status = plan_make(&member);
     if (status != EXIT_OK)
         return status;
-    if (!cf_hash_init() || !signals_take(&member)) {
+    if (!cf_hash_init() || !signals_take(&member) || !launcher_watched(&member)) {
         fprintf(stderr, "cachefusion instance: start: %s\n", strerror(errno));
         return EXIT_TROUBLE;
     }

@@ -112,6 +112,20 @@ for ((try = 0; try < 100; try++)); do
 done
 [ "$try" -lt 100 ] || fail "instances outlive their launcher"
 
+# So it does where an instance cannot close: it waits for one that stands still, and may do so for a minute.
+at_work --workload bank --seconds 60 --set peer_timeout=60s
+stopped=$(pgrep -f -- "instance --node 1 .*$work/data.cf" | head -1)
+kill -STOP "$stopped"
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null || true
+pid=
+for ((try = 0; try < 200; try++)); do
+    pgrep -f -- "instance --node 0 .*$work/data.cf" >/dev/null || break
+    sleep 0.1
+done
+kill -KILL "$stopped"
+[ "$try" -lt 200 ] || fail "an instance that cannot close outlives its launcher"
+
 # Hosts with a network between them: namespaces, over raw sockets.
 network=none
 name=cfh$$

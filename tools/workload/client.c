@@ -109,24 +109,18 @@ enum cf_rc wl_get_pair(struct wl_client *client, uint64_t a, uint64_t b, bool at
 enum cf_rc wl_upgrade(struct wl_client *client, struct cf_ref *ref, bool *changed_out)
 {
     uint64_t block = ref->block;
-    enum cf_rc rc;
+    enum cf_rc rc = cf_upgrade(client->session, ref, cf_now_ns() + WL_TRY_NS);
 
-    *changed_out = false;
-    for (uint32_t tries = 1;; tries++) {
-        rc = cf_upgrade(client->session, ref, cf_now_ns() + WL_TRY_NS);
-        if (rc == CF_OK)
-            return CF_OK;
-        if (rc == CF_UPGRADE_LOST) {
-            *changed_out = true;
-            return wl_get(client, block, CF_MODE_X, 0, ref);
-        }
-        if (!wl_again(rc, tries)) {
-            rc = call_failed(client, rc, "upgrade", block);
-            if (ref->data != NULL)
-                cf_put(client->session, ref);
-            return rc;
-        }
-    }
+    *changed_out = rc != CF_OK;
+    if (rc == CF_OK)
+        return CF_OK;
+    /* The call has put the block: others may have changed it since. */
+    if (rc == CF_UPGRADE_LOST || wl_again(rc, 1))
+        return wl_get(client, block, CF_MODE_X, 0, ref);
+    rc = call_failed(client, rc, "upgrade", block);
+    if (ref->data != NULL)
+        cf_put(client->session, ref);
+    return rc;
 }
 
 enum cf_rc wl_commit(struct wl_client *client, struct cf_ref *ref)

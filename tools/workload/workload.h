@@ -195,7 +195,7 @@ CF_CHECK enum cf_rc wl_get(struct wl_client *client, uint64_t block, enum cf_mod
 /* Both in X, in key order; a != b. refs_out[0] is a's. */
 CF_CHECK enum cf_rc wl_get_pair(struct wl_client *client, uint64_t a, uint64_t b, bool at_once,
                                 struct cf_ref refs_out[2]);
-/* S to X. CF_UPGRADE_LOST is answered by a get in X: *changed_out = the data must be looked at anew. */
+/* S to X, by a get in X when that was lost or out of time: *changed_out = the data must be looked at anew. */
 CF_CHECK enum cf_rc wl_upgrade(struct wl_client *client, struct cf_ref *ref, bool *changed_out);
 /* Marks changed and puts. */
 CF_CHECK enum cf_rc wl_commit(struct wl_client *client, struct cf_ref *ref);
