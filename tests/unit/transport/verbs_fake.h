@@ -23,7 +23,9 @@ struct verbs_fake {
     bool is_cut;            /* nothing arrives any more: a send ends with its retries used up */
     bool is_starved;        /* receives are not found: a send ends as receiver not ready */
     uint32_t refused_sends; /* so many calls of post_send fail with ENOMEM */
-    uint32_t refused_receives;      /* so many of post_srq_recv */
+    uint32_t refused_receives; /* so many of post_srq_recv */
+    uint32_t
+        swallowed; /* so many blocks break their connection in the middle: the receive is used, and nobody told */
     uint32_t rejected;              /* so many connect requests are rejected by the other side's rdma_cm */
     enum ibv_wc_status status;      /* the next send ends so, IBV_WC_SUCCESS: well */
     uint32_t sends, reads, atomics; /* done */

@@ -111,6 +111,10 @@ static enum ibv_wc_status send_do(struct fake_qp *far, const struct ibv_send_wr 
     receive = srq->receive[srq->first];
     srq->first = (srq->first + 1) % srq->max;
     srq->count--;
+    if (receive.sges > 1 && verbs_fake.swallowed > 0) {
+        verbs_fake.swallowed--;
+        return IBV_WC_RETRY_EXC_ERR;
+    }
     wc.wr_id = receive.id;
     if (!pieces_copy(receive.sge, receive.sges, flat, bytes, false, false))
         wc.status = IBV_WC_LOC_LEN_ERR;

@@ -51,26 +51,38 @@ static bool say(struct xp_side *side, uint16_t to, uint32_t frame)
     return true;
 }
 
+static void say_block(struct xp_pair *pair)
+{
+    xp_pair_settle(pair);
+    xp_pair_until(pair, !xp_frame_is_sending(pair->sides[0].xp, XP_PAIR_FRAMES + 1) &&
+                            say(&pair->sides[0], 1, XP_PAIR_FRAMES + 1));
+}
+
+/* A block gets through; returns the frame that it is in. */
+static uint32_t expect_block(struct xp_pair *pair)
+{
+    struct xp_wait wait;
+
+    say_block(pair);
+    wait = xp_wait_begin();
+    for (;;) {
+        xp_wait_check(&wait, "a block", __FILE__, __LINE__);
+        xp_pair_turn(pair);
+        for (uint32_t i = 0; i < pair->sides[1].events_count; i++)
+            if (pair->sides[1].events[i].type == XP_EV_BLOCK)
+                return pair->sides[1].events[i].frame;
+    }
+}
+
 /* A message gets through, and a block. */
-static void expect_traffic(struct xp_pair *pair)
+static uint32_t expect_traffic(struct xp_pair *pair)
 {
     uint32_t messages = pair->sides[1].messages;
-    bool has_block = false;
-    struct xp_wait wait;
 
     xp_pair_until(pair, say(&pair->sides[0], 1, 0));
     xp_pair_until(pair, pair->sides[1].messages > messages);
     xp_frame_post(pair->sides[1].xp, BLOCK_CLASS, XP_PAIR_FRAMES + 3);
-    xp_pair_settle(pair);
-    xp_pair_until(pair, !xp_frame_is_sending(pair->sides[0].xp, XP_PAIR_FRAMES + 1) &&
-                            say(&pair->sides[0], 1, XP_PAIR_FRAMES + 1));
-    wait = xp_wait_begin();
-    while (!has_block) {
-        xp_wait_check(&wait, "a block", __FILE__, __LINE__);
-        xp_pair_turn(pair);
-        for (uint32_t i = 0; i < pair->sides[1].events_count; i++)
-            has_block = has_block || pair->sides[1].events[i].type == XP_EV_BLOCK;
-    }
+    return expect_block(pair);
 }
 
 static void close_clean(struct xp_pair *pair)
@@ -133,6 +145,40 @@ static void receives_that_are_refused_are_posted_again(void **state)
     }
     assert_int_equal(pair.sides[0].resets + pair.sides[1].resets, 0);
     assert_true(xp_counters(pair.sides[1].xp)->device_errors > 0);
+    close_clean(&pair);
+}
+
+/* A millisecond a turn. */
+static uint64_t turn_time(struct xp_fixture *fixture)
+{
+    uint64_t *now_ns = fixture->arg;
+
+    *now_ns += CF_NS_PER_MS;
+    return *now_ns;
+}
+
+static void the_frame_of_a_block_that_broke_off_is_found_again(void **state)
+{
+    struct xp_fixture fixture = fake_fixture();
+    uint32_t lost = XP_PAIR_FRAMES + 5, frame = 0;
+    uint64_t now_ns = CF_NS_PER_S;
+    const struct xp_verbs *vb;
+    struct xp_pair pair;
+
+    (void)state;
+    fixture.advance = turn_time;
+    fixture.arg = &now_ns;
+    xp_pair_open(&pair, &fixture, 2);
+    vb = (const struct xp_verbs *)pair.sides[1].xp;
+    xp_frame_post(pair.sides[1].xp, BLOCK_CLASS, lost);
+    verbs_fake.swallowed = 1;
+    say_block(&pair);
+    expect_one_reset(&pair);
+    for (uint32_t i = 0; i < 5000 && vb->lost_frames == 0; i++)
+        frame = expect_traffic(&pair);
+    assert_int_equal(vb->lost_frames, 1);
+    assert_int_equal(frame == lost ? lost : expect_block(&pair), lost);
+    assert_int_equal(pair.sides[0].resets + pair.sides[1].resets, 2);
     close_clean(&pair);
 }
 
@@ -305,6 +351,7 @@ int main(void)
         cmocka_unit_test(a_receiver_that_is_not_ready_costs_one_reset),
         cmocka_unit_test(a_send_that_is_refused_costs_one_reset),
         cmocka_unit_test(receives_that_are_refused_are_posted_again),
+        cmocka_unit_test(the_frame_of_a_block_that_broke_off_is_found_again),
         cmocka_unit_test(a_request_that_is_rejected_is_made_again),
         cmocka_unit_test(a_cable_that_is_mended_in_time_costs_one_reset),
         cmocka_unit_test(a_cable_that_stays_out_loses_the_peer),
