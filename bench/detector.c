@@ -224,8 +224,7 @@ static void graph_build(struct grd_detect_graph *graph, const struct pairs *pair
 
 static uint32_t components_run(struct grd_detect_graph *graph)
 {
-    for (uint32_t row = 0; row < graph->words; row = grd_detect_graph_next(graph, row))
-        graph->rows[row] = 0;
+    grd_detect_graph_unvisit(graph);
     return grd_detect_scc_all(graph);
 }
 

@@ -74,8 +74,7 @@ static void search(void *state, uint32_t thread, uint64_t iterations)
 
     (void)thread;
     for (uint64_t i = 0; i < iterations; i++) {
-        for (uint32_t row = 0; row < graph->words; row = grd_detect_graph_next(graph, row))
-            graph->rows[row] = 0;
+        grd_detect_graph_unvisit(graph);
         bench_use(grd_detect_scc_all(graph));
     }
 }

@@ -17,16 +17,24 @@ static uint32_t slots_of(uint32_t records_max)
     return records_max + records_max / 4 + 1;
 }
 
+static uint64_t tables_bytes(uint32_t vertices_max, uint32_t edges_max)
+{
+    return lines_of((uint64_t)slots_of(vertices_max) * sizeof(uint32_t)) +
+           lines_of((uint64_t)slots_of(edges_max) * sizeof(uint32_t));
+}
+
 uint64_t grd_detect_bytes(uint32_t vertices_max, uint32_t edges_max)
 {
+    uint64_t tables, graph;
+
     if (vertices_max == 0 || edges_max == 0 || vertices_max > GRD_DETECT_VERTICES_MAX ||
         edges_max > GRD_DETECT_EDGES_MAX)
         return 0;
+    tables = tables_bytes(vertices_max, edges_max);
+    graph = grd_detect_graph_bytes(vertices_max, edges_max);
     return lines_of(sizeof(struct grd_detect)) + lines_of((uint64_t)vertices_max * sizeof(struct vertex)) +
-           lines_of((uint64_t)edges_max * sizeof(struct edge)) +
-           lines_of((uint64_t)slots_of(vertices_max) * sizeof(uint32_t)) +
-           lines_of((uint64_t)slots_of(edges_max) * sizeof(uint32_t)) +
-           grd_detect_graph_bytes(vertices_max, edges_max);
+           lines_of((uint64_t)vertices_max * sizeof(uint16_t)) +
+           lines_of((uint64_t)edges_max * sizeof(struct edge)) + (tables > graph ? tables : graph);
 }
 
 static void *cut(char **at, uint64_t bytes)
@@ -64,10 +72,11 @@ enum cf_rc grd_detect_open(const struct grd_detect_options *options, void *arena
     detect->seed = options->seed;
     memcpy(detect->conflicts, options->conflicts, sizeof detect->conflicts);
     detect->vertices = cut(&at, (uint64_t)options->vertices_max * sizeof(struct vertex));
+    detect->whats = cut(&at, (uint64_t)options->vertices_max * sizeof(uint16_t));
     detect->edges = cut(&at, (uint64_t)options->edges_max * sizeof(struct edge));
-    table_open(&detect->vertex_table, options->vertices_max, &at);
-    table_open(&detect->edge_table, options->edges_max, &at);
     grd_detect_graph_open(&detect->graph, options->vertices_max, options->edges_max, at);
+    table_open(&detect->vertex_table, options->vertices_max, &at); /* where the graph is */
+    table_open(&detect->edge_table, options->edges_max, &at);
     grd_detect_table_clear(detect);
     *detect_out = detect;
     return CF_OK;
@@ -77,10 +86,17 @@ void grd_detect_clear(struct grd_detect *detect)
 {
     detect->is_round = false;
     detect->is_resolving = false;
+    detect->is_unnoted = detect->is_stale = false;
+    detect->gone = 0;
     grd_detect_table_clear(detect);
 }
 
 void grd_detect_counts(const struct grd_detect *detect, struct grd_detect_counts *counts_out)
 {
     *counts_out = detect->counts;
+}
+
+bool grd_detect_is_stale(const struct grd_detect *detect)
+{
+    return detect->is_stale;
 }

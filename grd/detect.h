@@ -12,6 +12,9 @@
  *               resolve, victim_next ... until false    victims of the confirmed edges
  *   round k+2:  as k+1: each round confirms what the one before it reported
  *
+ * A round is told anew (round_begin), or as changes (round_continue): then what was told stands until it is taken back by
+ * its print (round_gone), and counts as reported in this round.
+ *
  * Concurrency: one owner, no threads.
  */
 #include <stdbool.h>
@@ -22,8 +25,9 @@
 #include "base/compiler.h"
 
 #define GRD_DETECT_MODES 8u
-#define GRD_DETECT_VERTICES_MAX (1u << 28)
-#define GRD_DETECT_EDGES_MAX (1u << 29)
+#define GRD_DETECT_NODES_MAX 1024u
+#define GRD_DETECT_VERTICES_MAX (1u << 26)
+#define GRD_DETECT_EDGES_MAX (1u << 27)
 
 struct grd_detect;
 
@@ -36,7 +40,8 @@ struct grd_detect;
  *   ASKS    at `node`, `owner` waits (`wait`) for what the instance has asked of the master of `key` by ask
  *           `grant`
  *   BEHIND  at the master, ask `wait` of `node` for `mode` stands behind instance `peer`: side HOLDS, its
- *           grant `grant`; side WAITS, its earlier ask `grant`
+ *           grant `grant`; side WAITS, its earlier ask `grant`; side ITSELF, its earlier ask `grant`, for whomever:
+ *           the ask goes on also when nobody at `peer` waits for it any more
  *   STAKE   at `node`, `owner` is why the instance holds (side HOLDS) its grant `wait` of `key`, or why it
  *           waits (side WAITS) with its ask `wait`: `mode` is the owner's, `grant` its grant id or wait id
  *           there
@@ -51,7 +56,12 @@ enum grd_detect_kind {
     GRD_DETECT_STAKE = 3,
     GRD_DETECT_KINDS = 4
 };
-enum grd_detect_side { GRD_DETECT_HOLDS = 0, GRD_DETECT_WAITS = 1, GRD_DETECT_SIDES = 2 };
+enum grd_detect_side {
+    GRD_DETECT_HOLDS = 0,
+    GRD_DETECT_WAITS = 1,
+    GRD_DETECT_SIDES = 2,
+    GRD_DETECT_ITSELF = 2 /* of BEHIND alone */
+};
 
 struct grd_detect_report {
     uint8_t kind; /* enum grd_detect_kind */
@@ -79,7 +89,7 @@ struct grd_detect_options {
 /* Counted since open. */
 struct grd_detect_counts {
     uint64_t rounds;
-    uint64_t refused; /* reports with a kind, side or mode that does not exist */
+    uint64_t refused; /* reports with a kind, side, mode or node that does not exist */
     uint64_t cut;     /* reports that found no room: instances report their oldest waits first */
     uint64_t victims;
     uint64_t work; /* edges that resolve and victim_next have looked at */
@@ -95,16 +105,33 @@ CF_CHECK enum cf_rc grd_detect_open(const struct grd_detect_options *options, vo
 /* Forgets all edges: after a change of view nothing reported before it counts. Ends an open round. */
 void grd_detect_clear(struct grd_detect *detect);
 
+/* What a report is known by: 64 bits of hash over all but age and cost, the same in all instances. */
+uint64_t grd_detect_print(const struct grd_detect_report *report);
+
 /* A round begins after every report of the one before it has been made. */
 void grd_detect_round_begin(struct grd_detect *detect);
+/*
+ * The same for a round in which only changes are told, `since_ns` after the last one began, which lacked no report.
+ */
+void grd_detect_round_continue(struct grd_detect *detect, uint64_t since_ns);
+/* Reports with these prints are no more. */
+void grd_detect_round_gone(struct grd_detect *detect, const uint64_t *prints, uint32_t prints_count);
 /*
  * Each edge may be told any number of times, in any order. Reports that are not well-formed are counted, no
  * more.
  */
 CF_HOT void grd_detect_round_report(struct grd_detect *detect, const struct grd_detect_report *reports,
                                     uint32_t reports_count);
-/* Answers how many edges are confirmed. A round that lacks reports confirms less, never something wrong. */
+/*
+ * Answers how many edges are confirmed. A round told anew that lacks reports confirms less, never something wrong; one
+ * told as changes must not lack any to be resolved.
+ */
 uint32_t grd_detect_round_end(struct grd_detect *detect);
+/*
+ * The last resolve has found nothing because of an owner with several waits: the one noted as its oldest is over, and which
+ * one is now is known after a round told anew.
+ */
+bool grd_detect_is_stale(const struct grd_detect *detect);
 
 enum grd_detect_what { GRD_DETECT_OWNER = 0, GRD_DETECT_ASK = 1, GRD_DETECT_STANDS = 2 };
 
@@ -134,8 +161,8 @@ struct grd_detect_victim {
 uint32_t grd_detect_resolve(struct grd_detect *detect);
 /*
  * The next victim: of the owners on a cycle of a component, the one with the lowest (cost, age, node, owner
- * id). It is taken out of the graph with all its waits. False: no cycle is left. One call costs at most
- * O(edges of the component).
+ * id). It is taken out of the graph with all its waits. False: no cycle with an owner is left. docs/locks-detector.md
+ * says what it costs.
  */
 CF_CHECK bool grd_detect_victim_next(struct grd_detect *detect, struct grd_detect_victim *victim_out,
                                      struct grd_detect_step *steps, uint32_t steps_max);

@@ -3,27 +3,33 @@
 #define GRD_DETECT_GRAPH_H
 
 /*
- * A graph as compressed rows that carry their vertex: what a search needs when it comes to a vertex lies in
- * one line.
+ * A graph as compressed rows: what a search needs when it comes to a vertex lies in one line.
  *
- *   rows:  | state | vertex | target target ... target | state | vertex | ...
- *            ^                                  ^
- *            a target is the place of a row     the last one is flagged; a row without targets is flagged in
- *            `vertex`
+ *   rows:  | state | target target ... target | state | state | target ...
+ *            ^                         ^         ^
+ *            a target is the place     the last  a row without targets
+ *            of a row                  is flagged
  *
- * state: 0 not yet visited; below GRD_DETECT_DONE the search's number; from it on finished, in a component.
+ * Rows are in the order of vertices; every 16th vertex has its row in `index`, from which the others are found.
+ *
+ * state: 0 not yet visited; below GRD_DETECT_DONE the search's number; from it on finished: the number of a
+ * component, GRD_DETECT_ALONE where no cycle goes through the vertex, GRD_DETECT_LEAF where it has no targets. Leaves are
+ * finished from the start.
  * Not here: who the vertices are (detect_impl.h).
  */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
 
-#define GRD_DETECT_LAST (1u << 31) /* of a target, of a member: the last of its row, of its component */
-#define GRD_DETECT_LEAF (1u << 31) /* of the vertex word: no targets */
-#define GRD_DETECT_SELF (1u << 30) /* of the vertex word: a target is the vertex itself */
-#define GRD_DETECT_VERTEX (GRD_DETECT_SELF - 1)
-#define GRD_DETECT_DONE (1u << 31) /* of the state word */
-#define GRD_DETECT_HEAD 2u         /* words before the targets */
+#define GRD_DETECT_LAST (1u << 31)              /* of a target: the last of its row */
+#define GRD_DETECT_SELF (1u << 30)              /* of the first target: one of the row's is the row itself */
+#define GRD_DETECT_TARGET (GRD_DETECT_SELF - 1) /* of a target: its row */
+#define GRD_DETECT_DONE (1u << 31)
+#define GRD_DETECT_LEAF (1u << 30)
+#define GRD_DETECT_ALONE (1u << 29)
+#define GRD_DETECT_COMPONENT (GRD_DETECT_ALONE - 1)
+#define GRD_DETECT_INDEX_STEP 16u
 
 struct grd_detect_graph {
     uint32_t vertices_max;
@@ -31,12 +37,13 @@ struct grd_detect_graph {
     uint32_t vertices;
     uint32_t words; /* of rows in use */
     uint32_t targets;
-    uint32_t *rows;
-    uint64_t *stack;   /* vertices_max: of searches; while rows are built, where each vertex has its row */
-    uint32_t *members; /* vertices_max: rows of the vertices on cycles, component after component */
-    uint32_t *spare;   /* vertices_max */
-    uint32_t members_count;
-    uint64_t work; /* targets the last search has looked at */
+    uint32_t leaves;
+    uint32_t components; /* numbers given so far */
+    uint32_t cyclic;     /* vertices on cycles, as far as the last search went */
+    uint32_t *rows;      /* vertices_max + targets_max */
+    uint32_t *stack;     /* vertices_max: of searches; while rows are built, where each vertex has its row */
+    uint32_t *index;     /* vertices_max / GRD_DETECT_INDEX_STEP + 1 */
+    uint64_t work;       /* targets the last search has looked at */
 };
 
 uint64_t grd_detect_graph_bytes(uint32_t vertices_max, uint32_t targets_max);
@@ -48,11 +55,13 @@ void grd_detect_graph_open(struct grd_detect_graph *graph, uint32_t vertices_max
 void grd_detect_graph_begin(struct grd_detect_graph *graph, uint32_t vertices);
 void grd_detect_graph_place(struct grd_detect_graph *graph);
 void grd_detect_graph_seal(struct grd_detect_graph *graph);
+/* As after seal, whatever searches have been made. */
+void grd_detect_graph_unvisit(struct grd_detect_graph *graph);
 
 /* The row of a vertex, from place on until the first search. */
 static inline uint32_t *grd_detect_graph_at(const struct grd_detect_graph *graph)
 {
-    return (uint32_t *)(void *)graph->stack;
+    return graph->stack;
 }
 
 static inline void grd_detect_graph_count(struct grd_detect_graph *graph, uint32_t from)
@@ -71,29 +80,41 @@ static inline void grd_detect_graph_put(struct grd_detect_graph *graph, uint32_t
         graph->rows[row + 1] |= GRD_DETECT_SELF;
 }
 
+static inline bool grd_detect_is_leaf(uint32_t state)
+{
+    return (state & (GRD_DETECT_DONE | GRD_DETECT_LEAF)) == (GRD_DETECT_DONE | GRD_DETECT_LEAF);
+}
+
+/* On a cycle, as far as the last search knows. */
+static inline bool grd_detect_is_live(uint32_t state)
+{
+    return (state & (GRD_DETECT_DONE | GRD_DETECT_ALONE)) == GRD_DETECT_DONE;
+}
+
 /* The row behind this one; `words` behind the last. */
 static inline uint32_t grd_detect_graph_next(const struct grd_detect_graph *graph, uint32_t row)
 {
     const uint32_t *rows = graph->rows;
-    uint32_t at = row + GRD_DETECT_HEAD;
+    uint32_t at = row + 1;
 
-    if (rows[row + 1] & GRD_DETECT_LEAF)
+    if (grd_detect_is_leaf(rows[row]))
         return at;
     while (!(rows[at] & GRD_DETECT_LAST))
         at++;
     return at + 1;
 }
 
+/* The vertex of a row. */
+uint32_t grd_detect_graph_vertex(const struct grd_detect_graph *graph, uint32_t row);
+
 /*
- * Strongly connected components in O(V+E), without recursion. Every state is GRD_DETECT_DONE + number of its
- * component, numbers in the order in which the components were finished: a component comes after all it can
- * reach. `members` gets the vertices that lie on cycles. Answers the number of components.
+ * Strongly connected components in O(V+E), without recursion. Numbers rise in the order in which components are
+ * finished: one comes after all it can reach. Answers the number of components.
  */
 CF_HOT uint32_t grd_detect_scc_all(struct grd_detect_graph *graph);
-/*
- * The same for the part of the graph whose states are 0: all of them are among `members` from `begin` on,
- * which what is still on cycles replaces. Other states are GRD_DETECT_DONE or more.
- */
-CF_HOT void grd_detect_scc_part(struct grd_detect_graph *graph, uint32_t begin);
+/* The same for what is still live. All other states are GRD_DETECT_DONE or more, and stay. */
+CF_HOT void grd_detect_scc_again(struct grd_detect_graph *graph);
+/* The same for those of these rows that are live. `list` lies behind the first `count` words of the stack. */
+CF_HOT void grd_detect_scc_list(struct grd_detect_graph *graph, const uint32_t *list, uint32_t count);
 
 #endif

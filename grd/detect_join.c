@@ -11,19 +11,13 @@
 /* STANDS vertices of the group that `edge` leads to; at most one a mode. */
 static uint32_t behind(const struct grd_detect *detect, const struct edge *edge, uint32_t *stands_out)
 {
-    const struct vertex *group = &detect->vertices[edge->to & EDGE_VERTEX];
-    struct vertex name = *group;
-    uint32_t modes = group->mode & detect->conflicts[edge->wait], count = 0;
+    uint32_t mode = edge->from >> EDGE_TAG_SHIFT & (GRD_DETECT_MODES - 1), count = 0;
+    uint32_t at = detect->vertices[edge->to & EDGE_VERTEX].of.chain.first;
 
-    name.kind = VERTEX_STANDS;
-    for (; modes != 0; modes &= modes - 1) {
-        uint32_t found;
-
-        name.mode = (uint8_t)__builtin_ctz(modes);
-        found = grd_detect_table_vertex_find(detect, &name, grd_detect_table_vertex_hash(detect, &name));
-        if (found != NONE)
-            stands_out[count++] = found;
-    }
+    for (; at != NONE; at = detect->vertices[at].of.chain.first)
+        if (detect->conflicts[mode] >> (detect->whats[at] >> WHAT_MODE_SHIFT) & 1)
+            stands_out[count++] = at;
+    cf_assert(count <= GRD_DETECT_MODES);
     return count;
 }
 
@@ -77,6 +71,7 @@ static void put_all(struct grd_detect *detect)
 
 void grd_detect_join(struct grd_detect *detect)
 {
+    detect->has_tables = false; /* they are where the graph is built */
     grd_detect_graph_begin(&detect->graph, detect->vertices_count);
     count_all(detect);
     grd_detect_graph_place(&detect->graph);

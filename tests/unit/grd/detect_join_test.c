@@ -40,7 +40,7 @@ static struct grd_detect_report behind(uint16_t node, uint64_t key, uint64_t ask
                                       .wait = ask,
                                       .mode = mode & 7,
                                       .peer = peer,
-                                      .side = side & 1,
+                                      .side = side & 3,
                                       .grant = id};
 }
 
@@ -203,6 +203,35 @@ static void an_earlier_ask_is_waited_for(void **state)
     (void)state;
     assert_int_equal(victims(reports, CF_COUNTOF(reports), &victim, NULL, 0), 1);
     assert_int_equal(victim.cycle_length, 9);
+}
+
+/*
+ * A's ask stands behind B's, whoever waits for that at B: B's stands behind C's grant, whose owner waits for what owner 1
+ * holds. Two asks that stand behind one another have no owner: nobody can be ended.
+ */
+static void an_earlier_ask_itself_is_waited_for(void **state)
+{
+    struct grd_detect_report reports[] = {
+        asks(A, 1, KEY, 51),
+        behind(A, KEY, 51, EX, B, GRD_DETECT_ITSELF, 52),
+        behind(B, KEY, 52, EX, C, GRD_DETECT_HOLDS, 63),
+        stake(C, KEY, GRD_DETECT_HOLDS, 63, 3, PR),
+        asks(C, 3, 10, 53),
+        behind(C, 10, 53, PR, A, GRD_DETECT_HOLDS, 61),
+        stake(A, 10, GRD_DETECT_HOLDS, 61, 1, EX),
+        behind(B, 99, 7, EX, C, GRD_DETECT_ITSELF, 8),
+        behind(C, 99, 8, EX, B, GRD_DETECT_ITSELF, 7),
+        asks(B, 5, 99, 7),
+    };
+    struct grd_detect_step steps[8];
+    struct grd_detect_victim victim;
+
+    (void)state;
+    assert_int_equal(victims(reports, CF_COUNTOF(reports), &victim, steps, 8), 1);
+    assert_int_equal(victim.cycle_length, 7);
+    assert_int_equal(victims(&reports[7], 3, &victim, NULL, 0), 0);
+    reports[1].grant++; /* another one */
+    assert_int_equal(victims(reports, CF_COUNTOF(reports), &victim, NULL, 0), 0);
 }
 
 /* The master speaks of an ask or a grant that the instance knows nothing of any more: they do not meet. */
@@ -403,6 +432,7 @@ int main(void)
         cmocka_unit_test(an_owner_whose_mode_goes_with_the_one_asked_is_not_waited_for),
         cmocka_unit_test(who_waits_at_an_instance_is_not_who_makes_it_hold),
         cmocka_unit_test(an_earlier_ask_is_waited_for),
+        cmocka_unit_test(an_earlier_ask_itself_is_waited_for),
         cmocka_unit_test(other_ids_do_not_meet),
         cmocka_unit_test(reports_meet_as_by_brute_force),
         cmocka_unit_test(an_ask_that_finds_no_room_is_cut),

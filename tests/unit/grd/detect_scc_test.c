@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
 #include "grd/detect_graph.h"
@@ -67,27 +68,32 @@ static void brute_of(struct brute *brute, const struct drawn *drawn)
     brute_close(brute);
 }
 
-/* Members are those on cycles, each once, one component after another. */
-static void members_agree(const struct grd_detect_graph *graph, const struct brute *brute)
+/* Who lies on a cycle is live, and those of one component have one number. */
+static void live_agree(const struct grd_detect_graph *graph, const struct brute *brute)
 {
-    uint32_t on_cycles = 0;
+    uint32_t state[VERTICES_MAX], row = 0, on_cycles = 0;
 
-    for (uint32_t v = 0; v < brute->vertices; v++)
+    for (uint32_t v = 0; v < brute->vertices; v++, row = grd_detect_graph_next(graph, row)) {
+        state[v] = graph->rows[row];
+        assert_int_equal(grd_detect_graph_vertex(graph, row), v);
+        assert_int_equal(grd_detect_is_live(state[v]), brute_reaches(brute, v, v));
         on_cycles += brute_reaches(brute, v, v);
-    assert_int_equal(graph->members_count, on_cycles);
-    for (uint32_t i = 0; i < graph->members_count; i++) {
-        uint32_t word = graph->members[i], row = word & ~GRD_DETECT_LAST;
-        uint32_t vertex = graph->rows[row + 1] & GRD_DETECT_VERTEX;
-
-        assert_true(brute_reaches(brute, vertex, vertex));
-        if (i + 1 < graph->members_count) {
-            uint32_t next = graph->members[i + 1] & ~GRD_DETECT_LAST;
-
-            assert_int_equal(!(word & GRD_DETECT_LAST), graph->rows[row] == graph->rows[next]);
-        } else {
-            assert_true(word & GRD_DETECT_LAST);
-        }
     }
+    assert_int_equal(row, graph->words);
+    assert_int_equal(graph->cyclic, on_cycles);
+    for (uint32_t a = 0; a < brute->vertices; a++)
+        for (uint32_t b = 0; b < a; b++)
+            if (grd_detect_is_live(state[a]) && grd_detect_is_live(state[b]))
+                assert_int_equal(state[a] == state[b],
+                                 brute_reaches(brute, a, b) && brute_reaches(brute, b, a));
+}
+
+/* Searches leave the targets as they found them. */
+static void targets_are(const struct grd_detect_graph *graph, const uint32_t *before)
+{
+    for (uint32_t row = 0; row < graph->words; row = grd_detect_graph_next(graph, row))
+        for (uint32_t at = row + 1; at < grd_detect_graph_next(graph, row); at++)
+            assert_int_equal(graph->rows[at], before[at]);
 }
 
 static void components_agree(const struct grd_detect_graph *graph, const struct brute *brute,
@@ -96,9 +102,9 @@ static void components_agree(const struct grd_detect_graph *graph, const struct 
     uint32_t state[VERTICES_MAX], row = 0;
 
     for (uint32_t v = 0; v < brute->vertices; v++, row = grd_detect_graph_next(graph, row)) {
-        assert_int_equal(graph->rows[row + 1] & GRD_DETECT_VERTEX, v);
-        state[v] = graph->rows[row];
-        assert_in_range(state[v], GRD_DETECT_DONE, GRD_DETECT_DONE + components - 1);
+        assert_true(graph->rows[row] & GRD_DETECT_DONE);
+        state[v] = graph->rows[row] & GRD_DETECT_COMPONENT;
+        assert_in_range(state[v], 0, components - 1);
     }
     assert_int_equal(row, graph->words);
     for (uint32_t a = 0; a < brute->vertices; a++) {
@@ -114,6 +120,7 @@ static void components_agree(const struct grd_detect_graph *graph, const struct 
 
 static void components_are_those_of_brute_force(void **state)
 {
+    uint32_t before[VERTICES_MAX + EDGES_MAX];
     struct grd_detect_graph graph;
     void *memory = graph_open(&graph, VERTICES_MAX, EDGES_MAX);
     struct brute brute;
@@ -126,17 +133,33 @@ static void components_are_those_of_brute_force(void **state)
         draw(&rng, &drawn);
         build(&graph, &drawn);
         brute_of(&brute, &drawn);
+        memcpy(before, graph.rows, graph.words * sizeof before[0]);
         components_agree(&graph, &brute, grd_detect_scc_all(&graph));
-        members_agree(&graph, &brute);
+        live_agree(&graph, &brute);
+        targets_are(&graph, before);
+        grd_detect_graph_unvisit(&graph);
+        components_agree(&graph, &brute, grd_detect_scc_all(&graph));
     }
     free(memory);
 }
 
-/* A vertex leaves, and the components of what is left of the members are computed again. */
-static void components_of_a_part_are_those_of_brute_force(void **state)
+/* Rows that are live, all or those of one state. */
+static uint32_t live_list(const struct grd_detect_graph *graph, uint32_t state, uint32_t *list)
+{
+    uint32_t count = 0;
+
+    for (uint32_t row = 0; row < graph->words; row = grd_detect_graph_next(graph, row))
+        if (grd_detect_is_live(graph->rows[row]) && (state == 0 || graph->rows[row] == state))
+            list[count++] = row;
+    return count;
+}
+
+/* Vertices leave one by one, and the components of what is live, or of the one alone that has lost it, are computed again. */
+static void components_of_what_is_left_are_those_of_brute_force(void **state)
 {
     struct grd_detect_graph graph;
-    void *memory = graph_open(&graph, VERTICES_MAX, EDGES_MAX);
+    void *memory = graph_open(&graph, 2 * VERTICES_MAX, EDGES_MAX);
+    uint32_t list[VERTICES_MAX], count, live;
     struct brute brute;
     struct drawn drawn;
     struct cf_rng rng;
@@ -144,22 +167,30 @@ static void components_of_a_part_are_those_of_brute_force(void **state)
     (void)state;
     cf_rng_seed(&rng, 12);
     for (uint32_t i = 0; i < GRAPHS / 4; i++) {
-        uint32_t gone;
-
         draw(&rng, &drawn);
         build(&graph, &drawn);
         brute_of(&brute, &drawn);
         grd_detect_scc_all(&graph);
-        while (graph.members_count > 0) {
-            gone = graph.members[cf_rng_below(&rng, graph.members_count)] & ~GRD_DETECT_LAST;
-            for (uint32_t m = 0; m < graph.members_count; m++) {
-                graph.members[m] &= ~GRD_DETECT_LAST;
-                graph.rows[graph.members[m]] = graph.members[m] == gone ? UINT32_MAX : 0;
-            }
-            brute_remove(&brute, graph.rows[gone + 1] & GRD_DETECT_VERTEX);
+        live = graph.cyclic;
+        while ((count = live_list(&graph, 0, list)) > 0) {
+            uint32_t gone = list[cf_rng_below(&rng, count)], component = graph.rows[gone];
+
+            assert_int_equal(count, live);
+            count = live_list(&graph, component, list);
+            graph.rows[gone] = GRD_DETECT_DONE | GRD_DETECT_ALONE;
+            brute_remove(&brute, grd_detect_graph_vertex(&graph, gone));
             brute_close(&brute);
-            grd_detect_scc_part(&graph, 0);
-            members_agree(&graph, &brute);
+            if (cf_rng_chance(&rng, 0.5)) {
+                if (cf_rng_chance(&rng, 0.2))
+                    graph.components = GRD_DETECT_COMPONENT - 1; /* numbers begin anew */
+                grd_detect_scc_again(&graph);
+                live = graph.cyclic;
+            } else {
+                grd_detect_scc_list(&graph, list, count);
+                live -= count - graph.cyclic;
+                graph.cyclic = live;
+            }
+            live_agree(&graph, &brute);
         }
     }
     free(memory);
@@ -182,7 +213,7 @@ static void a_long_path_needs_no_call_stack(void **state)
             grd_detect_graph_put(&graph, v, (v + 1) % vertices);
         grd_detect_graph_seal(&graph);
         assert_int_equal(grd_detect_scc_all(&graph), is_ring ? 1 : vertices);
-        assert_int_equal(graph.members_count, is_ring ? vertices : 0);
+        assert_int_equal(graph.cyclic, is_ring ? vertices : 0);
     }
     free(memory);
 }
@@ -191,7 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(components_are_those_of_brute_force),
-        cmocka_unit_test(components_of_a_part_are_those_of_brute_force),
+        cmocka_unit_test(components_of_what_is_left_are_those_of_brute_force),
         cmocka_unit_test(a_long_path_needs_no_call_stack),
     };
 
