@@ -27,6 +27,7 @@
 
 #include "base/hist.h"
 #include "grd/detect.h"
+#include "grd/lock_report.h"
 #include "grd/msg.h"
 
 struct cf_instance;
@@ -46,6 +47,7 @@ enum eng_detect_stage {
     ENG_DETECT_CONVS,  /* ASKS, of blocks */
     ENG_DETECT_STAKES, /* of the keys */
     ENG_DETECT_SHARDS, /* BEHIND */
+    ENG_DETECT_QUEUES, /* BEHIND, of blocks */
     ENG_DETECT_END
 };
 struct eng_detect_stream {
@@ -101,7 +103,7 @@ struct cf_op *eng_block_waiter(struct cf_instance *instance, uint64_t wait);
 /* A block in 64 bits, for people: file and number as far as they go. */
 static inline uint64_t eng_detect_block_key(const struct cf_block_key *key)
 {
-    return (uint64_t)key->file << 40 | (key->block & ((1ull << 40) - 1));
+    return grd_block_report_key(key);
 }
 
 /* ---- detect_words.c: reports in messages ---- */

@@ -14,8 +14,8 @@
  *
  * Across instances. The first who waits for what this instance has asked of the master waits for that conversation, ASKS by
  * its number. The demand that brings a copy down names the conversation it is for: whoever holds the copy tells that it
- * stands behind this copy, BEHIND, and whose pins keep it, STAKE. A conversation that the master has queued behind
- * another one is told by nobody.
+ * stands behind this copy, BEHIND, and whose pins keep it, STAKE. A conversation that the master has queued is told by the
+ * master (grd/master_wait.c).
  */
 #include "engine/detect_impl.h"
 #include "engine/instance.h"
@@ -150,26 +150,13 @@ static void tell_block(struct cf_instance *instance, struct grd_lock_reports *re
     }
 }
 
-/* Who in the cluster has the frame closed, and whose pins the close waits for. */
-static void tell_close(struct cf_instance *instance, struct grd_lock_reports *reports,
-                       const struct grd_block *block)
+/* Whose pins the close waits for. */
+static void tell_stakes(struct cf_instance *instance, struct grd_lock_reports *reports,
+                        const struct grd_block *block, const struct grd_detect_report *behind)
 {
-    struct grd_detect_report behind = {.kind = GRD_DETECT_BEHIND,
-                                       .side = GRD_DETECT_HOLDS,
-                                       .mode = GRD_LOCK_ANY,
-                                       .peer = instance->node,
-                                       .key = eng_detect_block_key(&block->key),
-                                       .grant = ENG_WAIT_BLOCK | block->tenure},
-                             *report;
+    struct grd_detect_report *report;
     struct held held;
 
-    if (block->closing == 0 || block->is_closed || block->demand_first == GRD_FRAME_NONE)
-        return;
-    behind.node = instance->local->demands[block->demand_first].msg.requester;
-    behind.wait = instance->local->demands[block->demand_first].msg.request;
-    report = grd_lock_reports_add(reports);
-    if (report)
-        *report = behind;
     for (uint32_t s = 0; s < instance->options.sessions && !reports->is_full; s++)
         for (uint32_t i = 0; i < ENG_NOTED_PINS; i++) {
             if (!held_read(&instance->sessions[s].pins[i], block->frame, &held) ||
@@ -180,11 +167,40 @@ static void tell_close(struct cf_instance *instance, struct grd_lock_reports *re
                                                  .side = GRD_DETECT_HOLDS,
                                                  .mode = (uint8_t)held.mode,
                                                  .node = instance->node,
-                                                 .key = behind.key,
+                                                 .key = behind->key,
                                                  .owner = held.owner,
-                                                 .wait = behind.grant,
+                                                 .wait = behind->grant,
                                                  .grant = held.id};
         }
+}
+
+/* Who in the cluster has the frame closed, and who comes after that one. */
+static void tell_close(struct cf_instance *instance, struct grd_lock_reports *reports,
+                       const struct grd_block *block)
+{
+    struct grd_detect_report behind = {.kind = GRD_DETECT_BEHIND,
+                                       .side = GRD_DETECT_HOLDS,
+                                       .mode = GRD_LOCK_ANY,
+                                       .peer = instance->node,
+                                       .key = eng_detect_block_key(&block->key),
+                                       .grant = ENG_WAIT_BLOCK | block->tenure},
+                             *report;
+    uint32_t number = block->demand_first;
+
+    if (block->closing == 0 || block->is_closed || number == GRD_FRAME_NONE)
+        return;
+    for (; number != GRD_FRAME_NONE; number = instance->local->demands[number].next) {
+        const struct grd_msg *demand = &instance->local->demands[number].msg;
+
+        if (demand->held != block->tenure)
+            continue; /* of a copy that was, or is to come */
+        behind.node = demand->requester;
+        behind.wait = demand->request;
+        report = grd_lock_reports_add(reports);
+        if (report)
+            *report = behind;
+    }
+    tell_stakes(instance, reports, block, &behind);
 }
 
 uint32_t eng_block_waits(struct cf_instance *instance, uint64_t now_ns, uint64_t before_ns, uint64_t *cursor,

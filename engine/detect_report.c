@@ -73,7 +73,18 @@ static void part_shards(struct cf_instance *instance, struct eng_detect_stream *
     }
     stream->reports_count = grd_lock_master_waits(instance->locks.masters[stream->shard], stream->before_ns,
                                                   &stream->cursor, stream->report, ENG_DETECT_PART);
-    stream->shard += stream->cursor == 0 ? stream->shard_step : 0;
+    if (stream->cursor == 0)
+        stream->stage = ENG_DETECT_QUEUES;
+}
+
+static void part_queues(struct cf_instance *instance, struct eng_detect_stream *stream)
+{
+    stream->reports_count = grd_master_waits(instance->masters[stream->shard], stream->before_ns,
+                                             &stream->cursor, stream->report, ENG_DETECT_PART);
+    if (stream->cursor != 0)
+        return;
+    stream->stage = ENG_DETECT_SHARDS; /* of the next one */
+    stream->shard += stream->shard_step;
 }
 
 static void message_of(struct eng_detect_stream *stream, struct grd_msg *msg)
@@ -116,6 +127,9 @@ bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stre
         break;
     case ENG_DETECT_SHARDS:
         part_shards(instance, stream);
+        break;
+    case ENG_DETECT_QUEUES:
+        part_queues(instance, stream);
         break;
     case ENG_DETECT_END:
         message_of(stream, msg);

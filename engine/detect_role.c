@@ -229,7 +229,7 @@ static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t
         }
         report.age_ns = report.age_ns > since_ns ? report.age_ns - since_ns : 0;
         grd_detect_round_report(role->core, &report, 1);
-        if (report.kind == GRD_DETECT_BEHIND)
+        if (report.kind == GRD_DETECT_BEHIND && report.side != GRD_DETECT_ITSELF)
             wish_add(role, report.peer, report.key);
         role->has_waits |= report.kind == GRD_DETECT_LOCAL || report.kind == GRD_DETECT_ASKS;
         if (role->seeing->reports_count < ENG_DETECT_SEEN_MAX)

@@ -3,7 +3,7 @@
  * Reports and cycles as words of a message. One encoding each: bits that a kind does not use are 0.
  *
  *   first word   kind 2 | side 1 | mode 3 | age 26, of 65536 ns | cost 32           LOCAL, ASKS
- *                kind 2 | side 1 | mode 3 | 0 10 | node 16 | peer 16 | 0 16         BEHIND
+ *                kind 2 | side 1 | mode 3 | itself 1 | 0 9 | node 16 | peer 16 | 0 16         BEHIND
  *                kind 2 | side 1 | mode 3 | 0                                       STAKE
  *   then         key; owner but for BEHIND; holder of LOCAL; wait; grant
  */
@@ -14,6 +14,7 @@
 
 #define AGE_SHIFT 16u
 #define AGE_MAX ((UINT64_C(1) << 26) - 1)
+#define ITSELF_SHIFT 6u
 #define NODE_SHIFT 16u
 #define PEER_SHIFT 32u
 #define COST_SHIFT 32u
@@ -28,7 +29,7 @@ bool eng_detect_pack(struct grd_words *words, const struct grd_detect_report *re
     if (words->count + words_of[report->kind] > GRD_WORDS_MAX)
         return false;
     words->count = (uint8_t)(words->count + words_of[report->kind]);
-    *word = report->kind | (uint64_t)report->side << 2 | (uint64_t)report->mode << 3;
+    *word = report->kind | (uint64_t)(report->side & 1) << 2 | (uint64_t)report->mode << 3;
     switch ((enum grd_detect_kind)report->kind) {
     case GRD_DETECT_LOCAL:
     case GRD_DETECT_ASKS:
@@ -36,6 +37,7 @@ bool eng_detect_pack(struct grd_words *words, const struct grd_detect_report *re
         break;
     case GRD_DETECT_BEHIND:
         *word |= (uint64_t)report->node << NODE_SHIFT | (uint64_t)report->peer << PEER_SHIFT;
+        *word |= (uint64_t)(report->side == GRD_DETECT_ITSELF) << ITSELF_SHIFT;
         break;
     case GRD_DETECT_STAKE:
     case GRD_DETECT_KINDS:
@@ -76,9 +78,14 @@ bool eng_detect_unpack(const struct grd_words *words, uint32_t *at, uint16_t fro
     case GRD_DETECT_BEHIND:
         report->node = (uint16_t)(first >> NODE_SHIFT);
         report->peer = (uint16_t)(first >> PEER_SHIFT);
-        if ((first >> 6 & 0x3ff) || first >> (PEER_SHIFT + 16) || report->node >= nodes ||
+        if ((first >> ITSELF_SHIFT & 0x3fe) || first >> (PEER_SHIFT + 16) || report->node >= nodes ||
             report->peer >= nodes)
             return false;
+        if (first >> ITSELF_SHIFT & 1) {
+            if (report->side || report->mode)
+                return false;
+            report->side = GRD_DETECT_ITSELF;
+        }
         break;
     case GRD_DETECT_STAKE:
     case GRD_DETECT_KINDS:

@@ -386,7 +386,7 @@ struct cf_instance {
 
 /* What instances tell each other before they connect: XP_HELLO_BYTES. */
 #define ENG_HELLO_MAGIC 0x4f4c4c4548464343ull
-#define ENG_HELLO_VERSION 2u
+#define ENG_HELLO_VERSION 3u
 struct eng_hello {
     uint64_t magic;
     uint32_t version;

@@ -213,6 +213,12 @@ struct grd_waiter *grd_waiter_next(struct grd_directory *directory, const struct
 struct grd_waiter *grd_waiter_of(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
 /* NULL: `conversations` are open already (a peer broke its bound), or no side record is free for the same reason. */
 struct grd_waiter *grd_waiter_add(struct grd_directory *directory, struct grd_entry *entry);
+/*
+ * The next entry from *cursor on that somebody waits for, looking at looks_max records at most. NULL: none among those;
+ * false in *more_out: none is left.
+ */
+struct grd_entry *grd_waited_next(struct grd_directory *directory, uint32_t *cursor, uint32_t looks_max,
+                                  bool *more_out);
 void grd_waiter_remove(struct grd_directory *directory, struct grd_entry *entry, struct grd_waiter *waiter);
 
 /*

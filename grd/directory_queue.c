@@ -63,6 +63,23 @@ void grd_waiter_remove(struct grd_directory *d, struct grd_entry *entry, struct 
     grd_pool_give(&d->waiter_pool, number);
 }
 
+struct grd_entry *grd_waited_next(struct grd_directory *d, uint32_t *cursor, uint32_t looks_max,
+                                  bool *more_out)
+{
+    uint32_t end = d->waiter_pool.used != 0 ? d->side_pool.fresh : 0;
+
+    for (; *cursor < end && looks_max > 0; looks_max--) {
+        const struct grd_side *side = &d->sides[(*cursor)++];
+
+        if (side->entry != GRD_NONE && side->waiter_first != GRD_NONE) {
+            *more_out = true;
+            return &d->entries[side->entry];
+        }
+    }
+    *more_out = *cursor < end;
+    return NULL;
+}
+
 struct grd_pending *grd_pending_first(struct grd_directory *d, const struct grd_entry *entry)
 {
     const struct grd_side *side = grd_side_of(d, entry);

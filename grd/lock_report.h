@@ -7,6 +7,8 @@
  * on: number of the record, and how many of its reports have been told. What changes between two parts may be
  * told twice or not in this round; the next one mends it.
  */
+#include <cachefusion/types.h>
+
 #include "grd/detect.h"
 
 /* Records looked at in one part: some microseconds. */
@@ -50,6 +52,12 @@ static inline void grd_lock_reports_next(struct grd_lock_reports *reports)
 static inline uint64_t grd_lock_reports_cursor(const struct grd_lock_reports *reports, uint32_t record)
 {
     return (uint64_t)record << 32 | reports->told;
+}
+
+/* A block in 64 bits: file and number as far as they go. */
+static inline uint64_t grd_block_report_key(const struct cf_block_key *key)
+{
+    return (uint64_t)key->file << 40 | (key->block & ((UINT64_C(1) << 40) - 1));
 }
 
 /* A demand's number in the place of an ask's: the two never meet. */

@@ -23,6 +23,7 @@
 #include "base/hist.h"
 #include "base/wheel.h"
 #include "grd/action.h"
+#include "grd/detect.h"
 #include "grd/directory.h"
 #include "grd/hot.h"
 #include "grd/window.h"
@@ -121,6 +122,13 @@ void grd_master_close(struct grd_master **master);
 uint64_t grd_master_bytes(const struct grd_master *master);
 /* May the resource have been given back? For checkers: what has a holder and no entry must be. */
 bool grd_master_is_cold(const struct grd_master *master, uint64_t hash);
+
+/*
+ * What the detector is told of requests that wait since before_ns or longer: which conversation each stands behind. A
+ * part; *cursor 0: all has been told.
+ */
+uint32_t grd_master_waits(struct grd_master *master, uint64_t before_ns, uint64_t *cursor,
+                          struct grd_detect_report *reports, uint32_t reports_max);
 
 /* A message for this shard from instance msg->from (itself included). `hash` is the keyed hash of msg->key. */
 CF_HOT void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,

@@ -45,7 +45,7 @@ bool grd_fair_is_due(const struct grd_waiter *waiter)
     return waiter->overtaken >= GRD_OVERTAKEN_MAX && !grd_mutant(GRD_MUT_COLD_PASSED);
 }
 
-bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *entry)
+struct grd_pending *grd_fair_reader(struct grd_master *master, const struct grd_entry *entry)
 {
     struct grd_pending *pending;
 
@@ -54,10 +54,17 @@ bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *en
         if (pending->mode != CF_MODE_S || !(pending->flags & GRD_FLAG_REFUSED) ||
             grd_mutant(GRD_MUT_REFUSED_FORGOTTEN))
             continue;
-        master->counters.readers_first++;
-        return true;
+        return pending;
     }
-    return false;
+    return NULL;
+}
+
+bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *entry)
+{
+    bool is_first = grd_fair_reader(master, entry) != NULL;
+
+    master->counters.readers_first += is_first;
+    return is_first;
 }
 
 uint64_t grd_source_rank(const struct grd_master *master, uint16_t requester, uint16_t holder,

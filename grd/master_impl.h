@@ -22,6 +22,8 @@ void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const 
 bool grd_fair_is_due(const struct grd_waiter *waiter);
 /* A reader that was refused before has been granted and has not begun: X waits for it [G-17]. */
 bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *entry);
+/* That reader; NULL: there is none. */
+struct grd_pending *grd_fair_reader(struct grd_master *master, const struct grd_entry *entry);
 /*
  * How good a source this holder is, above 0, the highest is taken: on the requester's host, then this instance (two
  * hops instead of three), then one that differs from tenure to tenure, so that the load spreads.

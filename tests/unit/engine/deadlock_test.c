@@ -429,6 +429,68 @@ static void a_block_of_another_instance_and_a_lock_make_a_cycle(void **state)
     assert_int_equal(cf_detach(f->cluster.session[2], &there), CF_OK);
 }
 
+/* Requests that some master has granted and that have not begun, and those that wait for their turn. */
+static void masters_have(struct fixture *f, uint64_t granting, uint64_t waiting)
+{
+    struct cf_stats all;
+
+    do {
+        memset(&all, 0, sizeof all);
+        for (uint32_t n = 0; n < NODES; n++) {
+            struct cf_stats stats = stats_of(f, n);
+
+            all.directory_granting += stats.directory_granting;
+            all.directory_waiting += stats.directory_waiting;
+        }
+    } while (all.directory_granting != granting || all.directory_waiting != waiting);
+}
+
+/*
+ * Node 1 has the block pinned. Node 2 was granted it and waits for that; node 0 stands behind node 2 in the master's queue,
+ * and has the lock that node 1 waits for. Who waits at node 2 costs least, but is on no cycle.
+ */
+static void a_block_queued_behind_another_instance_and_a_lock_make_a_cycle(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_file *file[NODES];
+    struct getter granted = {.block = 6, .mode = CF_MODE_X}, queued = {.block = 6, .mode = CF_MODE_X};
+    struct owner owner[NODES];
+    struct cf_ref ref;
+
+    cluster_file(&f->cluster, "queued-block", 24, 16);
+    for (uint32_t n = 0; n < NODES; n++) {
+        file[n] = cluster_attach(&f->cluster, n, "queued-block", 24);
+        owner_open(&owner[n], f, n, 100 + n, n == 1 ? 9 : 5 - 2 * n);
+    }
+    granted.owner = &owner[2];
+    granted.file = file[2];
+    queued.owner = &owner[0];
+    queued.file = file[0];
+    ref = pin(&owner[1], file[1], 6, CF_MODE_S);
+    take(&owner[0], 1, CF_LOCK_EX);
+    assert_int_equal(pthread_create(&granted.thread, NULL, get_main, &granted), 0);
+    masters_have(f, 1, 0);
+    assert_int_equal(pthread_create(&queued.thread, NULL, get_main, &queued), 0);
+    masters_have(f, 1, 1);
+    want(&owner[1], 1, CF_LOCK_PR);
+    assert_int_equal(pthread_join(queued.thread, NULL), 0);
+    if (queued.rc != CF_DEADLOCK)
+        fail_msg("%s: %s", cf_rc_name(queued.rc), queued.text);
+    assert_non_null(strstr(queued.text, "owner 100 of instance 0 waits for block 6 of file 24"));
+    assert_non_null(strstr(queued.text, "owner 101 of instance 1 waits for lock 'branches'"));
+    assert_null(strstr(queued.text, "owner 102"));
+    assert_int_equal(cf_lock_unlock(owner[0].session, &owner[0].claim[1], 0, NULL), CF_OK);
+    expect_granted(&owner[1]);
+    cf_put(owner[1].session, &ref);
+    assert_int_equal(pthread_join(granted.thread, NULL), 0);
+    assert_int_equal(granted.rc, CF_OK);
+    cf_put(owner[2].session, &granted.ref);
+    for (uint32_t n = 0; n < NODES; n++)
+        owner_close(&owner[n]);
+    for (uint32_t n = 0; n < NODES; n++)
+        assert_int_equal(cf_detach(f->cluster.session[n], &file[n]), CF_OK);
+}
+
 static void a_long_wait_without_a_cycle_goes_on(void **state)
 {
     struct fixture *f = *state;
@@ -527,6 +589,7 @@ int main(void)
         cmocka_unit_test(two_blocks_of_an_instance_make_a_cycle),
         cmocka_unit_test(a_block_and_a_lock_make_a_cycle),
         cmocka_unit_test(a_block_of_another_instance_and_a_lock_make_a_cycle),
+        cmocka_unit_test(a_block_queued_behind_another_instance_and_a_lock_make_a_cycle),
         cmocka_unit_test(a_long_wait_without_a_cycle_goes_on),
         cmocka_unit_test(rounds_end_when_nobody_waits),
         cmocka_unit_test(the_detector_moves_when_its_instance_leaves),

@@ -34,6 +34,10 @@ static struct grd_detect_report random_report(struct cf_rng *rng)
         report.mode = (uint8_t)cf_rng_below(rng, GRD_DETECT_MODES);
     }
     if (report.kind == GRD_DETECT_BEHIND) {
+        if (cf_rng_chance(rng, 0.3)) {
+            report.side = GRD_DETECT_ITSELF;
+            report.mode = 0;
+        }
         report.node = (uint16_t)cf_rng_below(rng, NODES);
         report.peer = (uint16_t)cf_rng_below(rng, NODES);
     }

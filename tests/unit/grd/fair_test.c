@@ -128,6 +128,77 @@ static void a_writer_waits_until_a_reader_that_lost_its_grant_before_has_begun(v
     free(actions);
 }
 
+/* All that is told, in parts of two. */
+static uint32_t waits_of(struct grd_master *master, uint64_t before_ns, struct grd_detect_report *reports)
+{
+    uint64_t cursor = 0;
+    uint32_t count = 0;
+
+    do {
+        count += grd_master_waits(master, before_ns, &cursor, reports + count, 2);
+    } while (cursor != 0);
+    return count;
+}
+
+static void is_behind(const struct grd_detect_report *report, uint16_t node, uint64_t wait, uint16_t peer,
+                      uint64_t grant)
+{
+    assert_int_equal(report->kind, GRD_DETECT_BEHIND);
+    assert_int_equal(report->side, GRD_DETECT_ITSELF);
+    assert_int_equal(report->node, node);
+    assert_int_equal(report->wait, wait);
+    assert_int_equal(report->peer, peer);
+    assert_int_equal(report->grant, grant);
+}
+
+static void who_is_queued_is_told_to_stand_behind_the_writer_that_was_granted(void **state)
+{
+    struct grd_master *master = master_make(NULL);
+    struct grd_actions *actions = calloc(1, sizeof *actions);
+    struct grd_detect_report reports[8];
+    uint64_t tenure;
+
+    (void)state;
+    (void)hold(master, actions, 1, 1);
+    assert_int_equal(waits_of(master, 0, reports), 0);
+    ask(master, actions, 2, 11, CF_MODE_X, 0, 0);
+    tenure = actions->item[0].msg.tenure;
+    assert_int_equal(waits_of(master, 0, reports), 0); /* it waits for the holder, who tells that */
+    for (uint16_t node = 3; node < 7; node++)
+        ask(master, actions, node, 20 + node, node & 1 ? CF_MODE_X : CF_MODE_S, 0, 0);
+    assert_int_equal(waits_of(master, 0, reports), 4);
+    for (uint16_t node = 3; node < 7; node++) {
+        is_behind(&reports[node - 3], node, 20 + node, 2, 11);
+        assert_int_equal(reports[node - 3].key, reports[0].key);
+    }
+    installed(master, actions, 2, tenure); /* the next one is granted */
+    assert_int_equal(waits_of(master, 0, reports), 3);
+    is_behind(&reports[0], 4, 24, 3, 23);
+    grd_master_close(&master);
+    free(actions);
+}
+
+static void who_waits_for_a_reader_that_lost_its_grant_is_told_in_order(void **state)
+{
+    struct grd_master *master = master_make(NULL);
+    struct grd_actions *actions = calloc(1, sizeof *actions);
+    struct grd_detect_report reports[8];
+
+    (void)state;
+    (void)hold(master, actions, 1, 1);
+    ask(master, actions, 2, 1, CF_MODE_S, 0, 0);
+    ask(master, actions, 3, 1, CF_MODE_X, 0, 0);
+    installed(master, actions, 3, actions->item[0].msg.tenure);
+    ask(master, actions, 2, 2, CF_MODE_S, 0, GRD_FLAG_REFUSED);
+    ask(master, actions, 1, 2, CF_MODE_X, 0, 0);
+    ask(master, actions, 4, 5, CF_MODE_S, 0, 0);
+    assert_int_equal(waits_of(master, 0, reports), 2);
+    is_behind(&reports[0], 1, 2, 2, 2);
+    is_behind(&reports[1], 4, 5, 1, 2);
+    grd_master_close(&master);
+    free(actions);
+}
+
 static void readers_are_served_by_their_own_host_then_by_all_in_turn(void **state)
 {
     const uint16_t hosts[NODES] = {0, 1, 1, 1, 1, 5, 5, 5};
@@ -172,6 +243,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_that_waits_for_its_own_release_is_passed_twice_and_not_more),
         cmocka_unit_test(a_writer_waits_until_a_reader_that_lost_its_grant_before_has_begun),
+        cmocka_unit_test(who_is_queued_is_told_to_stand_behind_the_writer_that_was_granted),
+        cmocka_unit_test(who_waits_for_a_reader_that_lost_its_grant_is_told_in_order),
         cmocka_unit_test(readers_are_served_by_their_own_host_then_by_all_in_turn),
     };
 
