@@ -72,6 +72,7 @@ struct grd_pending {
     uint8_t again;   /* the source said not-held: choose another */
     uint16_t source; /* holder forwarded to (how = SHIP), CF_NODE_NONE otherwise */
     uint32_t next;   /* [directory] */
+    uint8_t probes;  /* sent */
     uint64_t request;
     uint64_t tenure;
     uint64_t source_tenure; /* tenure of the source's copy */
@@ -94,6 +95,7 @@ struct grd_rebuild {
     bool in_use;
     bool is_unlisted;     /* its bucket has moved: the summary does not know it */
     bool asks_last_owner; /* nobody is awaited but the bucket's last owner */
+    uint8_t repetitions;  /* of the question */
     uint16_t last_owner;
     uint32_t bucket; /* of one that asks the last owner */
 };

@@ -9,11 +9,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "grd/backoff.h"
 #include "grd/local_impl.h"
 #include "grd/mutant.h"
 
-/* The timer doubles its period at each repetition, up to this many times. */
-#define GRD_BACKOFF_MAX 6u
 /* Questions that are asked only in case a message was lost wait this many periods. */
 #define GRD_SLOW_PERIODS 4u
 /* A past image normally waits for a write-back by age: its question, this many periods; 4 when there are too many. */
@@ -413,9 +412,7 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
     send_again(local, block, now_ns, actions);
     grd_holder_serve(local, block, now_ns, actions); /* demands that waited for the residency */
     block->retries++;
-    cf_wheel_arm(
-        &local->wheel, &block->timer,
-        now_ns + (local->resend_ns << (block->retries < GRD_BACKOFF_MAX ? block->retries : GRD_BACKOFF_MAX)));
+    cf_wheel_arm(&local->wheel, &block->timer, now_ns + grd_backoff_ns(local->resend_ns, block->retries));
     return true;
 }
 

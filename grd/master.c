@@ -9,6 +9,7 @@
 #include "grd/master_impl.h"
 
 #include "base/assert.h"
+#include "grd/backoff.h"
 
 static uint64_t imports_bytes(bool is_movable, uint32_t nodes)
 {
@@ -301,7 +302,9 @@ static void probe(struct grd_master *master, struct grd_pending *pending, uint64
     msg->request = pending->request;
     msg->tenure = pending->tenure;
     master->counters.probes++;
-    cf_wheel_arm(&master->wheel, &pending->timer, now_ns + master->probe_ns);
+    if (pending->probes < GRD_BACKOFF_MAX)
+        pending->probes++;
+    cf_wheel_arm(&master->wheel, &pending->timer, now_ns + grd_backoff_ns(master->probe_ns, pending->probes));
 }
 
 bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions)

@@ -142,6 +142,7 @@ static struct grd_pending *grant_begin(struct grd_master *master, struct grd_ent
     pending->source_tenure = 0;
     pending->request = waiter->request;
     pending->tenure = grd_entry_tenure(master->directory, entry);
+    pending->probes = 0;
     pending->since_ns = now_ns;
     pending->key = entry->key;
     grd_fair_granted(master, entry, waiter);

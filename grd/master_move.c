@@ -251,6 +251,7 @@ void grd_master_ask_owner_again(struct grd_master *master, struct grd_rebuild *r
     if (import)
         send_ask(master, rebuild, import->place, actions);
     else
+        rebuild->repetitions = 0;
         grd_master_ask_all(master, rebuild, actions);
 }
 

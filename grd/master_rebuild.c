@@ -13,6 +13,7 @@
  * the entry until it is [G-14, G-15]. So the summary is never told to forget what it does not hold.
  */
 #include "base/assert.h"
+#include "grd/backoff.h"
 #include "grd/master_impl.h"
 #include "grd/mutant.h"
 
@@ -130,7 +131,10 @@ void grd_master_recall_again(struct grd_master *master, struct grd_rebuild *rebu
         if (is_awaited(rebuild, (uint16_t)node))
             send_recall(master, rebuild, (uint16_t)node, actions);
     master->counters.recalled_again++;
-    cf_wheel_arm(&master->wheel, &rebuild->timer, now_ns + master->probe_ns);
+    if (rebuild->repetitions < GRD_BACKOFF_MAX)
+        rebuild->repetitions++;
+    cf_wheel_arm(&master->wheel, &rebuild->timer,
+                 now_ns + grd_backoff_ns(master->probe_ns, rebuild->repetitions));
 }
 
 /*
