@@ -89,9 +89,10 @@ fuzz_help_src := $(filter-out $(fuzz_src),$(sort $(wildcard tests/fuzz/*.c)))
 test_src := $(unit_src) $(regress_src) $(sim_src) $(litmus_src) $(stress_src) $(fuzz_src) $(hw_src)
 test_help_src := $(filter-out $(test_src) $(fuzz_help_src),$(sort $(wildcard tests/*/*.c tests/unit/*/*.c)))
 
-bench_help_src := $(sort $(wildcard bench/harness*.c bench/xp_side.c bench/members.c))
+bench_dpdk_help_src := $(if $(has_dpdk),bench/bare_memif.c)
+bench_help_src := $(sort $(wildcard bench/harness*.c bench/xp_side.c bench/members.c) $(bench_dpdk_help_src))
 bench_dpdk_src := $(sort $(wildcard bench/dpdk_*.c))
-bench_src := $(filter-out $(bench_help_src) $(if $(has_dpdk),,$(bench_dpdk_src)),$(sort $(wildcard bench/*.c)))
+bench_src := $(filter-out $(bench_help_src) $(if $(has_dpdk),,$(bench_dpdk_src) bench/bare_memif.c),$(sort $(wildcard bench/*.c)))
 # Programs that measure others' tables beside ours, where those are installed.
 has_peers := $(if $(has_dpdk),$(shell pkg-config --exists liburcu-cds liburcu-memb 2>/dev/null && echo 1))
 bench_peers_src := $(if $(has_peers),$(sort $(wildcard bench/peers/*.c)))
@@ -127,7 +128,7 @@ LIBEXEC := $(PREFIX)/libexec/cachefusion
 TEST_release ?= unit regress sim litmus stress shell
 TEST_debug ?=
 TEST_asan ?= unit regress fuzz stress/engine stress/engine_snapshot
-TEST_tsan ?= litmus stress/engine stress/engine_snapshot stress/frame stress/xp_wake unit/base/ring unit/base/log
+TEST_tsan ?= litmus stress/engine stress/engine_snapshot stress/frame stress/xp_wake stress/dpdk_ring unit/base/ring unit/base/log
 TEST_FULL_release ?= unit regress sim litmus stress shell
 TEST_FULL_debug ?= unit regress sim
 TEST_FULL_asan ?= unit regress sim shell fuzz
@@ -227,7 +228,7 @@ $(lib_so): $(call obj,$(lib_src)) $(OUT)/libcachefusion.map $(OUT)/sources.stamp
 	@ln -sf $(@F) $(OUT)/libcachefusion.so
 
 # The module carries its own copies of the few parts it needs: it is loaded by libraries that export none of them.
-$(call obj,$(dpdk_src) $(bench_dpdk_src) $(bench_peers_src)): private C_FLAGS += $(DPDK_CFLAGS)
+$(call obj,$(dpdk_src) $(bench_dpdk_src) $(bench_dpdk_help_src) $(bench_peers_src)): private C_FLAGS += $(DPDK_CFLAGS)
 $(OUT)/libcachefusion-dpdk.so: $(call obj,$(dpdk_src)) $(OUT)/libtransport.a $(OUT)/libbase.a
 	$(say) LD $@
 	$(Q)$(CC) -shared $(if $(CONFIG_LINK),,-Wl$(comma)-z$(comma)defs) $(LINK_FLAGS) $^ $(DPDK_LIBS) -lsodium -lisal -lpthread -lrt -lm -o $@
@@ -270,7 +271,7 @@ define link_test
 endef
 $(foreach l,$(sort $(patsubst tests/unit/%/,%,$(dir $(unit_src)))),$(eval $(call unit_layer_rule,$(l))))
 # Loaded when they run.
-$(patsubst %.c,$(OUT)/%,$(filter tests/unit/transport/dpdk_%,$(unit_src))): | $(dpdk_so)
+$(patsubst %.c,$(OUT)/%,$(filter tests/unit/transport/dpdk_% tests/stress/dpdk_%,$(unit_src) $(stress_src))): | $(dpdk_so)
 
 # Fuzz targets: their own main without libFuzzer, libFuzzer's with it.
 fuzz_bin := $(patsubst %.c,$(OUT)/%,$(fuzz_src))

@@ -80,10 +80,10 @@ static void post_one(struct end *end, uint64_t now_ns)
 
 static uint32_t send_all(struct end *end, uint64_t now_ns, uint8_t *frame)
 {
-    bool has_pieces;
+    struct xp_link_sent sent;
 
     xp_link_tick(&end->link, now_ns);
-    return xp_link_send(&end->link, now_ns, end->front, frame, &has_pieces);
+    return xp_link_send(&end->link, now_ns, end->front, frame, &sent);
 }
 
 static void receive_one(struct end *end, uint64_t now_ns, const uint8_t *frame, uint32_t bytes)

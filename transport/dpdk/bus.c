@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transport/dpdk/bus.h"
 
-#include <pthread.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
-#include <rte_malloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "transport/dpdk/device.h"
-
-#define POOL_FRAMES 1023u
-#define POOL_FRAMES_RING 8191u
+#include "transport/dpdk/handover.h"
+#include "transport/dpdk/pool.h"
 
 static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *what, const char *remedy)
 {
@@ -24,35 +20,10 @@ static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char
     return rc;
 }
 
-/*
- * A stack, so that the buffer freed last, which is in the processor's cache, is used next; a ring would walk through all of
- * them. Frames of a ring lie in it when their sender closes: its pool belongs to the process.
- */
-static enum cf_rc pool_open(struct xp_dpdk_bus *bus, struct cf_error *error)
-{
-    bool is_ring = bus->address.kind == XP_DPDK_RING;
-    uint16_t room = (uint16_t)(RTE_PKTMBUF_HEADROOM + xp_dpdk_bus_room(bus));
-    char name[RTE_MEMPOOL_NAMESIZE];
-
-    if (is_ring)
-        snprintf(name, sizeof(name), "cf-ring-%u", room);
-    else
-        snprintf(name, sizeof(name), "cf-pool-%x", xp_device_unique());
-    bus->is_shared_pool = is_ring;
-    bus->pool = is_ring ? rte_mempool_lookup(name) : NULL;
-    if (bus->pool == NULL)
-        bus->pool = rte_pktmbuf_pool_create_by_ops(name, is_ring ? POOL_FRAMES_RING : POOL_FRAMES, 0, 0, room,
-                                                   SOCKET_ID_ANY, "stack");
-    if (bus->pool == NULL)
-        return fail(error, CF_MEMORY, "no memory for a pool of packets",
-                    "fewer instances in one process, or a smaller mtu");
-    return CF_OK;
-}
-
 enum cf_rc xp_dpdk_bus_open(struct xp_dpdk_bus *bus, const struct xp_dpdk_bus_options *options,
                             struct cf_error *error)
 {
-    enum cf_rc rc;
+    enum cf_rc rc = CF_OK;
 
     memset(bus, 0, sizeof(*bus));
     bus->address = *options->address;
@@ -63,7 +34,10 @@ enum cf_rc xp_dpdk_bus_open(struct xp_dpdk_bus *bus, const struct xp_dpdk_bus_op
         return fail(error, CF_OPTION, "one port a peer, and DPDK has 32 ports a process",
                     "at most 32 instances over ring and memif");
     xp_dpdk_fault_open(&bus->fault, &bus->address.faults, options->node);
-    rc = pool_open(bus, error);
+    bus->pool = xp_dpdk_pool_open(bus->address.kind, xp_dpdk_bus_room(bus));
+    if (bus->pool == NULL)
+        return fail(error, CF_MEMORY, "no memory for a pool of packets",
+                    "fewer instances in one process, or a smaller mtu");
     for (uint32_t i = 0; rc == CF_OK && i < bus->ports_count; i++) {
         struct xp_dpdk_port *port = &bus->ports[i];
 
@@ -82,16 +56,16 @@ void xp_dpdk_bus_close(struct xp_dpdk_bus *bus)
     for (uint32_t i = 0; i < bus->ports_count && i < XP_DPDK_PORTS_MAX; i++) {
         struct xp_dpdk_port *port = &bus->ports[i];
 
-        rte_pktmbuf_free_bulk(port->queue, port->queued);
-        rte_pktmbuf_free(port->spare);
+        xp_dpdk_frames_free(port->queue, port->queued);
+        if (port->spare != NULL)
+            xp_dpdk_frames_free(&port->spare, 1);
         port->queued = 0;
         port->spare = NULL;
         if (port->is_there)
             xp_device_close(bus, port);
     }
     xp_dpdk_fault_close(&bus->fault);
-    if (!bus->is_shared_pool)
-        rte_mempool_free(bus->pool);
+    xp_dpdk_pool_close(bus->address.kind, bus->pool);
     bus->pool = NULL;
 }
 
@@ -106,6 +80,7 @@ bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg
         if (!bus->ports[p].is_started)
             continue;
         count = rte_eth_rx_burst(bus->ports[p].id, 0, frames, XP_DPDK_BURST);
+        xp_dpdk_enter_thread(frames, count);
         if (CF_UNLIKELY(bus->fault.is_on))
             count = xp_dpdk_fault_apply(&bus->fault, bus->pool, frames, count, 2 * XP_DPDK_BURST);
         if (count == 0)
@@ -119,19 +94,22 @@ bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg
             if (CF_LIKELY(frames[i]->nb_segs == 1))
                 fn(arg, p, rte_pktmbuf_mtod(frames[i], uint8_t *), frames[i]->data_len);
         }
-        rte_pktmbuf_free_bulk(frames, count);
+        xp_dpdk_frames_free(frames, count);
     }
     return has_any;
 }
 
 static void port_flush(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
 {
-    uint16_t sent = port->is_started ? rte_eth_tx_burst(port->id, 0, port->queue, port->queued) : 0;
+    uint16_t sent = 0;
 
+    xp_dpdk_leave_thread(port->queue, port->queued);
+    if (port->is_started)
+        sent = rte_eth_tx_burst(port->id, 0, port->queue, port->queued);
     bus->frames_sent += sent;
     if (CF_UNLIKELY(sent < port->queued)) {
         bus->frames_refused += port->queued - sent;
-        rte_pktmbuf_free_bulk(port->queue + sent, port->queued - sent);
+        xp_dpdk_frames_free(port->queue + sent, port->queued - sent);
     }
     port->queued = 0;
 }
@@ -148,6 +126,7 @@ uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port)
             bus->no_memory++;
             return NULL;
         }
+        xp_dpdk_enter_thread(&p->spare, 1);
         rte_pktmbuf_reset(p->spare);
     }
     return rte_pktmbuf_mtod(p->spare, uint8_t *);

@@ -44,7 +44,6 @@ struct xp_dpdk_bus {
     struct xp_dpdk_port ports[XP_DPDK_PORTS_MAX];
     uint32_t ports_count;
     uint16_t node;
-    bool is_shared_pool; /* of the process: it stays */
     uint32_t frame_bytes;
     struct rte_mempool *pool;
     struct xp_dpdk_fault fault;

@@ -80,6 +80,7 @@ static void post(struct xp_dpdk *dpdk, uint16_t node, enum xp_class lane, uint16
     slot->header.sequence = tx->credit.sent + 1;
     xp_link_post(&peer->link, lane, block);
     peer->has_posted = true;
+    dpdk->quiet_until_ns = 0;
     dpdk->base.counters.sent++;
     dpdk->base.counters.bytes_sent += tx->body_bytes;
 }
@@ -110,28 +111,29 @@ void xp_dpdk_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16
     post(dpdk, node, lane, type, scn, &block);
 }
 
+/* False: nothing goes any more. */
 static bool send_one(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint64_t *kinds)
 {
-    bool has_pieces;
+    struct xp_link_sent sent;
     uint32_t bytes;
     uint8_t *frame;
 
-    /* The room first: a packet that is built counts as sent. */
+    /* The room first: a packet that is built counts as sent. Without a packet it stays for the next one. */
     frame = xp_dpdk_bus_begin(&dpdk->bus, peer->port);
-    bytes = frame ? xp_link_send(&peer->link, dpdk->now_ns, peer->front, frame, &has_pieces) : 0;
+    bytes = frame ? xp_link_send(&peer->link, dpdk->now_ns, peer->front, frame, &sent) : 0;
     if (bytes == 0)
         return false;
     xp_dpdk_bus_end(&dpdk->bus, peer->port, bytes);
     /* A sleeper is woken for messages; for an acknowledgement only one that waits for credit. */
-    *kinds |= has_pieces ? XP_DPDK_ASLEEP : XP_DPDK_STARVED;
-    return true;
+    *kinds |= sent.has_pieces ? XP_DPDK_ASLEEP : XP_DPDK_STARVED;
+    return sent.has_more;
 }
 
 void xp_dpdk_send(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
 {
     uint64_t kinds = 0;
 
-    for (uint32_t i = 0; i < SEND_BUDGET && xp_link_has_work(&peer->link, dpdk->now_ns); i++)
+    for (uint32_t i = 0; i < SEND_BUDGET; i++)
         if (!send_one(dpdk, peer, &kinds))
             break;
     if (kinds == 0)
@@ -335,29 +337,73 @@ static void peers_send(struct xp_dpdk *dpdk)
     }
 }
 
+/* Until then polls need only look at the ports, unless something is posted; 0: the next one has work. */
+static uint64_t quiet_until(const struct xp_dpdk *dpdk)
+{
+    uint64_t until_ns = dpdk->control_next_ns;
+
+    for (uint32_t i = 0; i < dpdk->nodes; i++) {
+        const struct xp_dpdk_peer *peer = &dpdk->peers[i];
+        const struct xp_link *link = &peer->link;
+        uint64_t due_ns;
+
+        if (peer->must_say_hello || peer->must_say_up || peer->must_say_down ||
+            peer->state == XP_DPDK_DRAINING)
+            return 0;
+        if (!peer->is_open || peer->state != XP_DPDK_UP)
+            continue;
+        if (link->rx[XP_CONTROL].complete != link->rx[XP_CONTROL].taker.taken ||
+            link->rx[XP_DATA].complete != link->rx[XP_DATA].taker.taken || peer->has_posted ||
+            link->is_violated || xp_link_has_work(link, dpdk->now_ns))
+            return 0;
+        due_ns = xp_link_due_ns(link);
+        until_ns = due_ns < until_ns ? due_ns : until_ns;
+    }
+    return until_ns;
+}
+
+static void peers_take(struct xp_dpdk *dpdk, struct xp_dpdk_batch *batch)
+{
+    for (uint32_t i = 0; i < dpdk->nodes && batch->count < batch->max; i++) {
+        uint32_t at = dpdk->turn + i;
+
+        peer_take(dpdk, &dpdk->peers[at < dpdk->nodes ? at : at - dpdk->nodes], batch);
+    }
+    dpdk->turn = dpdk->turn + 1 < dpdk->nodes ? dpdk->turn + 1 : 0;
+}
+
+/*
+ * Most polls of a poller find nothing and have nothing to do. One that finds messages in quiet times hands them out before
+ * anything else: what they are answered with takes the acknowledgement along.
+ */
 uint32_t xp_dpdk_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max)
 {
     struct xp_dpdk *dpdk = xp_dpdk_of(xp);
     struct xp_dpdk_batch batch = {.events = events, .max = max <= XP_EVENTS_MAX ? max : XP_EVENTS_MAX};
     bool is_due = now_ns >= dpdk->control_next_ns || dpdk->is_control_due;
+    bool is_quiet = !is_due && now_ns < dpdk->quiet_until_ns;
+    bool has_come = false, is_inside = xp_dpdk_gate_enter(dpdk->gate);
 
     dpdk->now_ns = now_ns;
-    for (uint32_t i = 0; i < dpdk->nodes; i++)
+    for (uint32_t i = 0; !is_quiet && i < dpdk->nodes; i++)
         if (dpdk->peers[i].is_open)
             xp_link_give(&dpdk->peers[i].link);
-    if (CF_LIKELY(xp_dpdk_gate_enter(dpdk->gate))) {
-        if (xp_dpdk_receive(dpdk))
-            dpdk->nap_ns = XP_DPDK_NAP_NS_MIN;
-        peers_send(dpdk);
-        if (CF_UNLIKELY(is_due))
-            xp_dpdk_conn_turn(dpdk);
+    if (CF_LIKELY(is_inside))
+        has_come = xp_dpdk_receive(dpdk);
+    if (is_quiet && !has_come) {
         xp_dpdk_gate_leave(dpdk->gate);
+        return 0;
     }
-    for (uint32_t i = 0; i < dpdk->nodes && batch.count < batch.max; i++) {
-        uint32_t at = dpdk->turn + i;
-
-        peer_take(dpdk, &dpdk->peers[at < dpdk->nodes ? at : at - dpdk->nodes], &batch);
-    }
-    dpdk->turn = dpdk->turn + 1 < dpdk->nodes ? dpdk->turn + 1 : 0;
+    dpdk->quiet_until_ns = 0;
+    if (has_come)
+        dpdk->nap_ns = XP_DPDK_NAP_NS_MIN;
+    if (CF_UNLIKELY(is_due) && is_inside)
+        xp_dpdk_conn_turn(dpdk);
+    peers_take(dpdk, &batch);
+    if (is_inside && (!is_quiet || batch.count == 0))
+        peers_send(dpdk);
+    if (!has_come && batch.count == 0)
+        dpdk->quiet_until_ns = quiet_until(dpdk);
+    xp_dpdk_gate_leave(dpdk->gate);
     return batch.count;
 }

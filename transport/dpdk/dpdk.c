@@ -7,8 +7,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
+#include "transport/dpdk/check.h"
 
 static CF_COLD CF_PRINTF(3, 4) enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *fmt, ...)
 {
@@ -78,8 +80,9 @@ static void dpdk_init(struct xp_dpdk *dpdk, const struct xp_options *options)
     dpdk->log = options->log;
     dpdk->addresses = options->peers;
     dpdk->is_local = xp_dpdk_is_local(dpdk->address.kind);
-    dpdk->place.lock_fd = -1;
-    dpdk->nap = (struct xp_dpdk_nap){.socket_fd = -1, .event_fd = -1, .timer_fd = -1, .epoll_fd = -1};
+    dpdk->place.lock_fd = dpdk->claim_fd = -1;
+    dpdk->nap = (struct xp_dpdk_nap){
+        .socket_fd = -1, .bell_fd = -1, .event_fd = -1, .timer_fd = -1, .epoll_fd = -1};
     dpdk->nap_ns = XP_DPDK_NAP_NS_MIN;
     snprintf(dpdk->cluster, sizeof(dpdk->cluster), "%s", options->cluster);
     xp_shm_key_derive(options->cluster, options->secret, dpdk->key, &dpdk->tag);
@@ -121,6 +124,8 @@ static void dpdk_close(struct xp *xp)
     }
     xp_dpdk_nap_close(&dpdk->nap);
     xp_shm_place_leave(&dpdk->place);
+    if (dpdk->claim_fd >= 0)
+        close(dpdk->claim_fd);
     for (uint32_t i = 0; i < dpdk->memories_count; i++)
         cf_free(dpdk->allocator, dpdk->memories[i].base, dpdk->memories[i].bytes);
     cf_free(dpdk->allocator, dpdk->block, dpdk->block_bytes);
@@ -133,8 +138,10 @@ static enum cf_rc ports_open(struct xp_dpdk *dpdk, struct cf_error *error)
                                           .cluster = dpdk->cluster,
                                           .node = dpdk->node,
                                           .nodes = dpdk->nodes};
-    enum cf_rc rc = xp_dpdk_eal_start(dpdk->address.kind == XP_DPDK_PCI ? dpdk->address.name : NULL, error);
+    enum cf_rc rc = xp_dpdk_check(&dpdk->address, &dpdk->claim_fd, error);
 
+    if (rc == CF_OK)
+        rc = xp_dpdk_eal_start(dpdk->address.kind == XP_DPDK_PCI ? dpdk->address.name : NULL, error);
     if (rc != CF_OK)
         return rc;
     dpdk->gate = xp_dpdk_gate_open();
@@ -146,6 +153,8 @@ static enum cf_rc ports_open(struct xp_dpdk *dpdk, struct cf_error *error)
     if (rc != CF_OK)
         return rc;
     dpdk->bus.end.ip = dpdk->filter.ip;
+    if (dpdk->address.kind == XP_DPDK_AF_PACKET)
+        xp_dpdk_nap_bell(&dpdk->nap, dpdk->address.name, dpdk->filter.ip);
     for (uint32_t i = 0; i < dpdk->nodes; i++)
         dpdk->peers[i].port = i == dpdk->node ? 0 : xp_dpdk_bus_port_of(&dpdk->bus, (uint16_t)i);
     return CF_OK;

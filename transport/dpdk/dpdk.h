@@ -104,6 +104,7 @@ struct xp_dpdk {
     uint64_t epoch;
     uint64_t now_ns;
     uint64_t control_next_ns;
+    uint64_t quiet_until_ns; /* data.c */
     uint64_t ports_next_ns;
     uint64_t nap_ns;
     uint64_t peer_timeout_ns;
@@ -113,6 +114,7 @@ struct xp_dpdk {
     struct xp_dpdk_bus bus;
     struct xp_dpdk_gate *gate;
     struct xp_dpdk_nap nap;
+    int claim_fd; /* check.h */
     struct xp_shm_place place;
     struct xp_ether_filter filter;
     struct xp_frame_space space;

@@ -22,6 +22,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "transport/dpdk/pool.h"
 
 #define GATE_USERS_MAX 64u
 /* Memory of EAL without hugepages; touched only as far as pools use it. */
@@ -68,6 +69,16 @@ static ssize_t log_write(void *cookie, const char *text, size_t bytes)
         eal.last_log[strcspn(eal.last_log, "\n")] = 0;
     }
     return (ssize_t)bytes;
+}
+
+/* What goes to standard error while EAL starts: its cry of "FATAL" is the cause too, all else is passed on. */
+static ssize_t error_write(void *cookie, const char *text, size_t bytes)
+{
+    static const char mark[] = "EAL: ";
+
+    if (bytes >= sizeof(mark) && memcmp(text, mark, sizeof(mark) - 1) == 0)
+        return log_write(cookie, text + sizeof(mark) - 1, bytes - sizeof(mark) + 1) < 0 ? -1 : (ssize_t)bytes;
+    return write(STDERR_FILENO, text, bytes);
 }
 
 static bool has_hugepages(void)
@@ -170,21 +181,32 @@ static const char *start_eal(const char *pci)
     if (rte_eal_init(count, args) < 0)
         return eal.last_log[0] != 0 ? eal.last_log : rte_strerror(rte_errno);
     rte_log_set_global_level(RTE_LOG_CRIT);
-    return park_begin();
+    return xp_dpdk_pool_register() ? park_begin() : "no place for the stack of packet buffers";
+}
+
+static FILE *stream_of(cookie_write_function_t *write_fn)
+{
+    FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_fn});
+
+    if (stream != NULL)
+        setvbuf(stream, NULL, _IOLBF, LOG_BYTES);
+    return stream;
 }
 
 static void *starter(void *arg)
 {
-    static const cookie_io_functions_t log_functions = {.write = log_write};
     const char *pci = arg;
-    FILE *log = fopencookie(NULL, "w", log_functions);
+    FILE *log = stream_of(log_write), *filter = stream_of(error_write), *before = stderr;
     const char *why;
 
-    if (log != NULL) {
-        setvbuf(log, NULL, _IOLBF, LOG_BYTES);
+    if (log != NULL)
         rte_openlog_stream(log);
-    }
+    if (filter != NULL)
+        stderr = filter;
     why = start_eal(pci);
+    stderr = before;
+    if (filter != NULL)
+        fclose(filter);
     if (why != NULL) {
         snprintf(eal.why, sizeof(eal.why), "%s", why);
         eal.has_failed = true;

@@ -3,6 +3,9 @@
 
 #include <rte_mbuf.h>
 
+#include "transport/dpdk/handover.h"
+#include "transport/dpdk/pool.h"
+
 /* A frame that is held back comes with one of the next polls. */
 #define RELEASE_CHANCE 0.1
 
@@ -15,7 +18,7 @@ void xp_dpdk_fault_open(struct xp_dpdk_fault *fault, const struct xp_dpdk_faults
 
 void xp_dpdk_fault_close(struct xp_dpdk_fault *fault)
 {
-    rte_pktmbuf_free_bulk(fault->held, fault->held_count);
+    xp_dpdk_frames_free(fault->held, fault->held_count);
     fault->held_count = 0;
 }
 
@@ -53,7 +56,7 @@ uint16_t xp_dpdk_fault_apply(struct xp_dpdk_fault *fault, struct rte_mempool *po
         struct rte_mbuf *frame = frames[i];
 
         if (cf_rng_chance(&fault->rng, c->loss)) {
-            rte_pktmbuf_free(frame);
+            xp_dpdk_frames_free(&frame, 1);
             continue;
         }
         if (cf_rng_chance(&fault->rng, c->damage))
@@ -61,6 +64,8 @@ uint16_t xp_dpdk_fault_apply(struct xp_dpdk_fault *fault, struct rte_mempool *po
         if (cf_rng_chance(&fault->rng, c->twice) && fault->held_count < XP_DPDK_HELD_MAX) {
             struct rte_mbuf *copy = rte_pktmbuf_copy(frame, pool, 0, UINT32_MAX);
 
+            if (copy != NULL)
+                xp_dpdk_enter_thread(&copy, 1);
             if (copy != NULL)
                 fault->held[fault->held_count++] = copy;
         }

@@ -16,6 +16,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "transport/dpdk/bell.h"
 #include "transport/shm/layout.h"
 
 /* Datagrams read in one go; more are read when the next sleep ends. */
@@ -81,7 +82,7 @@ static bool watch(struct xp_dpdk_nap *nap, int fd)
 
 bool xp_dpdk_nap_open(struct xp_dpdk_nap *nap, const struct xp_shm_place *place)
 {
-    *nap = (struct xp_dpdk_nap){.socket_fd = -1, .place = place};
+    *nap = (struct xp_dpdk_nap){.socket_fd = -1, .bell_fd = -1, .place = place};
     nap->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     nap->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     nap->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -89,6 +90,29 @@ bool xp_dpdk_nap_open(struct xp_dpdk_nap *nap, const struct xp_shm_place *place)
         !watch(nap, nap->timer_fd))
         return false;
     return place == NULL || (word_open(nap) && socket_open(nap) && watch(nap, nap->socket_fd));
+}
+
+void xp_dpdk_nap_bell(struct xp_dpdk_nap *nap, const char *interface, uint32_t ip)
+{
+    struct epoll_event event = {.events = 0};
+
+    nap->bell_fd = xp_dpdk_bell_open(interface, ip);
+    if (nap->bell_fd >= 0 && epoll_ctl(nap->epoll_fd, EPOLL_CTL_ADD, nap->bell_fd, &event) != 0) {
+        close(nap->bell_fd);
+        nap->bell_fd = -1;
+    }
+}
+
+void xp_dpdk_nap_listen(struct xp_dpdk_nap *nap, bool is_on)
+{
+    struct epoll_event event = {.events = is_on ? EPOLLIN : 0};
+
+    if (nap->bell_fd < 0)
+        return;
+    if (is_on)
+        xp_dpdk_bell_arm(nap->bell_fd);
+    /* Cannot fail: it was added. */
+    (void)epoll_ctl(nap->epoll_fd, EPOLL_CTL_MOD, nap->bell_fd, &event);
 }
 
 static void close_fd(int fd)
@@ -108,10 +132,12 @@ void xp_dpdk_nap_close(struct xp_dpdk_nap *nap)
     if (nap->place != NULL && nap->socket_fd >= 0 && path_of(nap->place, nap->place->node, "wake", path))
         unlink(path);
     close_fd(nap->socket_fd);
+    close_fd(nap->bell_fd);
     close_fd(nap->timer_fd);
     close_fd(nap->event_fd);
     close_fd(nap->epoll_fd);
-    *nap = (struct xp_dpdk_nap){.socket_fd = -1, .event_fd = -1, .timer_fd = -1, .epoll_fd = -1};
+    *nap = (struct xp_dpdk_nap){
+        .socket_fd = -1, .bell_fd = -1, .event_fd = -1, .timer_fd = -1, .epoll_fd = -1};
 }
 
 void xp_dpdk_nap_say(struct xp_dpdk_nap *nap, uint64_t bits)

@@ -12,8 +12,9 @@
  *     look at every ring                   look at the peer's word; asleep: a datagram to its socket
  *
  * One of the two looks sees the other's store (Dekker's pattern, as in shm/wait.c). The word is in a file of one page,
- * written by its instance, mapped read-only by its peers. Instances of other hosts cannot look: the sleeper then only
- * naps, for a time that doubles from XP_DPDK_NAP_NS_MIN to XP_DPDK_NAP_NS_MAX while nothing comes.
+ * written by its instance, mapped read-only by its peers. Instances of other hosts cannot look. Over an interface of the
+ * kernel's a bell rings (bell.h). Of a card a sleeper only naps, for a time that doubles from XP_DPDK_NAP_NS_MIN to
+ * XP_DPDK_NAP_NS_MAX while nothing comes.
  */
 #include "transport/shm/place.h"
 
@@ -28,6 +29,7 @@ struct xp_dpdk_nap {
     _Atomic uint64_t *word; /* NULL: not on one host */
     uint64_t count;
     int socket_fd;
+    int bell_fd; /* -1: none */
     int event_fd;
     int timer_fd;
     int epoll_fd;
@@ -44,6 +46,10 @@ struct xp_dpdk_bed {
 /* place: where instances of one host meet, NULL for others. */
 CF_CHECK bool xp_dpdk_nap_open(struct xp_dpdk_nap *nap, const struct xp_shm_place *place);
 void xp_dpdk_nap_close(struct xp_dpdk_nap *nap);
+/* Over an interface of the kernel's: what comes ends a sleep. Without it sleepers nap. */
+void xp_dpdk_nap_bell(struct xp_dpdk_nap *nap, const char *interface, uint32_t ip);
+/* From here on the bell rings, or does not any more. */
+void xp_dpdk_nap_listen(struct xp_dpdk_nap *nap, bool is_on);
 /* Announces the sleep; `bits`: XP_DPDK_ASLEEP and more, 0: awake. */
 void xp_dpdk_nap_say(struct xp_dpdk_nap *nap, uint64_t bits);
 /* The descriptor becomes readable after so long at the latest. */

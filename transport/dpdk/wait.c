@@ -73,7 +73,7 @@ static uint64_t sleep_ns(struct xp_dpdk *dpdk)
     uint64_t now_ns = cf_now_ns(), due = due_ns(dpdk);
     uint64_t ns = due > now_ns ? due - now_ns : 1;
 
-    if (dpdk->is_local)
+    if (dpdk->is_local || dpdk->nap.bell_fd >= 0)
         return ns;
     ns = ns < dpdk->nap_ns ? ns : dpdk->nap_ns;
     dpdk->nap_ns = 2 * dpdk->nap_ns < XP_DPDK_NAP_NS_MAX ? 2 * dpdk->nap_ns : XP_DPDK_NAP_NS_MAX;
@@ -89,12 +89,15 @@ bool xp_dpdk_arm(struct xp *xp)
     if (!dpdk->is_started || has_work(dpdk) || !xp_dpdk_gate_enter(dpdk->gate))
         return false;
     dpdk->now_ns = cf_now_ns();
+    dpdk->quiet_until_ns = 0;
     is_starved = settle(dpdk);
     xp_dpdk_nap_say(&dpdk->nap, XP_DPDK_ASLEEP | (is_starved ? XP_DPDK_STARVED : 0));
+    xp_dpdk_nap_listen(&dpdk->nap, true);
     cf_fence_full(); /* partner: the fence of xp_dpdk_send */
     has_come = xp_dpdk_receive(dpdk);
     xp_dpdk_gate_leave(dpdk->gate);
     if (has_come) {
+        xp_dpdk_nap_listen(&dpdk->nap, false);
         xp_dpdk_nap_say(&dpdk->nap, 0);
         return false;
     }
@@ -110,6 +113,7 @@ void xp_dpdk_disarm(struct xp *xp)
     if (!dpdk->is_armed)
         return;
     dpdk->is_armed = false;
+    xp_dpdk_nap_listen(&dpdk->nap, false);
     xp_dpdk_nap_say(&dpdk->nap, 0);
     xp_dpdk_nap_drain(&dpdk->nap);
 }

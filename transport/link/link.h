@@ -172,6 +172,11 @@ struct xp_link_packet {
     struct xp_link_piece pieces[XP_LINK_PIECES_MAX];
 };
 
+struct xp_link_sent {
+    bool has_pieces; /* it carries segments, not only an acknowledgement */
+    bool has_more;   /* there may be another packet */
+};
+
 struct xp_link_delivery {
     const struct xp_header *header;
     const uint8_t *body;
@@ -197,10 +202,10 @@ bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet 
 uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out);
 /*
  * The same in one: the next packet that may go now, behind a copy of the Ethernet front, into `frame`. Returns the bytes
- * of the frame, 0: none. *has_pieces_out: it carries segments, not only an acknowledgement.
+ * of the frame, 0: none.
  */
 uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front[XP_ETHER_FRONT_BYTES],
-                      uint8_t *frame, bool *has_pieces_out);
+                      uint8_t *frame, struct xp_link_sent *sent_out);
 /* True when a packet other than a late acknowledgement waits to go. */
 bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns);
 

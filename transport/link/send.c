@@ -335,19 +335,19 @@ static uint32_t send_alone(struct xp_link *link, uint64_t now_ns, uint32_t lane,
 }
 
 uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front[XP_ETHER_FRONT_BYTES],
-                      uint8_t *frame, bool *has_pieces_out)
+                      uint8_t *frame, struct xp_link_sent *sent_out)
 {
     uint32_t lane = lane_alone(link, now_ns), bytes;
     struct xp_link_packet packet;
 
     if (lane != XP_LANES) {
         bytes = send_alone(link, now_ns, lane, frame + XP_ETHER_FRONT_BYTES);
-        *has_pieces_out = true;
+        *sent_out = (struct xp_link_sent){.has_pieces = true};
     } else {
         if (!xp_link_build(link, now_ns, &packet))
             return 0;
         bytes = xp_link_encode(&packet, frame + XP_ETHER_FRONT_BYTES);
-        *has_pieces_out = packet.pieces_count != 0;
+        *sent_out = (struct xp_link_sent){.has_pieces = packet.pieces_count != 0, .has_more = true};
     }
     memcpy(frame, front, XP_ETHER_FRONT_BYTES);
     xp_ether_finish(frame, bytes);

@@ -222,11 +222,11 @@ static void wire_send(struct xp_sim *sim, struct sim_wire *wire)
 {
     uint64_t now_ns = sim->net->now_ns;
     uint8_t frame[SIM_FRAME_BYTES_MAX];
-    bool has_pieces;
+    struct xp_link_sent sent;
     uint32_t bytes;
 
     xp_link_tick(&wire->link, now_ns);
-    while ((bytes = xp_link_send(&wire->link, now_ns, wire->front, frame, &has_pieces)) != 0)
+    while ((bytes = xp_link_send(&wire->link, now_ns, wire->front, frame, &sent)) != 0)
         frame_send(sim, wire->peer, frame, bytes);
     if (xp_link_has_work(&wire->link, now_ns))
         sim_net_break_link(sim->net, "what may go is not sent", sim->node, wire->peer);

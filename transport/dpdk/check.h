@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TRANSPORT_DPDK_CHECK_H
+#define TRANSPORT_DPDK_CHECK_H
+
+/*
+ * Looks at a device before EAL does, whose own words are no help: is it there, may it be used, does nobody else use it. One
+ * line with the cause and the remedy.
+ */
+#include "transport/dpdk/address.h"
+
+/*
+ * *claim_out: a descriptor that keeps other instances off the same interface until it is closed; -1: other things do
+ * that, the lock on the node (ring, memif) or the driver (cards).
+ */
+CF_CHECK enum cf_rc xp_dpdk_check(const struct xp_dpdk_address *address, int *claim_out,
+                                  struct cf_error *error);
+
+#endif
