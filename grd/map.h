@@ -3,10 +3,11 @@
 #define GRD_MAP_H
 
 /*
- * From a resource to its master under an epoch: key -> keyed hash -> bucket (low bits) -> instance. The map is a
- * pure function of the members and the epoch's number of buckets (rendezvous hashing: every bucket goes to the
- * member with the highest hash of bucket and node), so that all members compute the same one (I-10) and a change
- * of one member moves only its share. The shard comes from bits that the bucket does not use.
+ * From a resource to its master under an epoch: key -> keyed hash -> bucket (low bits) -> instance. The first map deals
+ * the buckets to the members in turn; the map of each later epoch follows from the one before and the members, so that
+ * all members compute the same one (I-10). Members' shares differ by one bucket at most, in every epoch. A member that
+ * leaves moves the buckets it had, one that comes is given buckets / members, rounded down, and nothing else moves.
+ * The shard comes from bits that the bucket does not use.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +39,12 @@ void grd_map_key(const char *cluster, const char *secret, struct cf_hash_key *ke
 CF_CHECK enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, uint32_t buckets,
                                  uint32_t shards, const uint16_t *members, uint32_t members_count,
                                  const struct cf_allocator *allocator, struct grd_map *map_out);
+/*
+ * The map of the next epoch, which every member computes from the same last one; a member that comes is given that.
+ * Where several come or go at once, no more move than those who go had and those who come are due.
+ */
+CF_CHECK enum cf_rc grd_map_next(const struct grd_map *from, uint64_t epoch, const uint16_t *members,
+                                 uint32_t members_count, struct grd_map *map_out);
 void grd_map_close(struct grd_map *map);
 
 static inline uint64_t grd_map_hash(const struct grd_map *map, const struct cf_block_key *key)
