@@ -99,6 +99,7 @@ static void from_protocol(const struct cf_instance *instance, struct cf_stats *s
         const struct grd_master *master = instance->masters[s];
 
         stats->stale_messages += master->counters.stale;
+        stats->writes_held += master->counters.shared;
         stats->resends += master->counters.probes;
         from_directory(master, stats);
     }

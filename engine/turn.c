@@ -387,12 +387,26 @@ bool eng_inbox_take(struct cf_instance *instance, uint64_t now_ns)
     return i != 0;
 }
 
+/* Is it time to look at the wheels? Twice a tick for the coarse ones; the fine ones are empty but where blocks are hot. */
+static bool timers_are_due(const struct cf_instance *instance, uint64_t now_ns)
+{
+    uint32_t s;
+
+    if (now_ns >= instance->timers_next_ns || instance->is_manual ||
+        now_ns >= grd_local_stay_ns(instance->local))
+        return true;
+    for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
+        if (now_ns >= grd_master_share_ns(instance->masters[s]))
+            return true;
+    return false;
+}
+
 static bool take_timers(struct cf_instance *instance, uint64_t now_ns)
 {
     uint32_t i, s;
     bool did = false;
 
-    if (now_ns < instance->timers_next_ns && !instance->is_manual)
+    if (!timers_are_due(instance, now_ns))
         return false;
     instance->timers_next_ns = now_ns + ENG_TIMER_TICK_NS / 2;
     if (grd_local_next_ns(instance->local) <= now_ns)

@@ -180,7 +180,7 @@ void grd_holder_serve(struct grd_local *local, struct grd_block *block, uint64_t
                 return;
             if (must_wait(local, block, now_ns)) {
                 if (!block->is_writing) /* the residency: look again when it is over */
-                    cf_wheel_arm(&local->wheel, &block->timer, block->begun_ns + local->residency_ns);
+                    cf_wheel_arm(&local->stays, &block->stay, block->begun_ns + local->residency_ns);
                 return;
             }
             block->closing = (uint8_t)(after + 1);

@@ -112,6 +112,7 @@ static void entry_begin(struct grd_hot *hot, uint32_t at, const struct cf_block_
     struct grd_hot_entry *entry = &hot->entry[at];
 
     hot->tag[at] = tag;
+    hot->x_ns[at] = hot->s_ns[at] = 0;
     cf_publish_u32(&entry->error, hot->weight[at]);
     cf_publish_u64(&entry->file_generation, file_of(key));
     cf_publish_u64(&entry->block, key->block);
@@ -128,10 +129,45 @@ static bool is_at(const struct grd_hot *hot, uint32_t at, const struct cf_block_
            cf_peek_u64(&entry->file_generation) == file_of(key);
 }
 
+static uint32_t tag_of(const struct cf_block_key *key)
+{
+    return (uint32_t)((key->block ^ file_of(key)) * MIX >> 32);
+}
+
+static void share_note(struct grd_hot *hot, uint32_t at, enum cf_mode mode, uint64_t now_ns)
+{
+    if (mode == CF_MODE_X) {
+        hot->x_ns[at] = now_ns;
+        hot->s_ns[at] = 0;
+    } else if (hot->s_ns[at] == 0 && hot->x_ns[at] != 0) {
+        hot->s_ns[at] = now_ns;
+    }
+}
+
+uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *key, uint64_t *until_ns_out)
+{
+    uint32_t tag = tag_of(key), at, s, x, error;
+    uint64_t took_ns;
+
+    for (at = 0; at < GRD_HOT_ENTRIES; at++)
+        if (hot->tag[at] == tag && is_at(hot, at, key))
+            break;
+    if (at == GRD_HOT_ENTRIES || hot->s_ns[at] == 0)
+        return UINT32_MAX;
+    s = cf_peek_u32(&hot->entry[at].s);
+    x = cf_peek_u32(&hot->entry[at].x);
+    error = cf_peek_u32(&hot->entry[at].error);
+    if (s < error + GRD_HOT_SHARED_READS || 2 * (uint64_t)(s - error) < 3 * (uint64_t)x)
+        return UINT32_MAX;
+    took_ns = hot->s_ns[at] > hot->x_ns[at] ? hot->s_ns[at] - hot->x_ns[at] : 0;
+    *until_ns_out = hot->s_ns[at] + (took_ns < GRD_HOT_SHARED_NS_MAX ? took_ns : GRD_HOT_SHARED_NS_MAX);
+    return at;
+}
+
 void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t node, enum cf_mode mode,
                    uint64_t now_ns)
 {
-    uint32_t tag = (uint32_t)((key->block ^ file_of(key)) * MIX >> 32), at, least = 0;
+    uint32_t tag = tag_of(key), at, least = 0;
     struct grd_hot_entry *entry;
     _Atomic uint32_t *count;
     bool is_new;
@@ -154,6 +190,7 @@ void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t
     count = mode == CF_MODE_X ? &entry->x : &entry->s;
     cf_publish_u32(count, cf_peek_u32(count) + 1);
     node_count(entry, node, mode == CF_MODE_X);
+    share_note(hot, at, mode, now_ns);
     write_end(entry);
     hot->weight[at]++;
 }

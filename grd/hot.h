@@ -8,6 +8,11 @@
  * that a count is never too low, and too high by at most `error`. Counts are halved every GRD_HOT_HALF_NS. Any block
  * with more than a GRD_HOT_ENTRIES-th of all transfers of the last moments is in the table.
  *
+ * A block whose changes are each followed by reads of most instances is read-mostly, as far as a master can see, who does
+ * not hear of hits: the copies that travel for reads are half as many again as those for changes, or more. With two
+ * instances none is: a change takes the block from one reader only. For how long the readers shall keep it follows from
+ * how long the last change kept it from them (grd_hot_shared).
+ *
  * Written by the owner of the shard alone. Anybody may read: `change` of an entry is odd while it is written, and
  * differs when it was written since.
  */
@@ -22,6 +27,13 @@
 #define GRD_HOT_ENTRIES 64u
 #define GRD_HOT_NODES 4u /* of an entry: those who ask most */
 #define GRD_HOT_HALF_NS UINT64_C(1000000000)
+/* Reads in the table that make a block read-mostly at all. */
+#define GRD_HOT_SHARED_READS 16u
+/*
+ * Sharers keep it as long as the change before kept it from them, and at most so long. Twice that, and more, costs
+ * throughput in the simulator (bench/model.md).
+ */
+#define GRD_HOT_SHARED_NS_MAX UINT64_C(1000000)
 
 struct grd_hot_entry {
     CF_ALIGNED(64) _Atomic uint32_t change;
@@ -35,6 +47,8 @@ struct grd_hot_entry {
 struct grd_hot {
     uint32_t tag[GRD_HOT_ENTRIES];    /* [owner] of the key; what a search looks at */
     uint32_t weight[GRD_HOT_ENTRIES]; /* [owner] s + x; 0: free */
+    uint64_t x_ns[GRD_HOT_ENTRIES];   /* [owner] last taken in X from others; 0: never */
+    uint64_t s_ns[GRD_HOT_ENTRIES];   /* [owner] first read of others after that; 0: none yet */
     _Atomic uint64_t period;          /* halvings made */
     struct grd_hot_entry entry[GRD_HOT_ENTRIES];
 };
@@ -53,6 +67,8 @@ struct grd_hot_view {
 /* An instance was granted the block in this mode, and others had it. */
 void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t node, enum cf_mode mode,
                    uint64_t now_ns);
+/* [owner] Where the block is in the table, and until when its sharers shall keep it; UINT32_MAX: it is not read-mostly. */
+uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *key, uint64_t *until_ns_out);
 /* The hottest of several tables, hottest first; returns how many. Any thread. */
 uint32_t grd_hot_top(const struct grd_hot *const *tables, uint32_t tables_count, uint64_t now_ns,
                      struct grd_hot_view *views, uint32_t views_max);

@@ -17,6 +17,9 @@
 #define GRD_SLOW_PERIODS 4u
 /* A past image normally waits for a write-back by age: its question, this many periods; 4 when there are too many. */
 #define GRD_PAST_PERIODS 256u
+/* A residency ends late by at most this part of it, and by no less than a microsecond's tick. */
+#define GRD_STAY_PARTS 16u
+#define GRD_STAY_TICK_NS_MIN UINT64_C(1000)
 
 static uint32_t table_slots(uint32_t blocks)
 {
@@ -52,6 +55,13 @@ static enum cf_rc pools_take(struct grd_local *local, const struct grd_local_opt
     return CF_OK;
 }
 
+static uint64_t stay_tick_ns(const struct grd_local_options *options)
+{
+    uint64_t tick_ns = options->residency_ns / GRD_STAY_PARTS;
+
+    return tick_ns > GRD_STAY_TICK_NS_MIN ? tick_ns : GRD_STAY_TICK_NS_MIN;
+}
+
 enum cf_rc grd_local_open(const struct grd_local_options *options, struct grd_local **local_out)
 {
     struct grd_local *local = cf_alloc(options->allocator, sizeof *local, CF_CACHE_LINE, CF_ALLOC_ZERO);
@@ -74,6 +84,7 @@ enum cf_rc grd_local_open(const struct grd_local_options *options, struct grd_lo
     local->blocks_count = options->frames + options->outstanding + local->releases_max;
     local->demands_count = options->demands;
     cf_wheel_init(&local->wheel, options->now_ns, options->wheel_tick_ns);
+    cf_wheel_init(&local->stays, options->now_ns, stay_tick_ns(options));
     rc = pools_take(local, options);
     if (rc != CF_OK) {
         grd_local_close(&local);
@@ -160,6 +171,7 @@ struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_k
     block->frame = block->kept_frame = block->past_frame = GRD_FRAME_NONE;
     block->conv = block->demand_first = block->demand_last = GRD_FRAME_NONE;
     cf_timer_init(&block->timer, 0);
+    cf_timer_init(&block->stay, 0);
     slot = slot_of(local, key);
     while (local->table[slot] != GRD_FRAME_NONE)
         slot = (slot + 1) & local->table_mask;
@@ -175,6 +187,7 @@ bool grd_local_settle(struct grd_local *local, struct grd_block *block)
         return false;
     cf_assert(block->frame == GRD_FRAME_NONE);
     cf_wheel_disarm(&local->wheel, &block->timer);
+    cf_wheel_disarm(&local->stays, &block->stay);
     table_remove(local, &block->key);
     block->in_use = false;
     block->next = local->block_free;
@@ -289,7 +302,7 @@ void grd_local_past_drop(struct grd_local *local, struct grd_block *block, struc
     local->counters.past_dropped++;
 }
 
-/* ------------------------------------------------------------------ timer: one a block */
+/* ------------------------------------------------------------------ timers */
 
 void grd_local_arm(struct grd_local *local, struct grd_block *block, uint64_t now_ns)
 {
@@ -392,6 +405,20 @@ static void send_again(struct grd_local *local, struct grd_block *block, uint64_
     }
 }
 
+/* The residency of a copy is over: those who wait for it are served. */
+static bool stay_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions *actions)
+{
+    struct cf_timer *timer = cf_wheel_expire(&local->stays, now_ns);
+    struct grd_block *block;
+
+    if (timer == NULL)
+        return false;
+    block = cf_container_of(timer, struct grd_block, stay);
+    grd_holder_serve(local, block, now_ns, actions);
+    grd_local_settle(local, block);
+    return true;
+}
+
 bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions *actions)
 {
     struct cf_timer *timer = cf_wheel_expire(&local->wheel, now_ns);
@@ -399,7 +426,7 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
     bool is_needed;
 
     if (timer == NULL)
-        return false;
+        return stay_tick(local, now_ns, actions);
     block = cf_container_of(timer, struct grd_block, timer);
     is_needed = block->conv != GRD_FRAME_NONE || block->release_tenure || block->kept_tenure ||
                 block->past_version || block->demand_first != GRD_FRAME_NONE;
@@ -410,9 +437,9 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
     grd_requester_on_released(local, block, now_ns,
                               actions); /* a failed grant that found no release number */
     send_again(local, block, now_ns, actions);
-    grd_holder_serve(local, block, now_ns, actions); /* demands that waited for the residency */
     block->retries++;
     cf_wheel_arm(&local->wheel, &block->timer, now_ns + grd_backoff_ns(local->resend_ns, block->retries));
+    grd_holder_serve(local, block, now_ns, actions);
     return true;
 }
 
@@ -434,7 +461,9 @@ void grd_local_moved(struct grd_local *local, uint32_t bucket, uint64_t now_ns, 
 
 uint64_t grd_local_next_ns(const struct grd_local *local)
 {
-    return cf_wheel_next_ns(&local->wheel);
+    uint64_t next_ns = cf_wheel_next_ns(&local->wheel), stay_ns = grd_local_stay_ns(local);
+
+    return next_ns < stay_ns ? next_ns : stay_ns;
 }
 
 void grd_local_reset(struct grd_local *local, uint16_t node, uint64_t now_ns)

@@ -11,7 +11,8 @@
  *   holder:     FORWARD or INVALIDATE --> parked until no write is in flight --CLOSE--> closed --> ship / invalidated
  *   keeper:     kept image: until CONFIRMED;  past image: until DISCARD;  release: until RELEASED
  *
- * One timer a block repairs every lost message: it says again what has not been answered.
+ * Two timers a block: one repairs every lost message and says again what has not been answered; the other, of a finer
+ * wheel, ends the residency of a copy that somebody waits for. They are two so that neither puts the other off.
  *
  * Owner: the thread with progress. Bounds: blocks, conversations and demands come from pools taken at open.
  */
@@ -91,8 +92,9 @@ struct grd_block {
     uint32_t past_frame;
     uint32_t conv; /* number of the conversation, or NONE */
     uint32_t demand_first, demand_last;
-    uint32_t next; /* free list */
-    struct cf_timer timer;
+    uint32_t next;         /* free list */
+    struct cf_timer timer; /* of `wheel`: what is unanswered is said again */
+    struct cf_timer stay;  /* of `stays`: the residency is over and demands wait */
     /* the engine's: ops that wait for the block, first come first served; the record stays while there are any */
     void *waiter_first, *waiter_last;
     uint32_t users;
@@ -128,7 +130,7 @@ struct grd_local {
     struct grd_window releases; /* those acknowledged */
     const struct grd_map *map;
     const struct cf_allocator *allocator;
-    struct cf_wheel wheel;
+    struct cf_wheel wheel, stays;
     struct grd_block *blocks;
     struct grd_conv *convs;
     struct grd_demand *demands;
@@ -214,6 +216,11 @@ void grd_local_write_done(struct grd_local *local, struct grd_block *block, uint
 /* One expired timer: true = call again. */
 bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions *actions);
 uint64_t grd_local_next_ns(const struct grd_local *local);
+/* The part of it that cannot wait for the next look at timers of the coarse wheel: ends of residencies. */
+static inline uint64_t grd_local_stay_ns(const struct grd_local *local)
+{
+    return local->stays.armed_count == 0 ? UINT64_MAX : cf_wheel_next_ns(&local->stays);
+}
 /* A lane to `node` was rebuilt: everything unanswered that concerns it is said again at the next tick. */
 void grd_local_reset(struct grd_local *local, uint16_t node, uint64_t now_ns);
 

@@ -76,6 +76,9 @@ enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_
     }
     cf_hist_init(master->rebuild_hist);
     cf_timer_init(&master->export.timer, GRD_TIMER_EXPORT);
+    cf_wheel_init(&master->shares, options->now_ns, GRD_SHARE_TICK_NS);
+    for (uint32_t i = 0; i < GRD_HOT_ENTRIES; i++)
+        cf_timer_init(&master->share[i].timer, 0);
     for (node = 0; node < options->nodes; node++)
         grd_window_init(&master->seen[node]);
     for (node = 0; options->hosts && node < options->nodes; node++)
@@ -312,7 +315,7 @@ bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_acti
     struct cf_timer *timer = cf_wheel_expire(&master->wheel, now_ns);
 
     if (timer == NULL)
-        return false;
+        return grd_fair_tick(master, now_ns, actions);
     if (timer->kind == GRD_TIMER_EXPORT)
         grd_master_export_again(master, now_ns, actions);
     else if (timer->kind == GRD_TIMER_REBUILD)
@@ -324,5 +327,7 @@ bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_acti
 
 uint64_t grd_master_next_ns(const struct grd_master *master)
 {
-    return cf_wheel_next_ns(&master->wheel);
+    uint64_t next_ns = cf_wheel_next_ns(&master->wheel), share_ns = grd_master_share_ns(master);
+
+    return next_ns < share_ns ? next_ns : share_ns;
 }

@@ -46,12 +46,21 @@ struct grd_master_counters {
     uint64_t rebuilds_all, recalls, recalled_again;
     uint64_t entries_sent, entries_taken, owners_asked;
     uint64_t overtakings, readers_first; /* G-16, G-17 */
+    uint64_t shared; /* times X waited until sharers had had a read-mostly block for a while */
 };
 /* Grants to others that a queued request lets pass at most while its own release or installed is under way [G-16]. */
 #define GRD_OVERTAKEN_MAX 2u
 
 /* What a timer of the wheel belongs to. */
 enum grd_timer_kind { GRD_TIMER_PENDING = 0, GRD_TIMER_REBUILD = 1, GRD_TIMER_EXPORT = 2 };
+
+/* X of a read-mostly block that waits for its sharers' time to end; one for each place of the hot table. */
+struct grd_share {
+    struct cf_timer timer; /* of `shares` */
+    struct grd_entry *entry;
+    struct cf_block_key key;
+};
+#define GRD_SHARE_TICK_NS UINT64_C(1000)
 
 /* A bucket whose entries come from its last owner. */
 struct grd_import {
@@ -110,6 +119,8 @@ struct grd_master {
     struct cf_hist *rebuild_hist;
     uint16_t *hosts;     /* [nodes] [const] */
     struct grd_hot *hot; /* what is fought over; anybody may read it */
+    struct cf_wheel shares;
+    struct grd_share share[GRD_HOT_ENTRIES];
     struct grd_master_counters counters;
 };
 
@@ -141,5 +152,10 @@ bool grd_master_has_left(const struct grd_master *master, uint64_t hash);
 /* One expired timer, if there is one: true = call again. `hash_of` gives the keyed hash of a key. */
 bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 uint64_t grd_master_next_ns(const struct grd_master *master);
+/* The part of it that cannot wait for the next look at timers of the coarse wheel. */
+static inline uint64_t grd_master_share_ns(const struct grd_master *master)
+{
+    return master->shares.armed_count == 0 ? UINT64_MAX : cf_wheel_next_ns(&master->shares);
+}
 
 #endif

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who comes before whom, and who ships. The queue of an entry is served in order of arrival. There are two ways to be
- * passed all the same, and each has its bound:
+ * Who comes before whom, and who ships. The queue of an entry is served in order of arrival. There are three ways to
+ * be passed all the same, and each has its bound:
  *
  *   - A request that overtook its own release or installed [7] waits for it, while those behind are served; after
  *     GRD_OVERTAKEN_MAX of them nobody is, until it is heard. It will be: its sender says it until then.
  *   - An S grant whose invalidate overtakes it is lost to the reader, who asks again at the end of the queue. Its second
  *     request says so, and once it is granted no X is until it has begun.
+ *   - X of a read-mostly block waits until its sharers have had it for a while, and S is granted meanwhile; several X that
+ *     have come by then follow each other. The while begins with the first S after the last X, whoever asks for
+ *     more, and is GRD_HOT_SHARED_NS_MAX at most.
  */
 #include "base/assert.h"
 #include "grd/master_impl.h"
@@ -28,12 +31,57 @@ struct grd_waiter *grd_fair_first(struct grd_master *master, struct grd_entry *e
     return waiter;
 }
 
-void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter)
+/* Sharers there are at least two: from one alone a block is taken as cheaply as it is given. */
+bool grd_fair_is_shared(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter,
+                        uint64_t now_ns)
+{
+    struct grd_holder own;
+    struct grd_share *share;
+    uint64_t until_ns;
+    uint32_t others = grd_holders_count(master->directory, entry), at;
+
+    others -= others > 0 && grd_holder_find(master->directory, entry, waiter->node, &own);
+    if (others < 2)
+        return false;
+    at = grd_hot_shared(master->hot, &entry->key, &until_ns);
+    if (at == UINT32_MAX || now_ns >= until_ns)
+        return false;
+    share = &master->share[at];
+    if (cf_timer_armed(&share->timer))
+        return grd_key_equal(&share->key, &entry->key);
+    share->entry = entry;
+    share->key = entry->key;
+    cf_wheel_arm(&master->shares, &share->timer, until_ns);
+    master->counters.shared++;
+    return true;
+}
+
+/* An entry somebody waits for stays where it is. If nobody does, it may be another's by now: nothing is to be done. */
+bool grd_fair_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions)
+{
+    struct cf_timer *timer = cf_wheel_expire(&master->shares, now_ns);
+    struct grd_share *share;
+
+    if (timer == NULL)
+        return false;
+    share = cf_container_of(timer, struct grd_share, timer);
+    if (!grd_key_equal(&share->entry->key, &share->key) ||
+        grd_waiter_first(master->directory, share->entry) == NULL)
+        return true;
+    grd_master_serve(master, share->entry, now_ns, actions);
+    grd_entry_settle(master->directory, share->entry);
+    return true;
+}
+
+void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter,
+                      uint64_t now_ns)
 {
     struct grd_waiter *before;
 
     for (before = grd_waiter_first(master->directory, entry); before != waiter;
          before = grd_waiter_next(master->directory, before)) {
+        if (before->mode == CF_MODE_X && grd_fair_is_shared(master, entry, before, now_ns))
+            continue; /* G-18 */
         cf_assert_id(before->overtaken < GRD_OVERTAKEN_MAX, "G-16");
         before->overtaken++;
         master->counters.overtakings++;

@@ -145,7 +145,7 @@ static struct grd_pending *grant_begin(struct grd_master *master, struct grd_ent
     pending->probes = 0;
     pending->since_ns = now_ns;
     pending->key = entry->key;
-    grd_fair_granted(master, entry, waiter);
+    grd_fair_granted(master, entry, waiter, now_ns);
     grd_waiter_remove(master->directory, entry, waiter);
 
     holder.node = pending->node;
@@ -276,6 +276,7 @@ void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64
                       struct grd_actions *actions)
 {
     struct grd_waiter *waiter, *next;
+    bool is_shared = false;
 
     if (grd_rebuild_of(master->directory, entry))
         return;
@@ -288,6 +289,10 @@ void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64
                 return;
             continue;
         }
+        is_shared = is_shared ||
+                    (waiter->mode == CF_MODE_X && grd_fair_is_shared(master, entry, waiter, now_ns));
+        if (waiter->mode == CF_MODE_X && is_shared) /* nor does another X pass this one */
+            continue;
         if (waiter->mode == CF_MODE_X && grd_fair_reader_first(master, entry))
             return;
         if (!(waiter->mode == CF_MODE_S ? do_grant_s(master, entry, waiter, now_ns, actions)

@@ -17,13 +17,19 @@ void grd_master_late_run(struct grd_master *master, uint64_t now_ns, struct grd_
 /* Where the queue is served from. */
 struct grd_waiter *grd_fair_first(struct grd_master *master, struct grd_entry *entry);
 /* The waiter is granted now: those that came before it and still wait have been overtaken once more [G-16]. */
-void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter);
+void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter,
+                      uint64_t now_ns);
 /* Nobody behind this one, which is not ready, may be served any more. */
 bool grd_fair_is_due(const struct grd_waiter *waiter);
 /* A reader that was refused before has been granted and has not begun: X waits for it [G-17]. */
 bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *entry);
 /* That reader; NULL: there is none. */
 struct grd_pending *grd_fair_reader(struct grd_master *master, const struct grd_entry *entry);
+/* The waiter wants X of a read-mostly block whose sharers have not had it for long: others go first meanwhile [G-18]. */
+bool grd_fair_is_shared(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter,
+                        uint64_t now_ns);
+/* One such time that has ended. False: none has. */
+bool grd_fair_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 /*
  * How good a source this holder is, above 0, the highest is taken: on the requester's host, then this instance (two
  * hops instead of three), then one that differs from tenure to tenure, so that the load spreads.
