@@ -360,6 +360,11 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
         submit_upgrade(instance, block, op, now_ns);
         return;
     }
+    if ((op->flags & CF_GET_TRY) &&
+        block->waiter_first != NULL) { /* these come first, and it does not wait */
+        eng_op_complete_owner(instance, op, CF_BUSY);
+        return;
+    }
     queue_push(block, op);
     if (block->waiter_first == op)
         eng_block_serve(instance, block, now_ns);
