@@ -248,11 +248,12 @@ void grd_master_ask_owner_again(struct grd_master *master, struct grd_rebuild *r
 {
     const struct grd_import *import = import_of(master, rebuild->last_owner, rebuild->bucket);
 
-    if (import)
+    if (import) {
         send_ask(master, rebuild, import->place, actions);
-    else
-        rebuild->repetitions = 0;
-        grd_master_ask_all(master, rebuild, actions);
+        return;
+    }
+    rebuild->repetitions = 0;
+    grd_master_ask_all(master, rebuild, actions);
 }
 
 static void send_got(const struct grd_msg *msg, struct grd_actions *actions)
