@@ -446,6 +446,8 @@ static void polled(struct cf_session *session, struct cf_op *op)
         cf_count_u64(&session->timeouts);
     if (op->rc == CF_DEADLOCK)
         eng_lock_error(session, op);
+    else if (op->rc != CF_OK && op->kind >= CF_OP_LOCK && op->kind <= CF_OP_VALUE_READ)
+        eng_lock_say(session, op, op->rc);
 }
 
 static uint32_t collect(struct cf_session *session, struct cf_op **done, uint32_t max)

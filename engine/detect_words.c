@@ -160,24 +160,6 @@ void eng_detect_owner_text(uint16_t node, uint64_t owner, char *text, size_t tex
              (uint64_t)(owner & ~ENG_OWNER_SESSION), node);
 }
 
-static void name_text(const struct grd_lock_name *name, char *text, size_t text_bytes)
-{
-    uint32_t type, i;
-    uint64_t id[2];
-    int length;
-
-    if (name->kind == GRD_LOCK_NAME_IDS) {
-        memcpy(&type, name->bytes, sizeof type);
-        memcpy(id, name->bytes + sizeof type, sizeof id);
-        snprintf(text, text_bytes, "lock (%u, %" PRIu64 ", %" PRIu64 ")", type, id[0], id[1]);
-        return;
-    }
-    length = snprintf(text, text_bytes, "lock '");
-    for (i = 0; i < name->bytes_count && (size_t)length + 2 < text_bytes; i++)
-        text[length++] = name->bytes[i] >= 0x20 && name->bytes[i] < 0x7f ? (char)name->bytes[i] : '?';
-    snprintf(text + length, text_bytes - (size_t)length, "'");
-}
-
 void eng_detect_wait_text(struct cf_instance *instance, bool is_block, uint64_t key, char *text,
                           size_t text_bytes)
 {
@@ -192,7 +174,7 @@ void eng_detect_wait_text(struct cf_instance *instance, bool is_block, uint64_t 
     eng_gate_enter(locks);
     resource = grd_lock_local_find_report(locks->local, key);
     if (resource)
-        name_text(grd_lock_resource_name(resource), text, text_bytes);
+        grd_lock_name_print(grd_lock_resource_name(resource), text, text_bytes);
     eng_gate_leave(locks);
     if (resource == NULL)
         snprintf(text, text_bytes, "lock %016" PRIx64, key);

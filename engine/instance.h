@@ -486,7 +486,14 @@ enum cf_rc eng_lock_request_slow(struct cf_session *session, struct cf_lock *loc
                                  uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out);
 enum cf_rc eng_lock_unlock_slow(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
                                 const struct cf_lock_value *value);
-/* The session's error for a call that answered CF_DEADLOCK: the cycle. The session's thread. */
+/* May the session make calls on locks? */
+enum cf_rc eng_lock_enter(struct cf_session *session);
+/* Submits a lock op and waits for it; the error is said. */
+enum cf_rc eng_lock_run(struct cf_session *session, struct cf_op *op);
+/* ---- lock_say.c: the session's thread ---- */
+/* The session's error for a lock op that ended with `rc`. */
+void eng_lock_say(struct cf_session *session, const struct cf_op *op, enum cf_rc rc);
+/* The same for any op that ended with CF_DEADLOCK: the cycle. */
 void eng_lock_error(struct cf_session *session, const struct cf_op *op);
 /* ---- client.c: the synchronous calls. The session's thread. ---- */
 /* As cf_get, for internal blocks too (ENG_SUPER_BLOCK); no check of the range. */

@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "engine/instance.h"
+#include "engine/lock_impl.h"
 
 _Static_assert((int)CF_LOCK_EX == (int)GRD_LOCK_EX && (int)CF_LOCK_CW == (int)GRD_LOCK_CW, "modes");
 _Static_assert(CF_LOCK_TRY == GRD_LOCK_TRY && CF_LOCK_NOTIFY == GRD_LOCK_NOTIFY &&
@@ -58,7 +59,7 @@ static CF_COLD enum cf_rc refuse(struct cf_session *session, enum cf_rc rc)
     return eng_fail(session, rc, "%s", cf_rc_text(rc));
 }
 
-static enum cf_rc enter(struct cf_session *session)
+enum cf_rc eng_lock_enter(struct cf_session *session)
 {
     enum cf_rc rc = eng_enter(session->instance);
 
@@ -96,7 +97,7 @@ static enum cf_rc attach(struct cf_session *session, const struct grd_lock_name 
 {
     struct eng_locks *locks = &session->instance->locks;
     struct grd_lock_resource *resource = NULL;
-    enum cf_rc rc = enter(session);
+    enum cf_rc rc = eng_lock_enter(session);
 
     if (rc != CF_OK)
         return rc;
@@ -137,8 +138,7 @@ static void detach_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
     struct detach *detach = arg;
     struct eng_locks *locks = &instance->locks;
 
-    eng_lock_news_owner(instance, now_ns); /* leaves room for the step */
-    eng_gate_enter(locks);
+    eng_lock_enter_to_step(instance);
     if (!grd_lock_resource_is_open(locks->local, detach->resource))
         detach->rc = CF_INVALID;
     else if (grd_lock_resource_handles(detach->resource) == 1 &&
@@ -157,7 +157,7 @@ enum cf_rc cf_lock_close(struct cf_session *session, struct cf_lock **lock)
 
     if (*lock == NULL)
         return CF_OK;
-    rc = enter(session);
+    rc = eng_lock_enter(session);
     if (rc != CF_OK) { /* stopped: handles go with the instance */
         *lock = NULL;
         return rc;
@@ -173,28 +173,12 @@ enum cf_rc cf_lock_close(struct cf_session *session, struct cf_lock **lock)
 
 /* ------------------------------------------------------------------ request, convert, unlock */
 
-/* The error of a call that was part of a deadlock says which. */
-void eng_lock_error(struct cf_session *session, const struct cf_op *op)
-{
-    struct eng_locks *locks = &session->instance->locks;
-    uint32_t i;
-
-    (void)refuse(session, CF_DEADLOCK);
-    eng_gate_enter(locks);
-    for (i = 0; i < ENG_LOCK_CYCLES; i++)
-        if (locks->cycles[i].op == op) {
-            memcpy(session->error.text, locks->cycles[i].text, sizeof session->error.text);
-            locks->cycles[i].op = NULL;
-        }
-    eng_gate_leave(locks);
-}
-
 enum cf_rc eng_lock_check(struct cf_session *session, const struct cf_op *op)
 {
     const struct cf_lock_args *args = op->lock;
     bool has_handle = op->kind == CF_OP_LOCK || op->kind >= CF_OP_VALUE_SWAP;
     bool has_claim = op->kind <= CF_OP_UNLOCK;
-    enum cf_rc rc = enter(session);
+    enum cf_rc rc = eng_lock_enter(session);
 
     if (rc != CF_OK)
         return rc;
@@ -202,12 +186,14 @@ enum cf_rc eng_lock_check(struct cf_session *session, const struct cf_op *op)
         (op->kind == CF_OP_VALUE_SWAP && args->value == NULL) ||
         (op->kind == CF_OP_VALUE_READ && args->value_out == NULL))
         return eng_fail(session, CF_INVALID, "an argument of a lock op is missing");
-    if (args->mode > CF_LOCK_EX || op->flags > UINT8_MAX)
-        return refuse(session, CF_LOCK_MODE);
+    if (args->mode > CF_LOCK_EX || op->flags > UINT8_MAX) {
+        eng_lock_say(session, op, CF_LOCK_MODE);
+        return CF_LOCK_MODE;
+    }
     return CF_OK;
 }
 
-static CF_NOINLINE enum cf_rc run(struct cf_session *session, struct cf_op *op)
+CF_NOINLINE enum cf_rc eng_lock_run(struct cf_session *session, struct cf_op *op)
 {
     enum cf_rc rc = eng_lock_check(session, op);
 
@@ -217,7 +203,7 @@ static CF_NOINLINE enum cf_rc run(struct cf_session *session, struct cf_op *op)
     if (rc == CF_DEADLOCK)
         eng_lock_error(session, op);
     else if (rc != CF_OK)
-        (void)refuse(session, rc);
+        eng_lock_say(session, op, rc);
     if (rc == CF_TIMEOUT)
         cf_count_u64(&session->timeouts);
     return rc;
@@ -237,7 +223,7 @@ enum cf_rc eng_lock_request_inside(struct cf_session *session, struct cf_lock *l
         rc = grd_lock_local_want_now(locks->local, resource_of(lock), &want, &claim_out->private_);
     eng_gate_leave(locks);
     if (rc != CF_OK)
-        return run(session, &op);
+        return eng_lock_run(session, &op);
     claim_out->lock = lock;
     claim_out->mode = mode;
     claim_out->is_demoted = 0;
@@ -263,7 +249,7 @@ enum cf_rc cf_lock_convert(struct cf_session *session, struct cf_claim *claim, e
     struct cf_lock_args args = {.claim = claim, .mode = mode, .value = value};
     struct cf_op op = {.kind = CF_OP_CONVERT, .flags = flags, .deadline_ns = deadline_ns, .lock = &args};
 
-    return run(session, &op);
+    return eng_lock_run(session, &op);
 }
 
 /* To publish, or where the list of what is to be sent is full. */
@@ -276,7 +262,17 @@ static enum cf_rc unlock_by_owner(struct cf_session *session, struct cf_claim *c
 
     if (flags & CF_LOCK_PUBLISH)
         op.deadline_ns = eng_now(instance) + instance->options.call_timeout;
-    return run(session, &op);
+    return eng_lock_run(session, &op);
+}
+
+static CF_COLD enum cf_rc unlock_refused(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                         const struct cf_lock_value *value, enum cf_rc rc)
+{
+    struct cf_lock_args args = {.claim = claim, .value = value};
+    struct cf_op op = {.kind = CF_OP_UNLOCK, .flags = flags, .lock = &args};
+
+    eng_lock_say(session, &op, rc);
+    return rc;
 }
 
 /* The caller is inside the gate. */
@@ -302,7 +298,7 @@ enum cf_rc eng_lock_unlock_inside(struct cf_session *session, struct cf_claim *c
     if (rc == CF_PENDING)
         return unlock_by_owner(session, claim, flags, value);
     if (rc != CF_OK)
-        return refuse(session, rc);
+        return unlock_refused(session, claim, flags, value, rc);
     claim->lock = NULL;
     claim->private_ = 0;
     return CF_OK;
@@ -311,7 +307,7 @@ enum cf_rc eng_lock_unlock_inside(struct cf_session *session, struct cf_claim *c
 enum cf_rc eng_lock_unlock_slow(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
                                 const struct cf_lock_value *value)
 {
-    enum cf_rc rc = enter(session);
+    enum cf_rc rc = eng_lock_enter(session);
 
     if (rc != CF_OK)
         return rc;
@@ -330,75 +326,4 @@ bool cf_lock_is_wanted(struct cf_session *session, const struct cf_claim *claim)
     is_wanted = grd_lock_local_is_wanted(locks->local, claim->private_);
     eng_gate_leave(locks);
     return is_wanted;
-}
-
-/* ------------------------------------------------------------------ values */
-
-_Static_assert(sizeof(struct cf_lock_value) == sizeof(struct grd_lock_value) &&
-                   offsetof(struct cf_lock_value, bytes) == offsetof(struct grd_lock_value, bytes) &&
-                   offsetof(struct cf_lock_value, is_valid) == offsetof(struct grd_lock_value, is_valid),
-               "one layout, so that a value is copied as it is");
-
-enum cf_rc cf_lock_value_get(struct cf_session *session, const struct cf_claim *claim,
-                             struct cf_lock_value *value_out)
-{
-    struct eng_locks *locks = &session->instance->locks;
-    const struct grd_lock_value *value;
-    enum cf_rc rc = enter(session);
-
-    if (rc != CF_OK)
-        return rc;
-    eng_gate_enter(locks);
-    value = grd_lock_local_value(locks->local, claim->private_);
-    if (value)
-        memcpy(value_out, value, sizeof *value_out);
-    eng_gate_leave(locks);
-    return value ? CF_OK : refuse(session, CF_NOT_HELD);
-}
-
-enum cf_rc cf_lock_value_swap(struct cf_session *session, struct cf_lock *lock, uint64_t expected,
-                              const struct cf_lock_value *value, uint64_t deadline_ns,
-                              struct cf_lock_value *value_out)
-{
-    struct cf_lock_args args = {.lock = lock, .value = value, .value_out = value_out, .expected = expected};
-    struct cf_op op = {.kind = CF_OP_VALUE_SWAP, .deadline_ns = deadline_ns, .lock = &args};
-
-    return run(session, &op);
-}
-
-/* The record of a master in this instance, by a look. Its owner may be writing it. */
-static bool read_here(struct cf_instance *instance, struct grd_lock_resource *resource,
-                      struct cf_lock_value *value_out)
-{
-    const struct cf_block_key *key = grd_lock_resource_key(resource);
-    uint32_t record = grd_lock_resource_record(resource);
-    uint32_t shard = grd_map_shard(&instance->map, grd_map_hash(&instance->map, key));
-    struct eng_locks *locks = &instance->locks;
-    struct grd_lock_value value;
-
-    if (grd_lock_resource_master(resource) != instance->node || record >= locks->records_shard ||
-        !grd_lock_record_read(&locks->records[(size_t)shard * locks->records_shard + record], key,
-                              instance->epoch, &value))
-        return false;
-    eng_gate_enter(locks);
-    grd_lock_resource_learn(resource, &value);
-    eng_gate_leave(locks);
-    memcpy(value_out, &value, sizeof value);
-    return true;
-}
-
-enum cf_rc cf_lock_value_read(struct cf_session *session, struct cf_lock *lock, uint64_t deadline_ns,
-                              struct cf_lock_value *value_out)
-{
-    struct cf_lock_args args = {.lock = lock, .value_out = value_out};
-    struct cf_op op = {.kind = CF_OP_VALUE_READ, .deadline_ns = deadline_ns, .lock = &args};
-    enum cf_rc rc = enter(session);
-
-    if (rc != CF_OK)
-        return rc;
-    if (!grd_lock_resource_is_ours(session->instance->locks.local, resource_of(lock)))
-        return refuse(session, CF_INVALID);
-    if (read_here(session->instance, resource_of(lock), value_out))
-        return CF_OK;
-    return run(session, &op);
 }

@@ -31,8 +31,11 @@ struct xp_event;
 /* Unlocks that publish under way at once, beside swaps and reads. */
 #define ENG_LOCK_PUBLISHES 64u
 #define ENG_LOCK_CALLS (GRD_LOCK_CALLS_MAX + ENG_LOCK_PUBLISHES)
-/* Actions that one step of grd_lock_local may add. Where fewer are free, the owner of progress empties the list first. */
-#define ENG_LOCK_STEP_ACTIONS 64u
+/*
+ * Actions that one step of grd_lock_local may add: each call of a lock said again, a request, a down, an answer. Where
+ * fewer are free, the owner of progress empties the list first.
+ */
+#define ENG_LOCK_STEP_ACTIONS (GRD_LOCK_CALLS_MAX + 16u)
 /* Deadlocks of this instance whose cycle can still be asked for. */
 #define ENG_LOCK_CYCLES 16u
 /* One unlock of a cached lock in so many looks after the network when nobody else does, as cf_get does. */
@@ -41,7 +44,8 @@ struct xp_event;
 /* One-sided READs of values under way at once; more go by message. */
 #define ENG_LOCK_READS 32u
 struct eng_lock_read {
-    struct cf_op *op; /* NULL: free, or its caller has gone */
+    struct cf_op *op;                   /* NULL: free, or its caller has gone */
+    struct grd_lock_resource *resource; /* held while there is an op */
     uint32_t tries;
     bool is_reading;
 };
@@ -74,8 +78,10 @@ struct eng_locks {
     struct eng_lock_read reads[ENG_LOCK_READS]; /* [own] */
     struct grd_lock_record *read_memory;        /* [const] they land here; NULL: the transport has no READ */
     uint64_t one_sided, one_sided_refused;      /* [own] */
-    struct cf_hist wait_hist;                   /* [own] */
-    uint64_t waits, timeouts, deadlocks;        /* [own] */
+    bool (*victim)(void *context, const struct cf_op *op); /* [const] of a simulator: struct eng_manual */
+    void *victim_context;                                  /* [const] */
+    struct cf_hist wait_hist;                              /* [own] */
+    uint64_t waits, timeouts, deadlocks;                   /* [own] */
 };
 
 enum eng_gate { ENG_GATE_OPEN = 0, ENG_GATE_TAKEN = 1, ENG_GATE_WANTED = 2 };
@@ -110,7 +116,7 @@ void eng_locks_records_set(struct cf_instance *instance, void *memory);
 /* Bytes that locks take from the directory's budget. */
 uint64_t eng_locks_bytes(const struct cf_instance *instance);
 
-/* ---- lock_owner.c: owner of progress ---- */
+/* ---- lock_owner.c, lock_done.c: owner of progress ---- */
 void eng_lock_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
 /* The op ends without what it waits for: its deadline, a cancel. It waits. */
 void eng_lock_end_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns);
@@ -134,8 +140,11 @@ uint64_t eng_lock_next_ns_owner(const struct cf_instance *instance);
 /* Before xp_start: where READs land. */
 enum cf_rc eng_lock_reads_open(struct cf_instance *instance, struct cf_error *error);
 /* False: by message. */
-bool eng_lock_read_start(struct cf_instance *instance, struct cf_op *op);
-void eng_lock_read_leave(struct cf_instance *instance, uint32_t call);
+bool eng_lock_read_start(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
+/* The op does not wait for its READ any more. */
+void eng_lock_read_leave(struct cf_instance *instance, uint32_t call, uint64_t now_ns);
+/* The instance has stopped: whoever waited is told by others. */
+void eng_lock_reads_fail_all(struct cf_instance *instance);
 /* XP_EV_DONE of a READ with ENG_TOKEN_LOCK. */
 void eng_lock_on_read(struct cf_instance *instance, const struct xp_event *event, uint64_t now_ns);
 

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "engine/instance.h"
+#include "engine/lock_impl.h"
 #include "engine/snapshot.h"
 
 enum cf_rc eng_lock_reads_open(struct cf_instance *instance, struct cf_error *error)
@@ -48,7 +49,7 @@ static bool post(struct cf_instance *instance, uint32_t number)
 {
     struct eng_locks *locks = &instance->locks;
     struct eng_lock_read *read = &locks->reads[number];
-    struct grd_lock_resource *resource = (void *)read->op->lock->lock;
+    struct grd_lock_resource *resource = read->resource;
     uint64_t offset;
     enum cf_rc rc;
 
@@ -62,32 +63,75 @@ static bool post(struct cf_instance *instance, uint32_t number)
     return rc == CF_OK;
 }
 
-bool eng_lock_read_start(struct cf_instance *instance, struct cf_op *op)
+/* False: there is no such handle. While it is held the record stays this lock's, also when the handle is closed. */
+static bool hold(struct eng_locks *locks, struct grd_lock_resource *resource)
+{
+    bool is_open;
+
+    eng_gate_enter(locks);
+    is_open = grd_lock_resource_is_open(locks->local, resource);
+    if (is_open)
+        grd_lock_local_hold(resource);
+    eng_gate_leave(locks);
+    return is_open;
+}
+
+static void unhold(struct cf_instance *instance, struct eng_lock_read *read, uint64_t now_ns)
+{
+    struct eng_locks *locks = &instance->locks;
+
+    eng_lock_enter_to_step(instance);
+    grd_lock_local_unhold(locks->local, read->resource, now_ns, locks->filling);
+    eng_gate_leave(locks);
+    read->op = NULL;
+    read->resource = NULL;
+}
+
+bool eng_lock_read_start(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
     struct eng_locks *locks = &instance->locks;
     struct grd_lock_resource *resource = (void *)op->lock->lock;
     uint32_t i;
 
-    if (locks->read_memory == NULL || grd_lock_resource_master(resource) == instance->node)
+    if (locks->read_memory == NULL || !grd_lock_resource_is_ours(locks->local, resource) ||
+        grd_lock_resource_master(resource) == instance->node)
         return false;
     for (i = 0; i < ENG_LOCK_READS; i++)
         if (locks->reads[i].op == NULL && !locks->reads[i].is_reading)
             break;
-    if (i == ENG_LOCK_READS)
+    if (i == ENG_LOCK_READS || !hold(locks, resource))
         return false;
-    locks->reads[i] = (struct eng_lock_read){.op = op};
+    locks->reads[i] = (struct eng_lock_read){.op = op, .resource = resource};
     if (post(instance, i)) {
         eng_op_of(op)->call = ENG_LOCK_CALLS + i;
         return true;
     }
-    locks->reads[i].op = NULL;
+    unhold(instance, &locks->reads[i], now_ns);
     return false;
 }
 
-void eng_lock_read_leave(struct cf_instance *instance, uint32_t call)
+void eng_lock_read_leave(struct cf_instance *instance, uint32_t call, uint64_t now_ns)
 {
     cf_assert(call >= ENG_LOCK_CALLS && call < ENG_LOCK_CALLS + ENG_LOCK_READS);
-    instance->locks.reads[call - ENG_LOCK_CALLS].op = NULL; /* the READ may go on and writes to the slot */
+    unhold(instance, &instance->locks.reads[call - ENG_LOCK_CALLS],
+           now_ns); /* the READ may go on and writes to the slot */
+}
+
+/* The value is whole. */
+static void read_done(struct cf_instance *instance, struct eng_lock_read *read, struct grd_lock_value *value,
+                      uint64_t now_ns)
+{
+    struct eng_locks *locks = &instance->locks;
+    struct cf_op *op = read->op;
+
+    locks->one_sided++;
+    eng_gate_enter(locks);
+    grd_lock_resource_learn(read->resource, value);
+    eng_gate_leave(locks);
+    memcpy(op->lock->value_out, value, sizeof *value);
+    unhold(instance, read, now_ns);
+    eng_lock_complete_owner(instance, op, CF_OK, now_ns);
+    eng_lock_news_owner(instance, now_ns);
 }
 
 void eng_lock_on_read(struct cf_instance *instance, const struct xp_event *event, uint64_t now_ns)
@@ -103,20 +147,21 @@ void eng_lock_on_read(struct cf_instance *instance, const struct xp_event *event
     if (op == NULL)
         return;
     if (event->rc == CF_OK &&
-        grd_lock_record_check(&locks->read_memory[number], grd_lock_resource_key((void *)op->lock->lock),
+        grd_lock_record_check(&locks->read_memory[number], grd_lock_resource_key(read->resource),
                               instance->epoch, &value)) {
-        read->op = NULL;
-        locks->one_sided++;
-        eng_gate_enter(locks);
-        grd_lock_resource_learn((void *)op->lock->lock, &value);
-        eng_gate_leave(locks);
-        memcpy(op->lock->value_out, &value, sizeof value);
-        eng_lock_complete_owner(instance, op, CF_OK, now_ns);
+        read_done(instance, read, &value, now_ns);
         return;
     }
     locks->one_sided_refused++;
     if (event->rc == CF_OK && ++read->tries < GRD_LOCK_READ_TRIES && post(instance, number))
         return;
-    read->op = NULL;
-    eng_lock_read_by_message(instance, op, now_ns);
+    eng_lock_read_by_message(instance, op, now_ns); /* the handle may be closed by now: then it answers so */
+    unhold(instance, read, now_ns);
+    eng_lock_news_owner(instance, now_ns);
+}
+
+void eng_lock_reads_fail_all(struct cf_instance *instance)
+{
+    for (uint32_t i = 0; i < ENG_LOCK_READS; i++)
+        instance->locks.reads[i].op = NULL; /* READs that are under way end later, and concern nobody */
 }

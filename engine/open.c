@@ -400,7 +400,8 @@ static enum cf_rc open_guard(struct cf_instance *instance, struct cf_error *erro
     size_t bytes = guard_bytes(instance);
     struct eng_guard *guard = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (guard == MAP_FAILED || madvise(guard, bytes, MADV_WIPEONFORK) != 0) {
+    /* A simulator may go on in a copy of its process: nothing there is shared with another. */
+    if (guard == MAP_FAILED || (!instance->is_manual && madvise(guard, bytes, MADV_WIPEONFORK) != 0)) {
         eng_error_set(error, CF_SYSTEM, 0, instance->node,
                       "the pages that tell a forked child cannot be had");
         if (guard != MAP_FAILED)
@@ -599,6 +600,8 @@ static enum cf_rc instance_new(const struct cf_options *options, const struct cf
     instance->is_manual = manual != NULL;
     instance->poll_fd = instance->wake_fd = -1;
     instance->store = manual ? manual->store : NULL;
+    instance->locks.victim = manual ? manual->victim : NULL;
+    instance->locks.victim_context = manual ? manual->victim_context : NULL;
     atomic_init(&instance->scn, 1);
     atomic_init(&instance->client_spin_ns, options->spin);
     atomic_init(&instance->poller_spin_ns, options->spin);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an instance says to the master of a lock, and what it hears.
+ * What an instance says to the master of a lock, and when; lock_hear.c is what it hears.
  *
- *                 serve: somebody lacks the mode                 on_grant
+ *                 serve: somebody lacks the mode                    grant
  *     held ------------------------------------------> asking --------------> held, new tenure
- *      |  ^                                            |   |  on_refused
+ *      |  ^                                            |   |  refused
  *      |  |                                            |   +--------------> held as before
- *      |  | on_lowered              nobody wants it:   v
+ *      |  | lowered                 nobody wants it:   v
  *      |  |                                        cancelling (until granted or refused)
  *      |  |
  *      +--+-- serve: demanded, and nobody stands against it: DOWN to what still goes together
  *      |
- *      +----- release: the last handle is gone: DOWN(release) ... on_lowered ... nothing
+ *      +----- release: the last handle is gone: DOWN(release) ... lowered ... nothing
  *
  * Asking and coming down go on side by side: a grant names a new tenure, and a down of the old one is answered but
  * changes nothing.
@@ -91,8 +91,8 @@ bool grd_lock_ask_again(struct grd_lock_local *local, struct grd_lock_resource *
 
 /* ------------------------------------------------------------------ coming down */
 
-static void lower(struct grd_lock_local *local, struct grd_lock_resource *resource, uint8_t mode,
-                  uint64_t now_ns, struct grd_actions *actions)
+void grd_lock_ask_lower(struct grd_lock_local *local, struct grd_lock_resource *resource, uint8_t mode,
+                        uint64_t now_ns, struct grd_actions *actions)
 {
     resource->mode = mode;
     resource->lower_tenure = resource->tenure;
@@ -108,7 +108,7 @@ void grd_lock_ask_release(struct grd_lock_local *local, struct grd_lock_resource
     resource->is_releasing = true;
     resource->demand = GRD_LOCK_NL;
     local->counters.released++;
-    lower(local, resource, GRD_LOCK_NL, now_ns, actions);
+    grd_lock_ask_lower(local, resource, GRD_LOCK_NL, now_ns, actions);
 }
 
 void grd_lock_ask_publish(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
@@ -132,12 +132,12 @@ static bool try_lower(struct grd_lock_local *local, struct grd_lock_resource *re
     if (!grd_lock_compatible(needed, demand) && !grd_lock_mutant(GRD_LOCK_MUT_DOWN_EARLY)) {
         if (needed == resource->mode)
             return false;
-        lower(local, resource, needed, now_ns, actions);
+        grd_lock_ask_lower(local, resource, needed, now_ns, actions);
         return true;
     }
     resource->demand = GRD_LOCK_NL;
     if (!grd_lock_compatible(resource->mode, demand))
-        lower(local, resource, grd_lock_lowered(resource->mode, demand), now_ns, actions);
+        grd_lock_ask_lower(local, resource, grd_lock_lowered(resource->mode, demand), now_ns, actions);
     return true;
 }
 
@@ -175,10 +175,15 @@ static void ask_pass_on(struct grd_lock_local *local, struct grd_lock_resource *
     grd_lock_local_arm(local, resource, now_ns);
 }
 
-/* A conversion from something held says more to the master than one from nothing, or a new request. */
+/*
+ * A conversion from something held says more to the master than one from nothing, or a new request. NL comes before
+ * all: where the instance holds nothing yet, only the master knows the value that goes with it, and grants it at once.
+ */
 static uint32_t rank_of(const struct grd_lock_owner *owner)
 {
-    return owner->claim.state == GRD_LOCK_CONVERTING ? 1 + (owner->claim.held != GRD_LOCK_NL) : 0;
+    if (owner->claim.state == GRD_LOCK_CONVERTING)
+        return 1 + (owner->claim.held != GRD_LOCK_NL);
+    return owner->claim.want == GRD_LOCK_NL ? 3 : 0;
 }
 
 /* Who only tries, and is neither the next nor asked for, would have to wait for others: it ends. */
@@ -234,173 +239,4 @@ struct grd_lock_owner *grd_lock_ask_serve(struct grd_lock_local *local, struct g
         next = serve_once(local, resource, now_ns, actions);
     while (fail_tries(local, resource, next));
     return next;
-}
-
-static void ask_end(struct grd_lock_resource *resource)
-{
-    resource->ask_request = 0;
-    resource->ask_for = NULL;
-    resource->ask_is_cancelled = false;
-}
-
-/* ------------------------------------------------------------------ messages */
-
-void grd_lock_ask_learn(struct grd_lock_resource *resource, const struct grd_msg *msg)
-{
-    if (msg->version <= resource->value.version)
-        return;
-    resource->is_dirty = false;
-    resource->value.version = msg->version;
-    resource->value.is_valid = !(msg->flags & GRD_FLAG_LOST);
-    resource->value.bytes_count = msg->value.count;
-    memcpy(resource->value.bytes, msg->value.bytes, msg->value.count);
-}
-
-void grd_lock_ask_on_grant(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                           const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions)
-{
-    bool is_mine = resource->ask_request == msg->request && resource->ask_mode == msg->mode;
-
-    if (grd_lock_mutant(GRD_LOCK_MUT_GRANT_ANY))
-        is_mine = is_mine || (!resource->is_releasing && resource->tenure != 0);
-    if (msg->request == 0 || !is_mine) {
-        local->counters.stale++;
-        return;
-    }
-    ask_end(resource);
-    resource->tenure = msg->tenure;
-    resource->mode = msg->mode;
-    atomic_store_explicit(&resource->record, msg->record, memory_order_relaxed);
-    resource->lower_tenure = 0; /* of an older tenure: the master knows better by now */
-    resource->demand = GRD_LOCK_NL;
-    cf_assert_id(grd_lock_covers(resource->mode, grd_lock_queue_join(&resource->queue)) ||
-                     grd_lock_mutant(GRD_LOCK_MUT_GRANT_ANY),
-                 "I-11");
-    grd_lock_ask_learn(resource, msg);
-    grd_lock_ask_serve(local, resource, now_ns, actions);
-}
-
-static enum cf_rc rc_of(uint8_t how)
-{
-    switch (how) {
-    case GRD_LOCK_BUSY:
-        return CF_BUSY;
-    case GRD_LOCK_DEADLOCK:
-        return CF_DEADLOCK;
-    case GRD_LOCK_TAKEN:
-        return CF_NAME_TAKEN;
-    case GRD_LOCK_FULL:
-        return CF_AGAIN;
-    default:
-        return CF_CANCELLED;
-    }
-}
-
-void grd_lock_ask_on_refused(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                             const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions)
-{
-    struct grd_lock_owner *owner = resource->ask_for;
-
-    if (resource->ask_request == 0 || resource->ask_request != msg->request) {
-        local->counters.stale++;
-        return;
-    }
-    if (msg->how == GRD_LOCK_SPENT) {
-        local->counters.bounced++;
-        owner = NULL; /* it still waits: serve asks anew */
-    }
-    ask_end(resource);
-    if (owner) {
-        local->counters.deadlocks += msg->how == GRD_LOCK_DEADLOCK;
-        grd_lock_owner_fail(local, owner, rc_of(msg->how));
-    }
-    grd_lock_ask_serve(local, resource, now_ns, actions);
-}
-
-/* Somebody only tries: down at once, or not at all. */
-static void try_demand(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                       const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions)
-{
-    struct grd_msg *answer;
-
-    if (grd_lock_compatible(grd_lock_queue_join(&resource->queue), msg->mode)) {
-        lower(local, resource, grd_lock_lowered(resource->mode, msg->mode), now_ns, actions);
-        grd_lock_ask_serve(local, resource, now_ns, actions);
-        return;
-    }
-    answer = grd_action_send(actions, resource->master, GRD_MSG_LOCK_IN_USE, &resource->key);
-    answer->tenure = msg->tenure;
-    answer->mode = msg->mode;
-    if (msg->flags & GRD_LOCK_NOTIFY)
-        grd_lock_local_note_wanted(local, resource, msg->mode);
-}
-
-void grd_lock_ask_on_demand(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                            const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions)
-{
-    struct grd_lock_owner *owner = resource->ask_for;
-
-    if (resource->tenure == 0 || resource->tenure != msg->tenure || resource->is_releasing) {
-        local->counters.stale++;
-        return;
-    }
-    if (msg->mode == GRD_LOCK_NL) {
-        if (resource->demand_number != msg->request)
-            return;
-        resource->demand = GRD_LOCK_NL;
-        grd_lock_ask_serve(local, resource, now_ns, actions);
-        return;
-    }
-    local->counters.demands++;
-    if ((msg->flags & GRD_LOCK_DEMOTE) && owner && resource->ask_request == msg->request &&
-        owner->claim.state == GRD_LOCK_CONVERTING && owner->claim.held != GRD_LOCK_NL) {
-        grd_lock_owner_demote(local, owner);
-        resource->ask_stake = GRD_LOCK_NL;
-    }
-    if (grd_lock_compatible(resource->mode, msg->mode))
-        return; /* it crossed the down */
-    if (msg->flags & GRD_LOCK_TRY) {
-        try_demand(local, resource, msg, now_ns, actions);
-        return;
-    }
-    resource->demand = msg->mode;
-    resource->demand_number = msg->flags & GRD_LOCK_DEMOTE ? 0 : msg->request;
-    resource->demand_ns = now_ns;
-    grd_lock_ask_serve(local, resource, now_ns, actions);
-    if (resource->demand == GRD_LOCK_NL)
-        return;
-    grd_lock_local_note_wanted(local, resource, msg->mode);
-    if (!cf_timer_armed(&resource->timer))
-        grd_lock_local_arm(local, resource, now_ns);
-}
-
-bool grd_lock_ask_demand_ends(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                              uint64_t now_ns, struct grd_actions *actions)
-{
-    if (resource->demand == GRD_LOCK_NL)
-        return false;
-    if (now_ns - resource->demand_ns >= local->options.resend_ns * GRD_LOCK_DEMAND_PERIODS) {
-        resource->demand = GRD_LOCK_NL;
-        grd_lock_ask_serve(local, resource, now_ns, actions);
-    }
-    return true;
-}
-
-void grd_lock_ask_on_lowered(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                             const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions)
-{
-    bool is_release = (msg->flags & GRD_FLAG_RELEASE) != 0;
-
-    if (msg->version >= resource->value.version)
-        resource->is_dirty = false;
-    grd_lock_owner_published(local, resource, msg->version);
-    if (resource->lower_tenure == 0 || resource->lower_tenure != msg->tenure ||
-        resource->lower_mode != msg->mode || resource->is_releasing != is_release || resource->is_dirty)
-        return;
-    resource->lower_tenure = 0;
-    if (!is_release)
-        return;
-    resource->is_releasing = false;
-    resource->tenure = 0;
-    grd_lock_ask_serve(local, resource, now_ns, actions);
 }

@@ -13,6 +13,7 @@
 static inline bool grd_lock_is_idle(const struct grd_lock_resource *resource)
 {
     return resource->queue.claims_count == 0 && resource->ask_request == 0 && resource->tenure != 0 &&
+           resource->handles != 0 &&
            (resource->demand | (uint8_t)resource->is_releasing | resource->queue.guard) == GRD_LOCK_NL;
 }
 

@@ -205,7 +205,7 @@ void grd_lock_call_on_value(struct grd_lock_local *local, struct grd_lock_resour
     } else {
         bool rests = call->is_swap && msg->how == GRD_LOCK_BUSY && swap_rests(local, call);
 
-        grd_lock_ask_learn(resource, msg);
+        grd_lock_hear_value(resource, msg);
         if (rests) {
             grd_lock_ask_serve(local, resource, now_ns, actions);
             return;

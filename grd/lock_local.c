@@ -195,7 +195,7 @@ static void wanted_unlink(struct grd_lock_local *local, struct grd_lock_resource
 void grd_lock_local_settle(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
                            struct grd_actions *actions)
 {
-    if (resource->handles > 0 || resource->publish_first || resource->call_first ||
+    if (resource->handles > 0 || resource->holds > 0 || resource->publish_first || resource->call_first ||
         resource->ask_request != 0)
         return;
     if (resource->tenure != 0) {
@@ -222,6 +222,20 @@ void grd_lock_local_detach(struct grd_lock_local *local, struct grd_lock_resourc
     cf_assert(resource->handles > 0);
     cf_assert(resource->handles > 1 || resource->queue.claims_count == 0);
     resource->handles--;
+    grd_lock_local_settle(local, resource, now_ns, actions);
+}
+
+void grd_lock_local_hold(struct grd_lock_resource *resource)
+{
+    cf_assert(resource->in_use);
+    resource->holds++;
+}
+
+void grd_lock_local_unhold(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
+                           struct grd_actions *actions)
+{
+    cf_assert(resource->in_use && resource->holds > 0);
+    resource->holds--;
     grd_lock_local_settle(local, resource, now_ns, actions);
 }
 
@@ -274,7 +288,7 @@ bool grd_lock_local_tick(struct grd_lock_local *local, uint64_t now_ns, struct g
     resource = cf_container_of(timer, struct grd_lock_resource, timer);
     is_needed = grd_lock_ask_again(local, resource, actions);
     is_needed = grd_lock_call_again(local, resource, actions) || is_needed;
-    is_needed = grd_lock_ask_demand_ends(local, resource, now_ns, actions) || is_needed;
+    is_needed = grd_lock_hear_demand_end(local, resource, now_ns, actions) || is_needed;
     if (!is_needed) { /* the last swap may have ended here, after the last handle */
         grd_lock_local_settle(local, resource, now_ns, actions);
         return true;
@@ -316,16 +330,16 @@ void grd_lock_local_step(struct grd_lock_local *local, const struct grd_msg *msg
     }
     switch (msg->type) {
     case GRD_MSG_LOCK_GRANT:
-        grd_lock_ask_on_grant(local, resource, msg, now_ns, actions);
+        grd_lock_hear_grant(local, resource, msg, now_ns, actions);
         break;
     case GRD_MSG_LOCK_REFUSED:
-        grd_lock_ask_on_refused(local, resource, msg, now_ns, actions);
+        grd_lock_hear_refused(local, resource, msg, now_ns, actions);
         break;
     case GRD_MSG_LOCK_DEMAND:
-        grd_lock_ask_on_demand(local, resource, msg, now_ns, actions);
+        grd_lock_hear_demand(local, resource, msg, now_ns, actions);
         break;
     case GRD_MSG_LOCK_LOWERED:
-        grd_lock_ask_on_lowered(local, resource, msg, now_ns, actions);
+        grd_lock_hear_lowered(local, resource, msg, now_ns, actions);
         break;
     case GRD_MSG_LOCK_VALUE:
         grd_lock_call_on_value(local, resource, msg, now_ns, actions);

@@ -94,6 +94,14 @@ void grd_lock_local_detach(struct grd_lock_local *local, struct grd_lock_resourc
                            struct grd_actions *actions);
 
 /*
+ * The record stays this lock's until it is undone, whatever becomes of its handles: for whoever has to come back to it
+ * from outside of the steps.
+ */
+void grd_lock_local_hold(struct grd_lock_resource *resource);
+void grd_lock_local_unhold(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
+                           struct grd_actions *actions);
+
+/*
  * Asks for a lock. CF_OK: granted, *lock_out names it, grd_lock_local_value has its value. CF_PENDING: *lock_out
  * names the wait, `done` tells. CF_BUSY (TRY), CF_AGAIN (all claims are taken), CF_LOCK_MODE: nothing happened.
  * A TRY that only peers could grant is pending too, for one round trip to the master and, where others
@@ -199,6 +207,8 @@ const struct grd_lock_name *grd_lock_resource_name(const struct grd_lock_resourc
 uint16_t grd_lock_resource_master(const struct grd_lock_resource *resource);
 /* Mode of the instance at the master. */
 uint8_t grd_lock_resource_mode(const struct grd_lock_resource *resource);
+/* The weakest mode that covers what owners here hold. */
+uint8_t grd_lock_resource_used(const struct grd_lock_resource *resource);
 /* Number of the lock's record at its master, for a one-sided READ; UINT32_MAX until a grant told it. Any thread. */
 uint32_t grd_lock_resource_record(const struct grd_lock_resource *resource);
 

@@ -3,9 +3,9 @@
 #define GRD_LOCK_LOCAL_IMPL_H
 
 /*
- * Shared by the files that make up an instance's locks: records, pools and dispatch (lock_local.c), owners
- * (lock_owner.c), the conversation with the master (lock_ask.c), values without a lock (lock_call.c), reports
- * (lock_wait.c), inspection (lock_resource.c).
+ * Shared by the files that make up an instance's locks: records, pools and dispatch (lock_local.c), owners and
+ * their waits (lock_owner.c), what they hold (lock_convert.c), the conversation with the master (lock_ask.c,
+ * lock_hear.c), values without a lock (lock_call.c), reports (lock_wait.c), inspection (lock_resource.c).
  */
 #include "grd/lock_local.h"
 
@@ -55,7 +55,7 @@ struct grd_lock_resource {
     uint8_t demand; /* peers wait for this mode; NL = none */
     bool is_releasing;
     bool in_use;
-    uint32_t handles;
+    uint32_t handles;     /* open ones: through none other is anything granted */
     uint64_t tenure;      /* 0: the master knows nothing of this instance here */
     uint64_t ask_request; /* the request under way; 0 = none */
     struct grd_lock_queue queue;
@@ -77,6 +77,7 @@ struct grd_lock_resource {
     uint8_t lower_mode;
     struct grd_lock_owner *publish_first;
     struct grd_lock_call *call_first;
+    uint32_t holds; /* whoever reads by the record's address: it stays this lock's */
     struct cf_timer timer;
     struct grd_lock_resource *next;        /* free list */
     struct grd_lock_resource *wanted_next; /* list of those with a wanted_mode */
@@ -150,6 +151,11 @@ void grd_lock_local_note_wanted(struct grd_lock_local *local, struct grd_lock_re
                                 uint8_t mode);
 
 /* lock_owner.c */
+/* The claim is out of its queue already. */
+void grd_lock_owner_give(struct grd_lock_local *local, struct grd_lock_owner *owner);
+/* Begins to wait, and answers the call; the claim may be gone afterwards. */
+enum cf_rc grd_lock_owner_wait(struct grd_lock_local *local, struct grd_lock_owner *owner, uint8_t mode,
+                               uint64_t now_ns, struct grd_actions *actions);
 void grd_lock_owner_complete(struct grd_lock_local *local, struct grd_lock_owner *owner, enum cf_rc rc);
 /* The wait ended without a grant. */
 void grd_lock_owner_fail(struct grd_lock_local *local, struct grd_lock_owner *owner, enum cf_rc rc);
@@ -168,27 +174,31 @@ void grd_lock_owner_published(struct grd_lock_local *local, struct grd_lock_reso
 CF_HOT struct grd_lock_owner *grd_lock_ask_serve(struct grd_lock_local *local,
                                                  struct grd_lock_resource *resource, uint64_t now_ns,
                                                  struct grd_actions *actions);
+/* Comes down to `mode`, and says so until it is acknowledged. */
+void grd_lock_ask_lower(struct grd_lock_local *local, struct grd_lock_resource *resource, uint8_t mode,
+                        uint64_t now_ns, struct grd_actions *actions);
 void grd_lock_ask_release(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
                           struct grd_actions *actions);
 void grd_lock_ask_publish(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
                           struct grd_actions *actions);
-/* A value from the master; an older one changes nothing. */
-void grd_lock_ask_learn(struct grd_lock_resource *resource, const struct grd_msg *msg);
-void grd_lock_ask_on_grant(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                           const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
-void grd_lock_ask_on_refused(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                             const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
-void grd_lock_ask_on_demand(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                            const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
-void grd_lock_ask_on_lowered(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                             const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
-/* Forgets a demand that the master does not repeat. True: there is one. */
-bool grd_lock_ask_demand_ends(struct grd_lock_local *local, struct grd_lock_resource *resource,
-                              uint64_t now_ns, struct grd_actions *actions);
 /* Says again what the master has not answered. False: there is nothing. */
 bool grd_lock_ask_again(struct grd_lock_local *local, struct grd_lock_resource *resource,
                         struct grd_actions *actions);
 
+/* lock_hear.c */
+/* A value from the master; an older one changes nothing. */
+void grd_lock_hear_value(struct grd_lock_resource *resource, const struct grd_msg *msg);
+void grd_lock_hear_grant(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                         const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
+void grd_lock_hear_refused(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                           const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
+void grd_lock_hear_demand(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                          const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
+void grd_lock_hear_lowered(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                           const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);
+/* Forgets a demand that the master does not repeat. True: there is one. */
+bool grd_lock_hear_demand_end(struct grd_lock_local *local, struct grd_lock_resource *resource,
+                              uint64_t now_ns, struct grd_actions *actions);
 /* lock_call.c */
 void grd_lock_call_on_value(struct grd_lock_local *local, struct grd_lock_resource *resource,
                             const struct grd_msg *msg, uint64_t now_ns, struct grd_actions *actions);

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls of owners: want, convert, unlock, cancel, and what becomes of them. A call that cannot be answered at once
+ * Calls of owners: want, cancel, waits, and what becomes of them; lock_convert.c has the rest. A call that cannot be answered at once
  * is answered by a completion; completions wait in a list of the records themselves, so that their number needs
  * no bound of its own.
  */
-#include <string.h>
-
 #include "base/assert.h"
 #include "grd/lock_local_impl.h"
 
 #define WANT_FLAGS (GRD_LOCK_TRY | GRD_LOCK_NOTIFY | GRD_LOCK_HEAD)
-#define CONVERT_FLAGS                                                                      \
-    (GRD_LOCK_TRY | GRD_LOCK_NOTIFY | GRD_LOCK_FIFO | GRD_LOCK_DEMOTE | GRD_LOCK_PUBLISH | \
-     GRD_LOCK_INVALIDATE)
-#define UNLOCK_FLAGS (GRD_LOCK_PUBLISH | GRD_LOCK_INVALIDATE)
 
 /* ------------------------------------------------------------------ records */
 
@@ -36,7 +30,7 @@ static struct grd_lock_owner *owner_take(struct grd_lock_local *local, struct gr
 }
 
 /* The claim is out of its queue already. What a record in the free list looks like lock_cached.h relies on. */
-static void owner_give(struct grd_lock_local *local, struct grd_lock_owner *owner)
+void grd_lock_owner_give(struct grd_lock_local *local, struct grd_lock_owner *owner)
 {
     owner->publish_version = 0;
     owner->is_done = owner->is_in_call = owner->is_demoted = owner->has_value = false;
@@ -82,7 +76,7 @@ bool grd_lock_local_next_done(struct grd_lock_local *local, struct grd_lock_done
     };
     owner->has_value = owner->is_demoted = false;
     if (owner->claim.state == GRD_LOCK_FREE)
-        owner_give(local, owner);
+        grd_lock_owner_give(local, owner);
     return true;
 }
 
@@ -179,7 +173,7 @@ static bool deadlock_break(struct grd_lock_local *local, struct grd_lock_owner *
     return false;
 }
 
-/* What a call answers after its claim has been queued. The claim may be gone afterwards. */
+/* What a call answers after its claim has been queued. */
 static enum cf_rc wait_answer(struct grd_lock_local *local, struct grd_lock_owner *owner, uint64_t now_ns,
                               struct grd_actions *actions)
 {
@@ -209,10 +203,22 @@ static enum cf_rc wait_answer(struct grd_lock_local *local, struct grd_lock_owne
     if (rc != CF_OK) {
         grd_lock_owner_fail(local, owner, rc);
         if (owner->claim.state == GRD_LOCK_FREE)
-            owner_give(local, owner);
+            grd_lock_owner_give(local, owner);
         grd_lock_ask_serve(local, resource, now_ns, actions);
     }
     owner->is_in_call = owner->has_value = false;
+    return rc;
+}
+
+enum cf_rc grd_lock_owner_wait(struct grd_lock_local *local, struct grd_lock_owner *owner, uint8_t mode,
+                               uint64_t now_ns, struct grd_actions *actions)
+{
+    enum cf_rc rc;
+
+    local->counters.locks++;
+    wait_begin(local, owner, mode, now_ns);
+    rc = wait_answer(local, owner, now_ns, actions);
+    local->counters.cached += rc == CF_OK;
     return rc;
 }
 
@@ -273,118 +279,10 @@ enum cf_rc grd_lock_local_want(struct grd_lock_local *local, struct grd_lock_res
         *lock_out = lock;
         return CF_OK;
     }
-    local->counters.locks++;
-    wait_begin(local, owner, want->mode, now_ns);
-    rc = wait_answer(local, owner, now_ns, actions);
-    local->counters.cached += rc == CF_OK;
+    rc = grd_lock_owner_wait(local, owner, want->mode, now_ns, actions);
     if (rc == CF_OK || rc == CF_PENDING)
         *lock_out = lock;
     return rc;
-}
-
-/* ------------------------------------------------------------------ values, conversion, unlock */
-
-/* May this value be given, with these flags, to a conversion that moves it so? */
-static bool value_is_good(enum grd_lock_move move, uint8_t flags, const struct grd_lock_value *value)
-{
-    if (move == GRD_LOCK_WRITE_VALUE)
-        return value == NULL || value->bytes_count <= GRD_LOCK_VALUE_BYTES;
-    return value == NULL && (flags & (GRD_LOCK_PUBLISH | GRD_LOCK_INVALIDATE)) == 0;
-}
-
-static void value_store(struct grd_lock_resource *resource, uint8_t flags, const struct grd_lock_value *value)
-{
-    if (value) {
-        resource->value.bytes_count = value->bytes_count;
-        memcpy(resource->value.bytes, value->bytes, value->bytes_count);
-    }
-    if (value || (flags & GRD_LOCK_INVALIDATE)) {
-        resource->value.is_valid = (flags & GRD_LOCK_INVALIDATE) == 0;
-        resource->value.version++;
-        resource->is_dirty = true;
-    }
-}
-
-/* True: the completion tells when the master has the value. */
-static bool publish_begin(struct grd_lock_local *local, struct grd_lock_owner *owner, uint8_t flags,
-                          uint64_t now_ns, struct grd_actions *actions)
-{
-    struct grd_lock_resource *resource = owner->resource;
-
-    if (!(flags & GRD_LOCK_PUBLISH) || !resource->is_dirty)
-        return false;
-    owner->publish_version = resource->value.version;
-    owner->publish_next = resource->publish_first;
-    resource->publish_first = owner;
-    grd_lock_ask_publish(local, resource, now_ns, actions);
-    return true;
-}
-
-static bool is_asked_of(const struct grd_lock_resource *resource)
-{
-    return grd_lock_queue_waits(&resource->queue) || resource->demand != GRD_LOCK_NL;
-}
-
-enum cf_rc grd_lock_local_convert(struct grd_lock_local *local, grd_lock_id lock, uint8_t mode, uint8_t flags,
-                                  const struct grd_lock_value *value, uint64_t now_ns,
-                                  struct grd_actions *actions)
-{
-    struct grd_lock_owner *owner = grd_lock_owner_held(local, lock);
-    struct grd_lock_resource *resource;
-    bool is_published;
-
-    if (mode >= GRD_LOCK_MODES || (flags & ~CONVERT_FLAGS))
-        return CF_LOCK_MODE;
-    if (owner == NULL)
-        return CF_NOT_HELD;
-    if (!value_is_good(grd_lock_value_move(owner->claim.held, mode), flags, value))
-        return CF_VALUE_MODE;
-    resource = owner->resource;
-    local->counters.locks++;
-    if (!grd_lock_covers(owner->claim.held, mode)) {
-        enum cf_rc rc;
-
-        owner->claim.flags = flags;
-        wait_begin(local, owner, mode, now_ns);
-        rc = wait_answer(local, owner, now_ns, actions);
-        local->counters.cached += rc == CF_OK;
-        return rc;
-    }
-    value_store(resource, flags, value);
-    is_published = publish_begin(local, owner, flags, now_ns, actions);
-    if (mode != owner->claim.held) {
-        grd_lock_queue_lower(&resource->queue, &owner->claim, mode);
-        owner->grant_id = grd_lock_local_id(local, owner);
-        if (is_asked_of(resource))
-            grd_lock_ask_serve(local, resource, now_ns, actions);
-    }
-    local->counters.cached++;
-    return is_published ? CF_PENDING : CF_OK;
-}
-
-enum cf_rc grd_lock_local_unlock(struct grd_lock_local *local, grd_lock_id lock, uint8_t flags,
-                                 const struct grd_lock_value *value, uint64_t now_ns,
-                                 struct grd_actions *actions)
-{
-    struct grd_lock_owner *owner = grd_lock_owner_held(local, lock);
-    struct grd_lock_resource *resource;
-    bool is_published;
-
-    if (flags & ~UNLOCK_FLAGS)
-        return CF_LOCK_MODE;
-    if (owner == NULL)
-        return CF_NOT_HELD;
-    if (!value_is_good(grd_lock_value_move(owner->claim.held, GRD_LOCK_NL), flags, value))
-        return CF_VALUE_MODE;
-    resource = owner->resource;
-    value_store(resource, flags, value);
-    is_published = publish_begin(local, owner, flags, now_ns, actions);
-    grd_lock_queue_drop(&resource->queue, &owner->claim);
-    if (!is_published)
-        owner_give(local, owner);
-    if (is_asked_of(resource))
-        grd_lock_ask_serve(local, resource, now_ns, actions);
-    return is_published ? CF_PENDING : CF_OK;
 }
 
 enum cf_rc grd_lock_local_cookie_set(struct grd_lock_local *local, grd_lock_id lock, uint64_t cookie)
@@ -397,20 +295,6 @@ enum cf_rc grd_lock_local_cookie_set(struct grd_lock_local *local, grd_lock_id l
     return CF_OK;
 }
 
-/* ------------------------------------------------------------------ cancel, inspection */
-
-bool grd_lock_local_has_news(const struct grd_lock_local *local)
-{
-    return local->done_first || local->call_done_first || local->wanted_first;
-}
-
-struct grd_lock_resource *grd_lock_local_resource(const struct grd_lock_local *local, grd_lock_id lock)
-{
-    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
-
-    return owner ? owner->resource : NULL;
-}
-
 enum cf_rc grd_lock_local_cancel(struct grd_lock_local *local, grd_lock_id lock, enum cf_rc rc,
                                  uint64_t now_ns, struct grd_actions *actions)
 {
@@ -421,61 +305,4 @@ enum cf_rc grd_lock_local_cancel(struct grd_lock_local *local, grd_lock_id lock,
     grd_lock_owner_fail(local, owner, rc);
     grd_lock_ask_serve(local, owner->resource, now_ns, actions);
     return CF_OK;
-}
-
-bool grd_lock_local_unpublish(struct grd_lock_local *local, grd_lock_id lock, uint64_t now_ns,
-                              struct grd_actions *actions)
-{
-    struct grd_lock_owner *owner = grd_lock_owner_of(local, lock), **at;
-    struct grd_lock_resource *resource;
-
-    if (owner == NULL || owner->publish_version == 0)
-        return false;
-    resource = owner->resource;
-    for (at = &resource->publish_first; *at != owner;)
-        at = &(*at)->publish_next;
-    *at = owner->publish_next;
-    owner->publish_version = 0;
-    if (owner->claim.state == GRD_LOCK_FREE)
-        owner_give(local, owner);
-    grd_lock_local_settle(local, resource, now_ns, actions);
-    return true;
-}
-
-grd_lock_id grd_lock_local_waiter(const struct grd_lock_local *local, uint64_t wait)
-{
-    uint32_t number = (uint32_t)wait & (GRD_LOCK_CLAIMS_MAX - 1);
-    const struct grd_lock_owner *owner;
-
-    if (number >= local->options.claims)
-        return 0;
-    owner = &local->owners[number];
-    return owner->resource && grd_lock_is_waiting(&owner->claim) && owner->wait_id == wait
-               ? grd_lock_owner_id(owner)
-               : 0;
-}
-
-const struct grd_lock_value *grd_lock_local_value(const struct grd_lock_local *local, grd_lock_id lock)
-{
-    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
-
-    return owner && owner->claim.is_known ? &owner->resource->value : NULL;
-}
-
-bool grd_lock_local_is_wanted(const struct grd_lock_local *local, grd_lock_id lock)
-{
-    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
-    const struct grd_lock_claim *waiter;
-
-    if (owner == NULL || !owner->claim.is_known)
-        return false;
-    if (!grd_lock_compatible(owner->claim.held, owner->resource->demand))
-        return true;
-    for (waiter = owner->resource->queue.convert_first; waiter; waiter = waiter->queue_next)
-        if (waiter != &owner->claim && !grd_lock_compatible(owner->claim.held, waiter->want))
-            return true;
-    for (waiter = owner->resource->queue.new_first; waiter; waiter = waiter->queue_next)
-        if (waiter != &owner->claim && !grd_lock_compatible(owner->claim.held, waiter->want))
-            return true;
-    return false;
 }

@@ -62,9 +62,66 @@ uint8_t grd_lock_resource_mode(const struct grd_lock_resource *resource)
     return resource->mode;
 }
 
+uint8_t grd_lock_resource_used(const struct grd_lock_resource *resource)
+{
+    return grd_lock_queue_join(&resource->queue);
+}
+
 uint32_t grd_lock_resource_record(const struct grd_lock_resource *resource)
 {
     return atomic_load_explicit(&resource->record, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------ claims */
+
+bool grd_lock_local_has_news(const struct grd_lock_local *local)
+{
+    return local->done_first || local->call_done_first || local->wanted_first;
+}
+
+struct grd_lock_resource *grd_lock_local_resource(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
+
+    return owner ? owner->resource : NULL;
+}
+
+grd_lock_id grd_lock_local_waiter(const struct grd_lock_local *local, uint64_t wait)
+{
+    uint32_t number = (uint32_t)wait & (GRD_LOCK_CLAIMS_MAX - 1);
+    const struct grd_lock_owner *owner;
+
+    if (number >= local->options.claims)
+        return 0;
+    owner = &local->owners[number];
+    return owner->resource && grd_lock_is_waiting(&owner->claim) && owner->wait_id == wait
+               ? grd_lock_owner_id(owner)
+               : 0;
+}
+
+const struct grd_lock_value *grd_lock_local_value(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
+
+    return owner && owner->claim.is_known ? &owner->resource->value : NULL;
+}
+
+bool grd_lock_local_is_wanted(const struct grd_lock_local *local, grd_lock_id lock)
+{
+    const struct grd_lock_owner *owner = grd_lock_owner_of(local, lock);
+    const struct grd_lock_claim *waiter;
+
+    if (owner == NULL || !owner->claim.is_known)
+        return false;
+    if (!grd_lock_compatible(owner->claim.held, owner->resource->demand))
+        return true;
+    for (waiter = owner->resource->queue.convert_first; waiter; waiter = waiter->queue_next)
+        if (waiter != &owner->claim && !grd_lock_compatible(owner->claim.held, waiter->want))
+            return true;
+    for (waiter = owner->resource->queue.new_first; waiter; waiter = waiter->queue_next)
+        if (waiter != &owner->claim && !grd_lock_compatible(owner->claim.held, waiter->want))
+            return true;
+    return false;
 }
 
 struct grd_lock_local_counters grd_lock_local_counts(const struct grd_lock_local *local)

@@ -7,6 +7,8 @@
  */
 #include "grd/lock_value.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -48,6 +50,24 @@ bool grd_lock_name_equal(const struct grd_lock_name *a, const struct grd_lock_na
 {
     return a->kind == b->kind && a->bytes_count == b->bytes_count &&
            memcmp(a->bytes, b->bytes, a->bytes_count) == 0;
+}
+
+void grd_lock_name_print(const struct grd_lock_name *name, char *text, size_t text_bytes)
+{
+    uint32_t type, i;
+    uint64_t id[2];
+    int length;
+
+    if (name->kind == GRD_LOCK_NAME_IDS) {
+        memcpy(&type, name->bytes, sizeof type);
+        memcpy(id, name->bytes + sizeof type, sizeof id);
+        snprintf(text, text_bytes, "lock (%u, %" PRIu64 ", %" PRIu64 ")", type, id[0], id[1]);
+        return;
+    }
+    length = snprintf(text, text_bytes, "lock '");
+    for (i = 0; i < name->bytes_count && (size_t)length + 2 < text_bytes; i++)
+        text[length++] = name->bytes[i] >= 0x20 && name->bytes[i] < 0x7f ? (char)name->bytes[i] : '?';
+    snprintf(text + length, text_bytes - (size_t)length, "'");
 }
 
 /* Two hashes of the same bytes under one key, told apart by the first byte hashed. */

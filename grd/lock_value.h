@@ -49,6 +49,8 @@ struct grd_lock_value {
 CF_CHECK enum cf_rc grd_lock_name_text(const void *bytes, size_t bytes_count, struct grd_lock_name *name_out);
 void grd_lock_name_ids(uint32_t type, uint64_t id1, uint64_t id2, struct grd_lock_name *name_out);
 bool grd_lock_name_equal(const struct grd_lock_name *a, const struct grd_lock_name *b);
+/* For people: lock 'accounts', lock (7, 1, 0); bytes that cannot be shown as ?. */
+void grd_lock_name_print(const struct grd_lock_name *name, char *text, size_t text_bytes);
 /*
  * 128 bits of keyed hash of the name, in the shape of a block's key so that map and messages serve both. Locks
  * and blocks never meet: they have messages and stores of their own.

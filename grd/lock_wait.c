@@ -14,7 +14,10 @@
 #include "base/assert.h"
 #include "grd/lock_local_impl.h"
 #include "grd/lock_master_impl.h"
+#include "grd/lock_mutant.h"
 #include "grd/lock_report.h"
+
+#define MUTANT_LATE_NS UINT64_C(250000000)
 
 /* Tells of one pair: `waiter` waits for what `other` holds (HOLDS), or for `other` to be served (WAITS). */
 struct teller {
@@ -58,6 +61,8 @@ static bool tell_waiter(struct teller *teller, const struct grd_lock_queue *queu
     struct grd_lock_claim *back;
     bool is_first = waiter->queue_prev == NULL;
 
+    if (grd_lock_mutant(GRD_LOCK_MUT_TELL_AFTER) && waiter->queue_next)
+        teller->tell(teller, waiter, waiter->queue_next, GRD_DETECT_WAITS);
     if (waiter->state == GRD_LOCK_CONVERTING) {
         back = grd_lock_queue_holder_back(queue, waiter);
         if (back)
@@ -109,6 +114,8 @@ static void tell_local(struct teller *teller, struct grd_lock_claim *waiter, str
 /* Those that only try end by themselves. */
 static bool is_told(const struct grd_lock_claim *claim, uint64_t since_ns, uint64_t before_ns)
 {
+    if (grd_lock_mutant(GRD_LOCK_MUT_TELL_LATE))
+        since_ns += MUTANT_LATE_NS;
     return grd_lock_is_waiting(claim) && !(claim->flags & GRD_LOCK_TRY) && since_ns <= before_ns;
 }
 

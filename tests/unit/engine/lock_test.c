@@ -307,6 +307,126 @@ static void each_wrong_call_has_its_status_and_changes_nothing(void **state)
     assert_int_equal(cf_owner_set(session, UINT64_MAX, 0), CF_INVALID);
 }
 
+static void assert_error(struct fixture *f, uint32_t n, const char *text)
+{
+    assert_string_equal(cf_session_error(f->cluster.session[n])->text, text);
+}
+
+/* Instance 0 holds no more than its owners ask for from now on. */
+static void come_down(struct fixture *f)
+{
+    struct cf_claim claim = take(f, 1, CF_LOCK_EX);
+
+    give(f, 1, &claim);
+}
+
+static void an_error_names_the_lock_what_was_asked_and_what_is_held(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_session *session = f->cluster.session[0];
+    struct cf_claim held, other = {0}, ids = {0};
+    struct cf_lock_value value = {.bytes_count = 1};
+    struct cf_lock *lock = NULL;
+
+    come_down(f);
+    held = take(f, 0, CF_LOCK_PR);
+    assert_int_equal(try(f, 0, CF_LOCK_EX, &other), CF_BUSY);
+    assert_error(f, 0,
+                 "lock 'accounts' asked in EX; here PR is held, by owners PR: somebody else holds it and the "
+                 "call was told not to wait");
+    other = take(f, 1, CF_LOCK_PR);
+    assert_int_equal(cf_lock_convert(session, &held, CF_LOCK_EX, 0, NULL, cf_now_ns() + SOON_NS), CF_TIMEOUT);
+    assert_error(f, 0,
+                 "lock 'accounts' asked in EX by a claim in PR; here PR is held, by owners PR: the deadline "
+                 "passed");
+    assert_int_equal(cf_lock_convert(session, &held, (enum cf_lock_mode)9, 0, NULL, CF_FOREVER),
+                     CF_LOCK_MODE);
+    assert_error(
+        f, 0,
+        "lock 'accounts' asked in mode 9 by a claim in PR; here PR is held, by owners PR: there is no "
+        "such lock mode, or a flag that does not go with the call");
+    assert_int_equal(cf_lock_unlock(session, &held, 0, &value), CF_VALUE_MODE);
+    assert_error(f, 0,
+                 "lock 'accounts', unlock of a claim in PR; here PR is held, by owners PR: a lock value is "
+                 "written without PW or EX, or has more than 64 bytes");
+    assert_int_equal(cf_lock_value_swap(session, f->lock[0], 5, &value, cluster_deadline(), NULL), CF_BUSY);
+    assert_error(f, 0,
+                 "lock 'accounts', swap of the value of version 5; here PR is held, by owners PR: somebody "
+                 "else holds it and the call was told not to wait");
+    give(f, 0, &held);
+    give(f, 1, &other);
+    assert_int_equal(cf_lock_open_ids(session, 7, 1, 2, &lock), CF_OK);
+    assert_int_equal(cf_lock_request(session, lock, CF_LOCK_EX, 0x80, CF_FOREVER, &ids), CF_LOCK_MODE);
+    assert_error(
+        f, 0,
+        "lock (7, 1, 2) asked in EX; here NL is held, by owners NL: there is no such lock mode, or a "
+        "flag that does not go with the call");
+    assert_int_equal(cf_lock_close(session, &lock), CF_OK);
+}
+
+/* Two conversions that keep one another out: told at once, without a cycle from the detector. */
+static void a_conversion_deadlock_names_its_lock_and_modes(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_claim claims[2];
+    struct cf_lock_args args = {.claim = &claims[0], .mode = CF_LOCK_EX, .owner = 7};
+    struct cf_op op = {.kind = CF_OP_CONVERT, .deadline_ns = CF_FOREVER, .lock = &args}, *done[1];
+
+    come_down(f);
+    claims[0] = take(f, 0, CF_LOCK_PR);
+    claims[1] = take(f, 0, CF_LOCK_PR);
+    assert_int_equal(cf_submit(f->cluster.session[0], &op), CF_OK);
+    assert_int_equal(
+        cf_lock_convert(f->cluster.session[0], &claims[1], CF_LOCK_PW, 0, NULL, cluster_deadline()),
+        CF_DEADLOCK);
+    assert_error(f, 0,
+                 "lock 'accounts' asked in PW by a claim in PR; here PR is held, by owners PR: the wait was "
+                 "part of a deadlock and was chosen to end");
+    give(f, 0, &claims[1]);
+    assert_int_equal(cf_wait(f->cluster.session[0], done, 1, cluster_deadline()), 1);
+    assert_int_equal(op.rc, CF_OK);
+    give(f, 0, &claims[0]);
+}
+
+/* Of instance 1, which holds nothing, one owner waits for EX: another one has NL all the same. */
+static void nl_is_granted_whoever_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_claim held = take(f, 0, CF_LOCK_EX), waits = {0}, null;
+    struct cf_lock_args args = {.lock = f->lock[1], .claim = &waits, .mode = CF_LOCK_EX, .owner = 7};
+    struct cf_op op = {.kind = CF_OP_LOCK, .deadline_ns = CF_FOREVER, .lock = &args}, *done[1];
+
+    assert_int_equal(cf_submit(f->cluster.session[1], &op), CF_OK);
+    assert_int_equal(cf_wait(f->cluster.session[1], done, 1, cf_now_ns() + SOON_NS), 0);
+    null = take(f, 1, CF_LOCK_NL);
+    assert_int_equal(cf_wait(f->cluster.session[1], done, 1, cf_now_ns() + SOON_NS), 0);
+    give(f, 0, &held);
+    assert_int_equal(cf_wait(f->cluster.session[1], done, 1, cluster_deadline()), 1);
+    assert_int_equal(op.rc, CF_OK);
+    give(f, 1, &waits);
+    give(f, 1, &null);
+}
+
+static void a_closed_handle_is_refused_by_each_call(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_session *session = f->cluster.session[1];
+    struct cf_lock_value value = {.bytes_count = 1}, seen;
+    struct cf_lock *lock = NULL, *closed;
+    struct cf_claim claim = {0};
+
+    assert_int_equal(cf_lock_open(session, "short-lived", 11, &lock), CF_OK);
+    closed = lock;
+    assert_int_equal(cf_lock_request(session, lock, CF_LOCK_EX, 0, cluster_deadline(), &claim), CF_OK);
+    assert_int_equal(cf_lock_unlock(session, &claim, CF_LOCK_PUBLISH, &value), CF_OK);
+    assert_int_equal(cf_lock_close(session, &lock), CF_OK);
+    assert_int_equal(cf_lock_request(session, closed, CF_LOCK_CR, 0, cluster_deadline(), &claim), CF_INVALID);
+    assert_int_equal(cf_lock_value_read(session, closed, cluster_deadline(), &seen), CF_INVALID);
+    assert_int_equal(cf_lock_value_swap(session, closed, 1, &value, cluster_deadline(), &seen), CF_INVALID);
+    lock = closed;
+    assert_int_equal(cf_lock_close(session, &lock), CF_INVALID);
+}
+
 struct adder {
     struct fixture *f;
     uint32_t node;
@@ -426,6 +546,10 @@ int main(void)
         cmocka_unit_test(a_wait_ends_at_its_deadline_and_the_next_is_served),
         cmocka_unit_test(an_op_completes_when_the_holder_lets_go_or_it_is_cancelled),
         cmocka_unit_test(each_wrong_call_has_its_status_and_changes_nothing),
+        cmocka_unit_test(an_error_names_the_lock_what_was_asked_and_what_is_held),
+        cmocka_unit_test(a_conversion_deadlock_names_its_lock_and_modes),
+        cmocka_unit_test(nl_is_granted_whoever_waits),
+        cmocka_unit_test(a_closed_handle_is_refused_by_each_call),
         cmocka_unit_test(threads_of_all_instances_take_turns),
         cmocka_unit_test(a_value_that_is_being_changed_is_read_whole_and_never_older),
     };

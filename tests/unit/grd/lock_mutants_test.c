@@ -6,11 +6,13 @@
  */
 #define CF_LOCK_MUTANTS 1
 #include "grd/lock_ask.c"
+#include "grd/lock_hear.c"
 #include "grd/lock_master.c"
 #include "grd/lock_queue.c"
 #include "grd/lock_share.c"
 #include "grd/lock_store.c"
 #include "grd/lock_swap.c"
+#include "grd/lock_wait.c"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,12 +34,10 @@
 
 enum grd_lock_mutant_id grd_lock_mutant_selected;
 
-static const char *const names[] = {
-    "none",
-#define GRD_LOCK_MUTANT(upper, name, text) #name,
-#include "grd/lock_mutant.def"
-#undef GRD_LOCK_MUTANT
-};
+static bool is_of_detector(enum grd_lock_mutant_id mutant)
+{
+    return mutant == GRD_LOCK_MUT_TELL_AFTER || mutant == GRD_LOCK_MUT_TELL_LATE;
+}
 
 /* In a process of its own, silent and without a core file: an assertion is as good an answer as a checker's. */
 static bool passes(enum grd_lock_mutant_id mutant, uint64_t seed)
@@ -49,7 +49,8 @@ static bool passes(enum grd_lock_mutant_id mutant, uint64_t seed)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        struct lock_sim_options options = lock_sim_draw(seed);
+        struct lock_sim_options options = is_of_detector(mutant) ? lock_sim_draw_deadlocks(seed)
+                                                                 : lock_sim_draw(seed);
         struct lock_sim_result result;
         struct lock_model_counts counts;
         struct rlimit none = {0, 0};
@@ -80,9 +81,9 @@ static void planted_mistakes_are_caught(void **state)
         while (seed <= SEEDS && passes((enum grd_lock_mutant_id)mutant, seed))
             seed++;
         if (seed <= SEEDS)
-            printf("%-20s killed by seed %u\n", names[mutant], (uint32_t)seed);
+            printf("%-20s killed by seed %u\n", grd_lock_mutant_name(mutant), (uint32_t)seed);
         else
-            printf("%-20s SURVIVED\n", names[mutant]);
+            printf("%-20s SURVIVED\n", grd_lock_mutant_name(mutant));
         survivors += seed > SEEDS;
     }
     assert_int_equal(survivors, 0);

@@ -180,6 +180,17 @@ struct lock_sim_options lock_sim_draw(uint64_t seed)
     return o;
 }
 
+struct lock_sim_options lock_sim_draw_deadlocks(uint64_t seed)
+{
+    struct lock_sim_options o = lock_sim_draw(seed);
+
+    o.locks_each = 2 + seed % 2;
+    o.locks = 2 + (uint32_t)(seed % 5);
+    o.has_detector = true;
+    o.has_cancels = o.has_swaps = false;
+    return o;
+}
+
 void lock_sim_run(const struct lock_sim_options *options, struct lock_sim_result *result_out)
 {
     struct lsim *s = calloc(1, sizeof *s);

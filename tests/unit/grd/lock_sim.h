@@ -41,6 +41,8 @@ struct lock_sim_result {
 
 /* Options drawn from a seed: every size and fault class appears. */
 struct lock_sim_options lock_sim_draw(uint64_t seed);
+/* The same with a detector and deadlocks across locks, and nothing but the detector to end them. */
+struct lock_sim_options lock_sim_draw_deadlocks(uint64_t seed);
 void lock_sim_run(const struct lock_sim_options *options, struct lock_sim_result *result_out);
 
 #endif

@@ -58,6 +58,9 @@ void lsim_detect_bound(struct lsim *s)
             client->stuck_ns = s->now_ns;
         if (s->now_ns - client->stuck_ns > s->result.stuck_ns_max)
             s->result.stuck_ns_max = s->now_ns - client->stuck_ns;
+        if (s->result.stuck_ns_max > LSIM_STUCK_NS_MAX)
+            lsim_fail(s, "node %u client %u has been in a deadlock for %" PRIu64 " us", client->node,
+                      client->number, s->result.stuck_ns_max / 1000);
     }
 }
 

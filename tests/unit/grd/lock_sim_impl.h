@@ -21,6 +21,11 @@
 #define LSIM_DETECT_TURNS 40u
 #define LSIM_REPORTS_MAX 4096u
 #define LSIM_PHANTOM_TURNS 3000u
+/*
+ * How long a deadlock may live without faults: what was lost before is said again within the longest repetition
+ * (4 ms doubled four times), then the round under way and two more, of 4 ms each.
+ */
+#define LSIM_STUCK_NS_MAX (UINT64_C(64000000) + 3 * UINT64_C(4000000))
 
 struct lsim_flight {
     uint64_t due_ns, number;

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "grd/lock_local.h"
+#include "grd/lock_cached.h"
 #include "grd/lock_master.h"
 
 #define INSTANCES 4u
@@ -214,9 +214,8 @@ static void who_tries_less_than_what_is_kept_out_is_not_refused(void **state)
     assert_int_equal(desk->actions.item[1].to, 2);
 }
 
-/* An instance that holds the lock in PW, and whose master answers nothing more. */
-static struct grd_lock_local *lone_writer(struct grd_map *map, struct grd_actions *actions,
-                                          struct grd_lock_resource **handle_out, grd_lock_id *lock_out)
+/* An instance with handles of lock 0, whose master, instance 0, is the test. */
+static struct grd_lock_local *lone_open(struct grd_map *map, struct grd_lock_resource **handle_out)
 {
     static const uint16_t members[] = {0};
     static const struct cf_hash_key cluster = {{1, 2, 3}};
@@ -229,21 +228,45 @@ static struct grd_lock_local *lone_writer(struct grd_map *map, struct grd_action
                                              .epoch = 1,
                                              .map = map,
                                              .allocator = cf_allocator_default()};
-    struct grd_lock_want want = {.owner = 1, .mode = GRD_LOCK_PW};
     struct grd_lock_local *local;
     struct grd_lock_name name;
-    struct grd_lock_done done;
-    struct grd_msg grant;
 
     assert_int_equal(grd_map_open(&cluster, 1, 64, 1, members, 1, cf_allocator_default(), map), CF_OK);
     assert_int_equal(grd_lock_local_open(&options, &local), CF_OK);
     grd_lock_name_ids(1, 0, 0, &name);
     assert_int_equal(grd_lock_local_attach(local, &name, handle_out), CF_OK);
-    assert_int_equal(grd_lock_local_want(local, *handle_out, &want, 0, actions, lock_out), CF_PENDING);
-    grant = message(GRD_MSG_LOCK_GRANT, 0, 0, actions->item[0].msg.request);
-    grant.mode = GRD_LOCK_PW;
-    grant.tenure = 1;
+    return local;
+}
+
+static void lone_close(struct grd_lock_local **local, struct grd_map *map)
+{
+    grd_lock_local_check(*local);
+    grd_lock_local_close(local);
+    grd_map_close(map);
+}
+
+static void answer_grant(struct grd_lock_local *local, uint64_t request, uint8_t mode, uint64_t tenure,
+                         struct grd_actions *actions)
+{
+    struct grd_msg grant = message(GRD_MSG_LOCK_GRANT, 0, 0, request);
+
+    grant.mode = mode;
+    grant.tenure = tenure;
+    actions->count = 0;
     grd_lock_local_step(local, &grant, 0, actions);
+}
+
+/* An instance that holds the lock in PW, and whose master answers nothing more. */
+static struct grd_lock_local *lone_writer(struct grd_map *map, struct grd_actions *actions,
+                                          struct grd_lock_resource **handle_out, grd_lock_id *lock_out)
+{
+    struct grd_lock_want want = {.owner = 1, .mode = GRD_LOCK_PW};
+    struct grd_lock_local *local = lone_open(map, handle_out);
+    struct grd_lock_done done;
+
+    actions->count = 0;
+    assert_int_equal(grd_lock_local_want(local, *handle_out, &want, 0, actions, lock_out), CF_PENDING);
+    answer_grant(local, actions->item[0].msg.request, GRD_LOCK_PW, 1, actions);
     assert_true(grd_lock_local_next_done(local, &done));
     assert_int_equal(done.rc, CF_OK);
     return local;
@@ -269,9 +292,92 @@ static void a_claim_is_usable_when_its_publish_is_given_up(void **state)
                      CF_PENDING);
     assert_true(grd_lock_local_unpublish(local, lock, 0, &desk->actions));
     assert_int_equal(grd_lock_local_used(local).claims, 0);
-    grd_lock_local_check(local);
-    grd_lock_local_close(&local);
-    grd_map_close(&map);
+    lone_close(&local, &map);
+}
+
+/*
+ * The instance holds nothing yet and waits for EX. NL is not made to wait with it: the master is asked for it before, and
+ * then for EX again.
+ */
+static void nl_does_not_wait_for_what_was_asked_before(void **state)
+{
+    struct desk *desk = *state;
+    struct grd_lock_want want = {.owner = 1, .mode = GRD_LOCK_EX};
+    struct grd_actions *actions = &desk->actions;
+    struct grd_lock_resource *handle;
+    struct grd_lock_local *local;
+    struct grd_lock_done done;
+    struct grd_msg refused;
+    struct grd_map map;
+    grd_lock_id ex, nl;
+    uint64_t asked;
+
+    local = lone_open(&map, &handle);
+    assert_int_equal(grd_lock_local_want(local, handle, &want, 0, actions, &ex), CF_PENDING);
+    asked = actions->item[0].msg.request;
+    actions->count = 0;
+    want = (struct grd_lock_want){.owner = 2, .mode = GRD_LOCK_NL, .flags = GRD_LOCK_TRY};
+    assert_int_equal(grd_lock_local_want(local, handle, &want, 0, actions, &nl), CF_PENDING);
+    assert_int_equal(actions->count, 1);
+    assert_int_equal(actions->item[0].msg.type, GRD_MSG_LOCK_CANCEL);
+    refused = message(GRD_MSG_LOCK_REFUSED, 0, 0, asked);
+    refused.how = GRD_LOCK_CANCELLED;
+    actions->count = 0;
+    grd_lock_local_step(local, &refused, 0, actions);
+    assert_false(grd_lock_local_next_done(local, &done));
+    assert_int_equal(actions->count, 1);
+    assert_int_equal(actions->item[0].msg.type, GRD_MSG_LOCK_REQUEST);
+    assert_int_equal(actions->item[0].msg.mode, GRD_LOCK_NL);
+    answer_grant(local, actions->item[0].msg.request, GRD_LOCK_NL, 1, actions);
+    assert_true(grd_lock_local_next_done(local, &done));
+    assert_true(done.lock == nl && done.rc == CF_OK);
+    assert_int_equal(actions->count, 1); /* and goes on with EX */
+    assert_int_equal(actions->item[0].msg.mode, GRD_LOCK_EX);
+    answer_grant(local, actions->item[0].msg.request, GRD_LOCK_EX, 2, actions);
+    assert_true(grd_lock_local_next_done(local, &done));
+    assert_true(done.lock == ex && done.rc == CF_OK);
+    lone_close(&local, &map);
+}
+
+/* A publish under way keeps the record of a lock whose last handle was closed; nothing is granted through it. */
+static void a_closed_handle_grants_nothing_while_its_lock_lingers(void **state)
+{
+    struct desk *desk = *state;
+    struct grd_lock_value value = {.bytes_count = 8};
+    struct grd_lock_resource *handle;
+    struct grd_lock_local *local;
+    struct grd_map map;
+    grd_lock_id lock;
+
+    local = lone_writer(&map, &desk->actions, &handle, &lock);
+    assert_int_equal(grd_lock_local_unlock(local, lock, GRD_LOCK_PUBLISH, &value, 0, &desk->actions),
+                     CF_PENDING);
+    grd_lock_local_detach(local, handle, 0, &desk->actions);
+    assert_false(grd_lock_resource_is_open(local, handle));
+    assert_false(grd_lock_local_take(local, handle, GRD_LOCK_CR, 1, 0, &lock));
+    lone_close(&local, &map);
+}
+
+/* Whoever holds a record may look at it later: it is not given to another lock, although its handle is closed. */
+static void a_held_record_stays_its_locks(void **state)
+{
+    struct desk *desk = *state;
+    struct grd_lock_resource *handle, *other;
+    struct grd_lock_name name;
+    struct grd_lock_local *local;
+    struct grd_map map;
+
+    local = lone_open(&map, &handle);
+    grd_lock_local_hold(handle);
+    grd_lock_local_detach(local, handle, 0, &desk->actions);
+    assert_false(grd_lock_resource_is_open(local, handle));
+    grd_lock_name_ids(1, 1, 0, &name);
+    assert_int_equal(grd_lock_local_attach(local, &name, &other), CF_OK);
+    assert_ptr_not_equal(other, handle);
+    grd_lock_local_unhold(local, handle, 0, &desk->actions);
+    assert_int_equal(grd_lock_local_used(local).resources, 1);
+    grd_lock_local_detach(local, other, 0, &desk->actions);
+    lone_close(&local, &map);
 }
 
 int main(void)
@@ -290,6 +396,10 @@ int main(void)
                                         desk_close),
         cmocka_unit_test_setup_teardown(who_tries_less_than_what_is_kept_out_is_not_refused, desk_open,
                                         desk_close),
+        cmocka_unit_test_setup_teardown(nl_does_not_wait_for_what_was_asked_before, desk_open, desk_close),
+        cmocka_unit_test_setup_teardown(a_closed_handle_grants_nothing_while_its_lock_lingers, desk_open,
+                                        desk_close),
+        cmocka_unit_test_setup_teardown(a_held_record_stays_its_locks, desk_open, desk_close),
     };
 
     return cmocka_run_group_tests_name("grd/lock_steps", tests, NULL, NULL);
