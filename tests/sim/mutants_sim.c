@@ -31,6 +31,8 @@ extern char **environ;
 static const char *const short_run[] = {"skip_sharer",  "drop_dirty", "no_refuse",     "release_early",
                                         "cold_unasked", "cold_twice", "move_no_floor", "move_no_entries"};
 
+static const char *const lock_run[] = {SIM_LOCK_MUTANT "tell_after", SIM_LOCK_MUTANT "tell_late"};
+
 static const char *program(void)
 {
     const char *path = getenv("SIM_BIN");
@@ -47,7 +49,7 @@ static bool is_about(const char *mutant, const char *prefix)
 static int run_seed(const char *path, const char *mutant, uint32_t seed)
 {
     char seed_text[16];
-    bool is_link = strncmp(mutant, SIM_LINK_MUTANT, strlen(SIM_LINK_MUTANT)) == 0;
+    bool is_link = is_about(mutant, SIM_LINK_MUTANT), is_lock = is_about(mutant, SIM_LOCK_MUTANT);
     const char *argv[] = {path,
                           "sim",
                           "--quiet",
@@ -64,7 +66,9 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
                           "--seconds",
                           is_link ? "10" : "1",
                           "--ops",
-                          is_link ? "20000" : "1500",
+                          is_link   ? "20000"
+                          : is_lock ? "6000"
+                                    : "1500",
                           "--cold",
                           is_about(mutant, "cold_") || is_about(mutant, "move_forgets") ? "10" : "0",
                           "--moves",
@@ -156,11 +160,26 @@ static void planted_mistakes_of_links_are_caught(void **state)
     assert_int_equal(survivors, 0);
 }
 
+/* Those that what the simulator does to locks can show; grd/lock_mutants_test.c catches all. */
+static void planted_mistakes_of_locks_are_caught(void **state)
+{
+    const char *path = program();
+    uint32_t survivors = 0;
+
+    (void)state;
+    if (path == NULL)
+        skip();
+    for (uint32_t i = 0; i < CF_COUNTOF(lock_run); i++)
+        survivors += !tell(path, lock_run[i]);
+    assert_int_equal(survivors, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planted_mistakes_are_caught),
         cmocka_unit_test(planted_mistakes_of_links_are_caught),
+        cmocka_unit_test(planted_mistakes_of_locks_are_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,8 @@ void sim_cluster_break(struct sim_cluster *cluster, const char *format, ...)
 
     if (cluster->is_broken)
         return;
+    if (cluster->locks && cluster->locks->trial) /* the run itself will meet it, if it is one */
+        sim_lock_trial_give_up();
     cluster->is_broken = true;
     va_start(arguments, format);
     vsnprintf(cluster->broken, sizeof(cluster->broken), format, arguments);
@@ -181,6 +183,12 @@ bool sim_cluster_until(struct sim_cluster *cluster, uint64_t end_ns,
         is_move = cluster->move_next_ns < next_ns;
         if (is_move)
             next_ns = cluster->move_next_ns;
+        if (cluster->locks->trial) { /* in a copy time goes on whatever the phase, and ends here */
+            end_ns = cluster->locks->trial_end_ns;
+            if (next_ns > end_ns)
+                cluster->now_ns = end_ns;
+            sim_lock_trial_look(cluster);
+        }
         if (next_ns > end_ns)
             return true;
         if (next_ns > cluster->now_ns)
@@ -198,9 +206,13 @@ bool sim_cluster_until(struct sim_cluster *cluster, uint64_t end_ns,
             if (!sim_check_sample(cluster->check, cluster->instances))
                 return false;
         }
-        if (until != NULL && until(cluster))
+        if (cluster->locks->trial)
+            sim_lock_trial_look(cluster);
+        else if (until != NULL && until(cluster))
             return is_sound(cluster);
     }
+    if (cluster->locks->trial)
+        sim_lock_trial_give_up();
     return false;
 }
 
@@ -343,6 +355,8 @@ static void collect(struct sim_cluster *cluster, struct sim_result *result)
     result->lock_reads = cluster->locks->reads;
     result->lock_deadlocks = cluster->locks->deadlocks;
     result->lock_stuck_ns_max = cluster->locks->stuck_ns_max;
+    result->lock_trials = cluster->locks->trials;
+    result->lock_trials_open = cluster->locks->trials_open;
     result->net = net;
     result->stats.size = sizeof(result->stats);
     for (uint32_t n = 0; n < cluster->plan.instances; n++) {

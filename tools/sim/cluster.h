@@ -134,7 +134,8 @@ struct sim_result {
     uint64_t history_count;
     uint64_t checks;
     uint64_t virtual_ns;
-    uint64_t lock_grants, lock_values, lock_swaps, lock_reads, lock_deadlocks, lock_stuck_ns_max;
+    uint64_t lock_grants, lock_values, lock_swaps, lock_reads, lock_deadlocks, lock_stuck_ns_max, lock_trials,
+        lock_trials_open;
     struct sim_net_counters net;
     struct cf_stats stats; /* summed over the instances that lived */
 };

@@ -9,7 +9,7 @@
 
 #include "base/cli.h"
 #include "base/clock.h"
-#include "grd/mutant.h"
+#include "grd/lock_mutant.h"
 #include "tools/sim/seed.h"
 #include "tools/tools.h"
 #include "transport/link/mutant.h"
@@ -127,6 +127,11 @@ static bool has_mutant(const char *name)
             strcmp(xp_link_mutant_name(i), name + strlen(SIM_LINK_MUTANT)) == 0)
             return true;
     }
+    for (uint32_t i = 1; i < GRD_LOCK_MUT_COUNT; i++) {
+        if (strncmp(name, SIM_LOCK_MUTANT, strlen(SIM_LOCK_MUTANT)) == 0 &&
+            strcmp(grd_lock_mutant_name(i), name + strlen(SIM_LOCK_MUTANT)) == 0)
+            return true;
+    }
     return false;
 }
 
@@ -181,6 +186,9 @@ static int list_mutants(void)
     for (uint32_t i = 1; i < XP_LINK_MUT_COUNT; i++)
         printf(SIM_LINK_MUTANT "%-*s %s\n", (int)(24 - strlen(SIM_LINK_MUTANT)), xp_link_mutant_name(i),
                xp_link_mutant_text(i));
+    for (uint32_t i = 1; i < GRD_LOCK_MUT_COUNT; i++)
+        printf(SIM_LOCK_MUTANT "%-*s %s\n", (int)(24 - strlen(SIM_LOCK_MUTANT)), grd_lock_mutant_name(i),
+               grd_lock_mutant_text(i));
     return 0;
 }
 

@@ -22,8 +22,10 @@
 #define SIM_LOCK_HISTORY_MAX 8192u
 /* A round of the deadlock detector takes no longer when nothing is lost. */
 #define SIM_LOCK_ROUND_NS UINT64_C(5000000)
-/* So long after the faults lanes that have flapped may still be silent: a round that lacks an instance proves nothing. */
+/* Links of dpdk: a lane that is whole again may be silent for so long: a round that lacks an instance proves nothing. */
 #define SIM_LOCK_SETTLE_NS UINT64_C(200000000)
+/* Victims of a run that are spared in a copy of the cluster. */
+#define SIM_LOCK_TRIALS_MAX 24u
 
 struct sim_cluster;
 
@@ -55,6 +57,8 @@ struct sim_locker {
     bool gives_up; /* a victim: unlocks all it has */
     bool is_cancelled;
     bool is_done;
+    bool is_victim; /* of the detector */
+    bool is_alone;  /* and no other wait had been ended for some rounds */
     bool is_stored; /* the swap has been seen to be carried out */
 };
 
@@ -72,8 +76,12 @@ struct sim_locks {
     struct sim_locker *lockers; /* [instances][plan.lockers] */
     uint64_t stamp_last;
     uint64_t bound_next_ns;
-    uint64_t settled_ns; /* from here on deadlocks are counted; 0 = not known yet */
+    uint64_t settled_ns;      /* from here on deadlocks are counted; 0 = not known yet */
+    struct sim_locker *trial; /* this process is a copy of the cluster in which this victim is spared */
+    uint64_t trial_end_ns;
+    uint64_t ended_ns; /* when a wait last ended without a grant, but for those that only try */
     uint64_t grants, values, swaps, reads, deadlocks, stuck_ns_max;
+    uint64_t trials, trials_open; /* victims that were spared in a copy; of them, those that proved nothing */
 };
 
 /* ---- lock_client.c ---- */
@@ -90,6 +98,8 @@ struct sim_locker *sim_locker_at(const struct sim_cluster *cluster, uint32_t num
 uint32_t sim_lockers_count(const struct sim_cluster *cluster);
 bool sim_locker_waits(const struct sim_locker *locker);
 void sim_lock_value_make(struct cf_lock_value *value, uint64_t stamp);
+/* Nothing that concerns messages goes wrong in this run. */
+bool sim_lock_is_faultless(const struct sim_cluster *cluster);
 /* I-11: nobody holds what does not go together with it. */
 void sim_lock_granted(struct sim_locker *locker, struct sim_locker_held *held, uint8_t mode);
 /* I-12: what a claim in `mode` shows (NL: what a read shows). */
@@ -98,9 +108,17 @@ void sim_lock_value_seen(struct sim_locker *locker, uint32_t lock, uint8_t mode,
 /* A claim in PW or EX stores `value` over what it saw. */
 void sim_lock_written(struct sim_locker *locker, uint32_t lock, bool is_valid, uint64_t stamp);
 void sim_lock_swapped(struct sim_locker *locker, enum cf_rc rc);
-/* I-14: is this wait in a deadlock, or behind one? */
+/* I-14: is this wait, which a conversion deadlock or the detector has ended, in a deadlock, or behind one? By order at least. */
 void sim_lock_victim(struct sim_locker *locker);
 /* I-15, I-16: once faults have ceased no deadlock lives longer than the bound. */
 void sim_lock_bound(struct sim_cluster *cluster);
+
+/* ---- lock_trial.c ---- */
+/* I-14, of a victim of the detector: eng_manual.victim. */
+bool sim_lock_trial(void *cluster, const struct cf_op *op);
+/* In a copy: has it shown what it is for? Ends the copy then. Called after each event. */
+void sim_lock_trial_look(struct sim_cluster *cluster);
+/* In a copy: it can prove nothing any more. */
+void sim_lock_trial_give_up(void);
 
 #endif

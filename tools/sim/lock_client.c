@@ -38,7 +38,8 @@ static void submit(struct sim_locker *locker, enum cf_op_kind kind, uint32_t fla
 {
     struct sim_cluster *cluster = locker->cluster;
     struct cf_op *op = &locker->op;
-    bool may_end = (kind == CF_OP_LOCK || kind == CF_OP_CONVERT) && !cluster->is_calm;
+    bool may_end = (kind == CF_OP_LOCK || kind == CF_OP_CONVERT) && !cluster->is_calm &&
+                   !cluster->plan.is_patient;
     enum cf_rc rc;
 
     memset(op, 0, sizeof *op);
@@ -52,7 +53,7 @@ static void submit(struct sim_locker *locker, enum cf_op_kind kind, uint32_t fla
     locker->args.value_out = &locker->value_out;
     locker->args.owner = locker->number + 1u;
     locker->args.cost = locker->number % 3u;
-    locker->is_cancelled = locker->is_stored = false;
+    locker->is_cancelled = locker->is_stored = locker->is_victim = locker->is_alone = false;
     locker->wake_ns = SIM_NEVER;
     if (may_end && chance(locker, 10))
         op->deadline_ns = cluster->now_ns + cf_rng_below(&locker->rng, cluster->plan.deadlock_after_ns * 2);
@@ -127,6 +128,9 @@ static void submit_convert(struct sim_locker *locker, uint32_t at)
     struct sim_locker_held *held = &locker->held[at];
     uint8_t mode = (uint8_t)cf_rng_below(&locker->rng, GRD_LOCK_MODES), before = held->mode;
     uint32_t flags = ups[cf_rng_below(&locker->rng, sizeof ups / sizeof *ups)];
+
+    if (locker->cluster->plan.is_patient)
+        flags &= ~(uint32_t)CF_LOCK_DEMOTE;
 
     locker->lock = held->lock;
     locker->at = at;
@@ -213,6 +217,8 @@ static void on_claim(struct sim_locker *locker, enum cf_rc rc)
         sim_cluster_break(locker->cluster, "API lock %u: node %u asked for %s and got %s", held->lock,
                           locker->node, grd_lock_mode_name((uint8_t)locker->args.mode),
                           grd_lock_mode_name((uint8_t)held->claim.mode));
+    if (rc != CF_OK && rc != CF_BUSY)
+        locker->cluster->locks->ended_ns = locker->cluster->now_ns;
     locker->gives_up = locker->gives_up || rc == CF_DEADLOCK;
     if (rc != CF_OK && locker->op.kind == CF_OP_LOCK) {
         held_remove(locker, locker->at);
@@ -249,11 +255,16 @@ static void on_done(struct sim_locker *locker)
     struct sim_lock_truth *truth = &cluster->locks->truth[locker->lock];
     enum cf_rc rc = locker->op.rc;
 
+    if (cluster->locks->trial && locker->op.kind != CF_OP_VALUE_SWAP &&
+        ((rc != CF_OK && !(locker->op.flags & CF_LOCK_TRY)) || locker->held[locker->at].claim.is_demoted))
+        sim_lock_trial_give_up();
     sim_cluster_trace(cluster, (uint64_t)locker->node << 48 | (uint64_t)locker->number << 32 | (uint32_t)rc);
     if (!is_expected(locker, rc))
         sim_cluster_break(cluster, "API lock %u: a call (kind %u) of node %u answered %s", locker->lock,
                           locker->op.kind, locker->node, cf_rc_name(rc));
-    if (locker->op.kind == CF_OP_LOCK || locker->op.kind == CF_OP_CONVERT) {
+    if (is_stop(cluster, rc)) { /* what it held is gone with its instance, whatever its claims say */
+        locker->held_count = 0;
+    } else if (locker->op.kind == CF_OP_LOCK || locker->op.kind == CF_OP_CONVERT) {
         on_claim(locker, rc);
     } else if (locker->op.kind == CF_OP_UNLOCK) {
         if (rc == CF_OK && (locker->op.flags & CF_LOCK_PUBLISH) && truth->published < locker->at_least)
@@ -265,8 +276,6 @@ static void on_done(struct sim_locker *locker)
         on_read(locker);
     }
     locker->gives_up = locker->gives_up && locker->held_count > 0;
-    if (is_stop(cluster, rc))
-        locker->held_count = 0;
     rest(locker);
 }
 
@@ -290,6 +299,8 @@ static void wake(struct sim_locker *locker)
         begin_call(locker);
     } else if (locker->state == SIM_LOCKER_WAITS) {
         locker->wake_ns = SIM_NEVER;
+        if (locker->cluster->locks->trial)
+            return;
         locker->is_cancelled = true;
         (void)cf_cancel(locker->session,
                         &locker->op); /* CF_NOT_FOUND when it was done first: both are fine */

@@ -200,24 +200,77 @@ void sim_lock_victim(struct sim_locker *locker)
     bool goes[SIM_LOCKERS_MAX] = {false};
 
     cluster->locks->deadlocks++;
+    if (locker->is_victim && !locker->is_alone)
+        return;
     goes_find(cluster, true, goes);
     if (goes[locker - cluster->locks->lockers])
         sim_cluster_break(cluster, "I-14 lock %u: node %u client %u was told of a deadlock and was in none",
                           locker->lock, locker->node, locker->number);
 }
 
+/* Do both wait, or one hold and the other wait, for one lock in one instance? Then who is first there is not known here. */
+static bool shares_queue(const struct sim_locker *locker, const struct sim_locker *other)
+{
+    uint32_t lock = locker->held[locker->at].lock;
+
+    return other != locker && other->node == locker->node && sim_locker_waits(other) &&
+           other->held[other->at].lock == lock;
+}
+
 /*
- * Whoever waits for an owner that runs may be in a deadlock as well, but one that nobody can see until that owner has
- * unlocked: an instance asks its master when nothing stands against it at home (docs/locks-detector.md).
+ * Who waits at home, for an owner that runs or behind another one that waits there and will be served, has not asked the
+ * master: what stands in its way elsewhere is told when it has (docs/locks-detector.md).
  */
-static void latent_go(const struct sim_cluster *cluster, bool *goes)
+static bool is_latent(const struct sim_cluster *cluster, const struct sim_locker *locker, const bool *goes)
+{
+    for (uint32_t b = 0; b < sim_lockers_count(cluster); b++) {
+        const struct sim_locker *other = sim_locker_at(cluster, b);
+
+        if (other != locker && other->node == locker->node && !sim_locker_waits(other) &&
+            stands_before(locker, other, false))
+            return true;
+        if (goes[b] && shares_queue(locker, other))
+            return true;
+    }
+    return false;
+}
+
+/* Who goes on, and who cannot be known to be stuck because of them. */
+static void stuck_find(const struct sim_cluster *cluster, bool *goes)
 {
     uint32_t count = sim_lockers_count(cluster);
+    bool moved = true;
 
-    for (uint32_t a = 0; a < count; a++)
-        for (uint32_t b = 0; sim_locker_waits(sim_locker_at(cluster, a)) && b < count; b++)
-            goes[a] |= b != a && !sim_locker_waits(sim_locker_at(cluster, b)) &&
-                       stands_before(sim_locker_at(cluster, a), sim_locker_at(cluster, b), false);
+    while (moved) {
+        moved = false;
+        goes_find(cluster, false, goes);
+        for (uint32_t a = 0; a < count; a++) {
+            if (goes[a] || !is_latent(cluster, sim_locker_at(cluster, a), goes))
+                continue;
+            goes[a] = moved = true;
+        }
+    }
+}
+
+bool sim_lock_is_faultless(const struct sim_cluster *cluster)
+{
+    const bool *faults = cluster->plan.faults;
+
+    return !(faults[SIM_FAULT_LOSS] || faults[SIM_FAULT_DUPLICATE] || faults[SIM_FAULT_REORDER] ||
+             faults[SIM_FAULT_DELAY] || faults[SIM_FAULT_SLOW] || faults[SIM_FAULT_CUT] ||
+             faults[SIM_FAULT_FLAP] || faults[SIM_FAULT_STALL]);
+}
+
+/* From here on a deadlock is seen at once: nothing is lost, and every instance hears every other one. */
+static bool is_settled(struct sim_cluster *cluster)
+{
+    struct sim_locks *locks = cluster->locks;
+    bool is_faultless = sim_lock_is_faultless(cluster);
+
+    if (locks->settled_ns == 0 && (is_faultless || cluster->is_calm) && sim_net_is_whole(cluster->net))
+        locks->settled_ns = cluster->now_ns +
+                            (cluster->plan.net.order == SIM_LINKS && !is_faultless ? SIM_LOCK_SETTLE_NS : 0);
+    return locks->settled_ns != 0 && cluster->now_ns >= locks->settled_ns;
 }
 
 void sim_lock_bound(struct sim_cluster *cluster)
@@ -227,16 +280,11 @@ void sim_lock_bound(struct sim_cluster *cluster)
                         (plan->resend_ns << (RESEND_DOUBLED + 1)) + SIM_LOCK_ROUND_NS;
     bool goes[SIM_LOCKERS_MAX] = {false};
 
-    if (!cluster->is_calm || cluster->now_ns < cluster->locks->bound_next_ns ||
-        cluster->crashed != CF_NODE_NONE)
+    if (cluster->now_ns < cluster->locks->bound_next_ns || cluster->crashed != CF_NODE_NONE ||
+        !is_settled(cluster))
         return;
-    if (cluster->locks->settled_ns == 0)
-        cluster->locks->settled_ns = cluster->now_ns + SIM_LOCK_SETTLE_NS;
     cluster->locks->bound_next_ns = cluster->now_ns + BOUND_LOOK_NS;
-    if (cluster->now_ns < cluster->locks->settled_ns)
-        return;
-    latent_go(cluster, goes);
-    goes_find(cluster, false, goes);
+    stuck_find(cluster, goes);
     for (uint32_t i = 0; i < sim_lockers_count(cluster); i++) {
         struct sim_locker *locker = sim_locker_at(cluster, i);
 

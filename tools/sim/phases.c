@@ -72,7 +72,9 @@ static bool open_node(struct sim_cluster *cluster, uint16_t node)
     struct sim_node_state *state = &cluster->nodes[node];
     struct eng_manual manual = {.network = cluster->net,
                                 .store = sim_disk_store(cluster->disk, node),
-                                .directory_entries = cluster->plan.directory_entries};
+                                .directory_entries = cluster->plan.directory_entries,
+                                .victim = sim_lock_trial,
+                                .victim_context = cluster};
     struct cf_options options;
     struct cf_error error = {0};
     enum cf_rc rc;

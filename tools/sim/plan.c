@@ -192,6 +192,7 @@ static void draw_locks(struct sim_plan *plan)
     plan->locks = (uint32_t)PICK(rng, 1, 2, 3, 8);
     plan->deadlock_after_ns = PICK(rng, 1 * MS, 5 * MS);
     plan->deadlock_period_ns = PICK(rng, 1 * MS, 3 * MS);
+    plan->is_patient = PICK(rng, 0, 1) != 0;
     if (plan->lockers * plan->instances > SIM_LOCKERS_MAX || plan->options.cold)
         plan->lockers = 0;
 }

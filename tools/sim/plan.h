@@ -65,6 +65,8 @@ struct sim_plan {
     bool speculative_read;
     uint32_t lockers; /* clients of locks, an instance */
     uint32_t locks;   /* they use */
+    bool
+        is_patient; /* no deadline, cancel or demotion ends a wait of theirs: nothing but the detector ends a deadlock */
     uint64_t deadlock_after_ns;
     uint64_t deadlock_period_ns;
     uint64_t resend_ns;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "grd/mutant.h"
+#include "grd/lock_mutant.h"
 #include "tools/sim/cluster.h"
 #include "transport/link/mutant.h"
 
@@ -85,9 +85,10 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
     fprintf(
         out,
         "%llu locks granted, %llu values checked, %llu swaps, %llu reads, %llu deadlocks told, %llu us in a "
-        "deadlock at most\n",
+        "deadlock at most; %llu victims spared in a copy, %llu of them for nothing\n",
         ULL(r->lock_grants), ULL(r->lock_values), ULL(r->lock_swaps), ULL(r->lock_reads),
-        ULL(r->lock_deadlocks), ULL(r->lock_stuck_ns_max / 1000));
+        ULL(r->lock_deadlocks), ULL(r->lock_stuck_ns_max / 1000), ULL(r->lock_trials),
+        ULL(r->lock_trials_open));
     fprintf(out,
             "%llu snapshots, %llu by READs; %llu places asked for, %llu first looks refused, %llu torn, %llu "
             "given up\n",
@@ -113,8 +114,14 @@ static void print_facts(const struct sim_plan *plan, const struct sim_result *r,
 #if CF_MUTANTS
 static bool mutant_select(const char *name)
 {
-    size_t prefix_bytes = strlen(SIM_LINK_MUTANT);
+    size_t prefix_bytes = strlen(SIM_LINK_MUTANT), lock_bytes = strlen(SIM_LOCK_MUTANT);
 
+    if (name != NULL && strncmp(name, SIM_LOCK_MUTANT, lock_bytes) == 0) {
+        for (uint32_t i = 1; i < GRD_LOCK_MUT_COUNT; i++)
+            if (strcmp(grd_lock_mutant_name(i), name + lock_bytes) == 0)
+                grd_lock_mutant_selected = (enum grd_lock_mutant_id)i;
+        return grd_lock_mutant_selected != GRD_LOCK_MUT_NONE;
+    }
     if (name == NULL || strncmp(name, SIM_LINK_MUTANT, prefix_bytes) != 0)
         return grd_mutant_select(name);
     for (uint32_t i = 1; i < XP_LINK_MUT_COUNT; i++)

@@ -10,6 +10,7 @@
 
 /* In front of the name of a planted mistake of transport/link. */
 #define SIM_LINK_MUTANT "link_"
+#define SIM_LOCK_MUTANT "lock_"
 
 /* A run that takes longer than this is ended and counts as failed (I-16 of the simulator itself). */
 #define SIM_SEED_WALL_S_MAX 600u

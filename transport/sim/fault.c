@@ -74,6 +74,16 @@ void sim_net_connect(struct sim_net *net, uint16_t a, uint16_t b)
         reopen(net, a, b, SIM_UP, 0);
 }
 
+bool sim_net_is_whole(const struct sim_net *net)
+{
+    for (uint32_t a = 0; a < net->options.nodes; a++)
+        for (uint32_t b = 0; b < net->options.nodes; b++)
+            if (a != b && !net->nodes[a].is_gone && !net->nodes[b].is_gone &&
+                !sim_link_of((struct sim_net *)(uintptr_t)net, (uint16_t)a, (uint16_t)b)->is_open)
+                return false;
+    return true;
+}
+
 bool sim_net_flap(struct sim_net *net, uint16_t a, uint16_t b, uint64_t reopen_ns)
 {
     if (a == b || net->nodes[a].is_gone || net->nodes[b].is_gone || !sim_link_of(net, a, b)->is_open ||

@@ -104,6 +104,8 @@ void sim_net_cut(struct sim_net *net, uint16_t from, uint16_t to, uint64_t until
 void sim_net_heal(struct sim_net *net);
 /* The connection breaks: what is under way is lost, both ends get XP_EV_RESET after about reopen_ns. False: not open. */
 bool sim_net_flap(struct sim_net *net, uint16_t a, uint16_t b, uint64_t reopen_ns);
+/* Every instance that is not gone may post to every other one. */
+bool sim_net_is_whole(const struct sim_net *net);
 /* The harness will not run turns of the instance until then. */
 void sim_net_stall(struct sim_net *net, uint16_t node, uint64_t until_ns);
 uint64_t sim_net_stalled_until(const struct sim_net *net, uint16_t node);
