@@ -2,7 +2,9 @@
 /*
  * The record of a lock's value, read by a peer while its owner rewrites it without end: the owner is a process, the
  * reader another. A copy by the device may be torn anywhere; none that is is taken for a value, and versions never fall.
+ * LOCK_VALUE_READS=<number> makes as many READs, in at most LOCK_VALUE_SECONDS; else the test ends when it has seen enough.
  */
+#include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -10,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,7 +28,7 @@
 #define TAKEN_MIN 1000u
 #define TORN_MIN 5u
 #define READS_MAX 200000u
-#define READ_NS (15 * CF_NS_PER_S)
+#define READ_S 15u
 /* The owner rests between two writes as often as not, so that some copies are whole (chosen). */
 #define REST_MAX 32u
 
@@ -79,7 +82,7 @@ static void own(struct xp_fixture *fixture)
 }
 
 struct tally {
-    uint32_t reads, taken, under_way, torn;
+    uint64_t reads, taken, under_way, torn;
     uint64_t version;
 };
 
@@ -119,11 +122,19 @@ static void judge(struct tally *tally, const uint64_t *copy)
     }
 }
 
+static uint64_t number_of(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text && *text ? strtoull(text, NULL, 10) : otherwise;
+}
+
 static void a_torn_copy_of_a_lock_value_is_never_taken(void **state)
 {
     struct xp_fixture fixture = verbs_fixture();
     struct xp_pair pair = {.fixture = &fixture, .count = 2};
-    uint64_t copy[GRD_LOCK_RECORD_BYTES / sizeof(uint64_t)], offset, end_ns;
+    uint64_t copy[GRD_LOCK_RECORD_BYTES / sizeof(uint64_t)], offset, begin_ns, end_ns;
+    uint64_t wanted = number_of("LOCK_VALUE_READS", 0), most = wanted ? wanted : READS_MAX;
     struct tally tally = {.reads = 0};
     struct xp_options options;
     struct xp_wait wait;
@@ -143,15 +154,18 @@ static void a_torn_copy_of_a_lock_value_is_never_taken(void **state)
     }
     /* Both sides have laid out their memory alike. */
     offset = (uint64_t)((uint8_t *)record_of(&pair.sides[1]) - pair.sides[1].space.base);
-    end_ns = cf_now_ns() + READ_NS;
-    while (tally.reads < READS_MAX && cf_now_ns() < end_ns &&
-           (tally.torn < TORN_MIN || tally.taken < TAKEN_MIN)) {
+    begin_ns = cf_now_ns();
+    end_ns = begin_ns + number_of("LOCK_VALUE_SECONDS", READ_S) * CF_NS_PER_S;
+    while (tally.reads < most && cf_now_ns() < end_ns &&
+           (wanted || tally.torn < TORN_MIN || tally.taken < TAKEN_MIN)) {
         read_once(&pair, offset, copy);
         judge(&tally, copy);
     }
-    print_message("%u reads: %u taken, %u met a write under way, %u torn with an even version and refused; "
-                  "version %llu\n",
-                  tally.reads, tally.taken, tally.under_way, tally.torn, (unsigned long long)tally.version);
+    print_message("%" PRIu64 " reads in %.1f s: %" PRIu64 " taken, %" PRIu64
+                  " met a write under way, %" PRIu64
+                  " torn with an even version and refused; version %" PRIu64 "\n",
+                  tally.reads, (double)(cf_now_ns() - begin_ns) / (double)CF_NS_PER_S, tally.taken,
+                  tally.under_way, tally.torn, tally.version);
     assert_int_equal(kill(owner, SIGKILL), 0);
     assert_int_equal(waitpid(owner, &status, 0), owner);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* it had not ended by itself */

@@ -3,7 +3,8 @@
  * The record of a lock's value: one writer, several readers without a lock. What is read is of one version (each byte
  * follows from it), of the lock asked for and of the epoch; versions never fall for a reader, and one version is one
  * value: the writer gives the record to two locks in turn, poisons it between, and goes back to values of before under
- * new versions (no ABA).
+ * new versions (no ABA). Every other read is a copy of the words in an order that is drawn, as a device makes it: those that
+ * are torn are counted, and none is taken. READS=<number> reads as often, all readers together.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -36,6 +37,8 @@ struct reader {
     struct scene *scene;
     uint32_t number;
     uint64_t taken, missed;
+    uint64_t copied, under_way,
+        torn; /* by a device: taken; refused with an odd version; refused with an even one */
 };
 
 static struct cf_block_key key_of(uint32_t lock)
@@ -98,6 +101,29 @@ static void look(const struct reader *reader, uint32_t lock, const struct grd_lo
     *newest = got->version;
 }
 
+/* As a device copies: one word after the other, each once, from anywhere on in either direction. */
+static void read_as_device(struct reader *reader, uint32_t lock, struct cf_rng *rng, uint64_t *newest)
+{
+    enum { WORD_VERSION = 3 }; /* grd/lock_value.h: after key and epoch */
+    struct grd_lock_record *record = &reader->scene->record;
+    struct cf_block_key key = key_of(lock);
+    uint64_t copy[GRD_LOCK_RECORD_WORDS], draw = cf_rng_next(rng);
+    uint32_t step = draw & 1 ? 1 : GRD_LOCK_RECORD_WORDS - 1, at = (uint32_t)(draw >> 32);
+    struct grd_lock_value got;
+
+    for (uint32_t w = 0; w < GRD_LOCK_RECORD_WORDS; w++, at += step)
+        copy[at % GRD_LOCK_RECORD_WORDS] = atomic_load_explicit(&record->word[at % GRD_LOCK_RECORD_WORDS],
+                                                                memory_order_relaxed);
+    if (grd_lock_record_check(copy, &key, EPOCH, &got)) {
+        reader->copied++;
+        look(reader, lock, &got, newest);
+    } else if (copy[WORD_VERSION] & 1) {
+        reader->under_way++;
+    } else if (copy[0] == ((uint64_t)key.generation << 32 | key.file) && copy[1] == key.block) {
+        reader->torn++; /* key and version alone would have let it pass */
+    }
+}
+
 static void *read_on(void *arg)
 {
     struct reader *reader = arg;
@@ -111,7 +137,9 @@ static void *read_on(void *arg)
         uint32_t lock = (uint32_t)(cf_rng_next(&rng) >> 63);
         struct cf_block_key key = key_of(lock);
 
-        if (grd_lock_record_read(&scene->record, &key, EPOCH, &got)) {
+        if (i & 1)
+            read_as_device(reader, lock, &rng, &newest);
+        else if (grd_lock_record_read(&scene->record, &key, EPOCH, &got)) {
             reader->taken++;
             look(reader, lock, &got, &newest);
         } else {
@@ -123,15 +151,24 @@ static void *read_on(void *arg)
     return NULL;
 }
 
+static uint64_t reads_wanted(void)
+{
+    const char *full = getenv("FULL"), *reads = getenv("READS");
+    uint64_t all = full && strcmp(full, "1") == 0 ? READS_FULL : READS;
+
+    if (reads && *reads)
+        all = strtoull(reads, NULL, 10);
+    return all / READERS + 1;
+}
+
 int main(void)
 {
     static struct scene scene;
     static struct reader readers[READERS];
-    const char *full = getenv("FULL");
+    struct reader sum = {0};
     pthread_t writer, threads[READERS];
-    uint64_t taken = 0, missed = 0;
 
-    scene.reads = (full && strcmp(full, "1") == 0 ? READS_FULL : READS) / READERS + 1;
+    scene.reads = reads_wanted();
     atomic_store_explicit(&scene.readers_left, READERS, memory_order_relaxed);
     for (uint32_t i = 0; i < READERS; i++) {
         readers[i] = (struct reader){.scene = &scene, .number = i};
@@ -140,13 +177,21 @@ int main(void)
     cf_assert(pthread_create(&writer, NULL, write_on, &scene) == 0);
     for (uint32_t i = 0; i < READERS; i++) {
         cf_assert(pthread_join(threads[i], NULL) == 0);
-        taken += readers[i].taken;
-        missed += readers[i].missed;
+        sum.taken += readers[i].taken;
+        sum.missed += readers[i].missed;
+        sum.copied += readers[i].copied;
+        sum.under_way += readers[i].under_way;
+        sum.torn += readers[i].torn;
     }
     cf_assert(pthread_join(writer, NULL) == 0);
-    printf("%llu values read, %llu missed, %llu writes\n", (unsigned long long)taken,
-           (unsigned long long)missed, (unsigned long long)scene.writes);
-    if (taken < scene.reads / 100 || scene.writes < TENANCY) {
+    printf("%llu reads under %llu writes: %llu values taken and %llu missed by looks; of copies as of a "
+           "device %llu taken, "
+           "%llu met a write under way, %llu torn with an even version and refused\n",
+           (unsigned long long)(scene.reads * READERS), (unsigned long long)scene.writes,
+           (unsigned long long)sum.taken, (unsigned long long)sum.missed, (unsigned long long)sum.copied,
+           (unsigned long long)sum.under_way, (unsigned long long)sum.torn);
+    if (sum.taken < scene.reads / 100 || sum.copied < scene.reads / 100 || scene.writes < TENANCY ||
+        sum.torn == 0) {
         fprintf(stderr, "the readers met too few writes to prove anything\n");
         return 1;
     }
