@@ -81,8 +81,7 @@ static void dpdk_init(struct xp_dpdk *dpdk, const struct xp_options *options)
     dpdk->addresses = options->peers;
     dpdk->is_local = xp_dpdk_is_local(dpdk->address.kind);
     dpdk->place.lock_fd = dpdk->claim_fd = -1;
-    dpdk->nap = (struct xp_dpdk_nap){
-        .socket_fd = -1, .bell_fd = -1, .event_fd = -1, .timer_fd = -1, .epoll_fd = -1};
+    xp_dpdk_nap_init(&dpdk->nap);
     dpdk->nap_ns = XP_DPDK_NAP_NS_MIN;
     snprintf(dpdk->cluster, sizeof(dpdk->cluster), "%s", options->cluster);
     xp_shm_key_derive(options->cluster, options->secret, dpdk->key, &dpdk->tag);

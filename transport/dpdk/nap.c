@@ -73,52 +73,47 @@ static bool socket_open(struct xp_dpdk_nap *nap)
     return nap->socket_fd >= 0 && bind(nap->socket_fd, (struct sockaddr *)&address, sizeof(address)) == 0;
 }
 
-static bool watch(struct xp_dpdk_nap *nap, int fd)
+static bool watch(int epoll_fd, int fd, uint32_t events)
 {
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = events};
 
-    return epoll_ctl(nap->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 bool xp_dpdk_nap_open(struct xp_dpdk_nap *nap, const struct xp_shm_place *place)
 {
     *nap = (struct xp_dpdk_nap){.socket_fd = -1, .bell_fd = -1, .place = place};
     nap->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    nap->sleep_fd = epoll_create1(EPOLL_CLOEXEC);
     nap->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     nap->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (nap->epoll_fd < 0 || nap->event_fd < 0 || nap->timer_fd < 0 || !watch(nap, nap->event_fd) ||
-        !watch(nap, nap->timer_fd))
+    if (nap->epoll_fd < 0 || nap->sleep_fd < 0 || nap->event_fd < 0 || nap->timer_fd < 0 ||
+        !watch(nap->epoll_fd, nap->event_fd, EPOLLIN) || !watch(nap->epoll_fd, nap->sleep_fd, 0) ||
+        !watch(nap->sleep_fd, nap->timer_fd, EPOLLIN))
         return false;
-    return place == NULL || (word_open(nap) && socket_open(nap) && watch(nap, nap->socket_fd));
+    return place == NULL ||
+           (word_open(nap) && socket_open(nap) && watch(nap->sleep_fd, nap->socket_fd, EPOLLIN));
 }
 
 void xp_dpdk_nap_bell(struct xp_dpdk_nap *nap, const char *interface, uint32_t ip)
 {
-    struct epoll_event event = {.events = 0};
-
     nap->bell_fd = xp_dpdk_bell_open(interface, ip);
-    if (nap->bell_fd >= 0 && epoll_ctl(nap->epoll_fd, EPOLL_CTL_ADD, nap->bell_fd, &event) != 0) {
+    if (nap->bell_fd >= 0 && !watch(nap->sleep_fd, nap->bell_fd, EPOLLIN)) {
         close(nap->bell_fd);
         nap->bell_fd = -1;
     }
-}
-
-void xp_dpdk_nap_listen(struct xp_dpdk_nap *nap, bool is_on)
-{
-    struct epoll_event event = {.events = is_on ? EPOLLIN : 0};
-
-    if (nap->bell_fd < 0)
-        return;
-    if (is_on)
-        xp_dpdk_bell_arm(nap->bell_fd);
-    /* Cannot fail: it was added. */
-    (void)epoll_ctl(nap->epoll_fd, EPOLL_CTL_MOD, nap->bell_fd, &event);
 }
 
 static void close_fd(int fd)
 {
     if (fd >= 0)
         close(fd);
+}
+
+void xp_dpdk_nap_init(struct xp_dpdk_nap *nap)
+{
+    *nap = (struct xp_dpdk_nap){
+        .socket_fd = -1, .bell_fd = -1, .event_fd = -1, .timer_fd = -1, .sleep_fd = -1, .epoll_fd = -1};
 }
 
 void xp_dpdk_nap_close(struct xp_dpdk_nap *nap)
@@ -135,38 +130,65 @@ void xp_dpdk_nap_close(struct xp_dpdk_nap *nap)
     close_fd(nap->bell_fd);
     close_fd(nap->timer_fd);
     close_fd(nap->event_fd);
+    close_fd(nap->sleep_fd);
     close_fd(nap->epoll_fd);
-    *nap = (struct xp_dpdk_nap){
-        .socket_fd = -1, .bell_fd = -1, .event_fd = -1, .timer_fd = -1, .epoll_fd = -1};
+    xp_dpdk_nap_init(nap);
 }
 
 void xp_dpdk_nap_say(struct xp_dpdk_nap *nap, uint64_t bits)
 {
-    if (nap->word == NULL)
-        return;
-    if (bits != 0)
-        nap->count++;
-    cf_publish_u64(nap->word, nap->count << XP_DPDK_SLEEP_SHIFT | bits);
+    char byte;
+
+    for (uint32_t i = 0; nap->socket_fd >= 0 && i < DRAIN_MAX; i++)
+        if (recv(nap->socket_fd, &byte, sizeof(byte), MSG_DONTWAIT) < 0)
+            break;
+    if (nap->bell_fd >= 0)
+        xp_dpdk_bell_arm(nap->bell_fd);
+    if (nap->word != NULL)
+        cf_publish_u64(nap->word, ++nap->count << XP_DPDK_SLEEP_SHIFT | bits);
 }
 
-void xp_dpdk_nap_timer(struct xp_dpdk_nap *nap, uint64_t due_ns)
+void xp_dpdk_nap_unsay(struct xp_dpdk_nap *nap)
+{
+    if (nap->word != NULL)
+        cf_publish_u64(nap->word, nap->count << XP_DPDK_SLEEP_SHIFT);
+}
+
+/* A timer that will have fired by then may stay: the sleep ends once too early, and the next one sets it. */
+static void timer_set(struct xp_dpdk_nap *nap, uint64_t now_ns, uint64_t due_ns)
 {
     struct itimerspec when = {
         .it_value = {.tv_sec = (time_t)(due_ns / CF_NS_PER_S), .tv_nsec = (long)(due_ns % CF_NS_PER_S)}};
 
-    /* Cannot fail with a descriptor and a time that are right. */
-    (void)timerfd_settime(nap->timer_fd, 0, &when, NULL);
+    if (nap->timer_ns > now_ns && nap->timer_ns <= due_ns)
+        return;
+    /* Cannot fail with a descriptor and a time that are right. One that has fired is not readable any more. */
+    (void)timerfd_settime(nap->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+    nap->timer_ns = due_ns;
 }
 
-void xp_dpdk_nap_drain(struct xp_dpdk_nap *nap)
+static void listen_to(struct xp_dpdk_nap *nap, uint32_t events)
 {
-    uint64_t value;
+    struct epoll_event event = {.events = events};
 
-    (void)!read(nap->event_fd, &value, sizeof(value));
-    (void)!read(nap->timer_fd, &value, sizeof(value));
-    for (int i = 0; nap->socket_fd >= 0 && i < DRAIN_MAX; i++)
-        if (recv(nap->socket_fd, &value, sizeof(value), MSG_DONTWAIT) < 0)
-            break;
+    /* Cannot fail: it was added. */
+    (void)epoll_ctl(nap->epoll_fd, EPOLL_CTL_MOD, nap->sleep_fd, &event);
+}
+
+void xp_dpdk_nap_begin(struct xp_dpdk_nap *nap, uint64_t now_ns, uint64_t due_ns)
+{
+    timer_set(nap, now_ns, due_ns);
+    listen_to(nap, EPOLLIN);
+}
+
+void xp_dpdk_nap_end(struct xp_dpdk_nap *nap)
+{
+    uint64_t count;
+
+    listen_to(nap, 0);
+    xp_dpdk_nap_unsay(nap);
+    if (atomic_exchange_explicit(&nap->is_woken, 0, memory_order_relaxed) != 0)
+        (void)!read(nap->event_fd, &count, sizeof(count));
 }
 
 void xp_dpdk_nap_wake(struct xp_dpdk_nap *nap)
@@ -175,6 +197,7 @@ void xp_dpdk_nap_wake(struct xp_dpdk_nap *nap)
 
     /* A full count is readable already. */
     (void)!write(nap->event_fd, &one, sizeof(one));
+    atomic_store_explicit(&nap->is_woken, 1, memory_order_relaxed);
 }
 
 void xp_dpdk_bed_open(struct xp_dpdk_bed *bed, const struct xp_dpdk_nap *nap, uint16_t node)

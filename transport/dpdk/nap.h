@@ -16,6 +16,8 @@
  * kernel's a bell rings (bell.h). Of a card a sleeper only naps, for a time that doubles from XP_DPDK_NAP_NS_MIN to
  * XP_DPDK_NAP_NS_MAX while nothing comes.
  */
+#include <stdatomic.h>
+
 #include "transport/shm/place.h"
 
 #define XP_DPDK_NAP_NS_MIN UINT64_C(50000)
@@ -32,8 +34,11 @@ struct xp_dpdk_nap {
     int bell_fd; /* -1: none */
     int event_fd;
     int timer_fd;
-    int epoll_fd;
-    bool is_armed;
+    int sleep_fd; /* what ends a sleep: datagrams, the bell, the timer */
+    int epoll_fd; /* sleep_fd while armed, and event_fd */
+    uint64_t timer_ns;
+    _Atomic uint32_t
+        is_woken; /* event_fd is readable; set behind the write, so that it may be late but never wrong */
     const struct xp_shm_place *place;
 };
 
@@ -43,19 +48,21 @@ struct xp_dpdk_bed {
     uint64_t ended;               /* value of the word for which a datagram has been sent */
 };
 
+/* Closing it does nothing. */
+void xp_dpdk_nap_init(struct xp_dpdk_nap *nap);
 /* place: where instances of one host meet, NULL for others. */
 CF_CHECK bool xp_dpdk_nap_open(struct xp_dpdk_nap *nap, const struct xp_shm_place *place);
 void xp_dpdk_nap_close(struct xp_dpdk_nap *nap);
 /* Over an interface of the kernel's: what comes ends a sleep. Without it sleepers nap. */
 void xp_dpdk_nap_bell(struct xp_dpdk_nap *nap, const char *interface, uint32_t ip);
-/* From here on the bell rings, or does not any more. */
-void xp_dpdk_nap_listen(struct xp_dpdk_nap *nap, bool is_on);
-/* Announces the sleep; `bits`: XP_DPDK_ASLEEP and more, 0: awake. */
+/* Forgets what ended sleeps before, then announces this one; `bits`: XP_DPDK_ASLEEP and more. */
 void xp_dpdk_nap_say(struct xp_dpdk_nap *nap, uint64_t bits);
-/* The descriptor becomes readable after so long at the latest. */
-void xp_dpdk_nap_timer(struct xp_dpdk_nap *nap, uint64_t due_ns);
-/* Reads what ended a sleep. */
-void xp_dpdk_nap_drain(struct xp_dpdk_nap *nap);
+/* The descriptor becomes readable by what comes, and at that time at the latest. */
+void xp_dpdk_nap_begin(struct xp_dpdk_nap *nap, uint64_t now_ns, uint64_t due_ns);
+/* It does not any more, but by xp_dpdk_nap_wake: who polls it for other reasons is not disturbed. */
+void xp_dpdk_nap_end(struct xp_dpdk_nap *nap);
+/* A sleep that was announced does not take place. */
+void xp_dpdk_nap_unsay(struct xp_dpdk_nap *nap);
 void xp_dpdk_nap_wake(struct xp_dpdk_nap *nap);
 
 void xp_dpdk_bed_open(struct xp_dpdk_bed *bed, const struct xp_dpdk_nap *nap, uint16_t node);

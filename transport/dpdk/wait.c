@@ -67,17 +67,15 @@ static uint64_t due_ns(const struct xp_dpdk *dpdk)
     return due;
 }
 
-/* Time until the sleep ends by itself. */
-static uint64_t sleep_ns(struct xp_dpdk *dpdk)
+/* When the sleep ends by itself; never 0. */
+static uint64_t wake_ns(struct xp_dpdk *dpdk)
 {
-    uint64_t now_ns = cf_now_ns(), due = due_ns(dpdk);
-    uint64_t ns = due > now_ns ? due - now_ns : 1;
+    uint64_t due = due_ns(dpdk), nap_due = dpdk->now_ns + dpdk->nap_ns;
 
     if (dpdk->is_local || dpdk->nap.bell_fd >= 0)
-        return ns;
-    ns = ns < dpdk->nap_ns ? ns : dpdk->nap_ns;
+        return due | 1;
     dpdk->nap_ns = 2 * dpdk->nap_ns < XP_DPDK_NAP_NS_MAX ? 2 * dpdk->nap_ns : XP_DPDK_NAP_NS_MAX;
-    return ns;
+    return (due < nap_due ? due : nap_due) | 1;
 }
 
 bool xp_dpdk_arm(struct xp *xp)
@@ -92,16 +90,14 @@ bool xp_dpdk_arm(struct xp *xp)
     dpdk->quiet_until_ns = 0;
     is_starved = settle(dpdk);
     xp_dpdk_nap_say(&dpdk->nap, XP_DPDK_ASLEEP | (is_starved ? XP_DPDK_STARVED : 0));
-    xp_dpdk_nap_listen(&dpdk->nap, true);
     cf_fence_full(); /* partner: the fence of xp_dpdk_send */
     has_come = xp_dpdk_receive(dpdk);
     xp_dpdk_gate_leave(dpdk->gate);
     if (has_come) {
-        xp_dpdk_nap_listen(&dpdk->nap, false);
-        xp_dpdk_nap_say(&dpdk->nap, 0);
+        xp_dpdk_nap_unsay(&dpdk->nap);
         return false;
     }
-    xp_dpdk_nap_timer(&dpdk->nap, sleep_ns(dpdk));
+    xp_dpdk_nap_begin(&dpdk->nap, dpdk->now_ns, wake_ns(dpdk));
     dpdk->is_armed = true;
     return true;
 }
@@ -113,7 +109,5 @@ void xp_dpdk_disarm(struct xp *xp)
     if (!dpdk->is_armed)
         return;
     dpdk->is_armed = false;
-    xp_dpdk_nap_listen(&dpdk->nap, false);
-    xp_dpdk_nap_say(&dpdk->nap, 0);
-    xp_dpdk_nap_drain(&dpdk->nap);
+    xp_dpdk_nap_end(&dpdk->nap);
 }
