@@ -64,7 +64,7 @@ static void send_down(const struct grd_lock_resource *resource, uint64_t tenure,
 static void send_lower(const struct grd_lock_resource *resource, struct grd_actions *actions)
 {
     send_down(resource, resource->lower_tenure, resource->lower_mode,
-              resource->is_releasing ? GRD_FLAG_RELEASE : 0, actions);
+              grd_lock_is_releasing(resource) ? GRD_FLAG_RELEASE : 0, actions);
 }
 
 bool grd_lock_ask_again(struct grd_lock_local *local, struct grd_lock_resource *resource,
@@ -105,7 +105,7 @@ void grd_lock_ask_lower(struct grd_lock_local *local, struct grd_lock_resource *
 void grd_lock_ask_release(struct grd_lock_local *local, struct grd_lock_resource *resource, uint64_t now_ns,
                           struct grd_actions *actions)
 {
-    resource->is_releasing = true;
+    resource->leaving = GRD_LOCK_RELEASES;
     resource->demand = GRD_LOCK_NL;
     local->counters.released++;
     grd_lock_ask_lower(local, resource, GRD_LOCK_NL, now_ns, actions);
@@ -218,7 +218,7 @@ static struct grd_lock_owner *serve_once(struct grd_lock_local *local, struct gr
     } while (try_lower(local, resource, now_ns, actions));
     next = lacks ? grd_lock_owner_from(lacks) : NULL;
     if (resource->ask_request == 0) {
-        if (next && !resource->is_releasing)
+        if (next && !grd_lock_is_releasing(resource))
             ask_begin(local, resource, next, now_ns, actions);
     } else if (!resource->ask_is_cancelled) {
         /* Conversions come first; and the master must know of one to see that it deadlocks. */

@@ -9,12 +9,11 @@
  */
 #include "grd/lock_local_impl.h"
 
-/* Nobody holds it or waits, no peer wants it, nothing is asked: what the instance holds is all that limits. */
+/* Nobody holds it or waits, no peer wants it, nothing is asked, a handle is open: what the instance holds is all that limits. */
 static inline bool grd_lock_is_idle(const struct grd_lock_resource *resource)
 {
     return resource->queue.claims_count == 0 && resource->ask_request == 0 && resource->tenure != 0 &&
-           resource->handles != 0 &&
-           (resource->demand | (uint8_t)resource->is_releasing | resource->queue.guard) == GRD_LOCK_NL;
+           (resource->demand | resource->leaving | resource->queue.guard) == GRD_LOCK_NL;
 }
 
 /* As grd_lock_local_want without flags, where the lock is idle. False: nothing happened, grd_lock_local_want knows. */

@@ -30,7 +30,7 @@ void grd_lock_hear_grant(struct grd_lock_local *local, struct grd_lock_resource 
     bool is_mine = resource->ask_request == msg->request && resource->ask_mode == msg->mode;
 
     if (grd_lock_mutant(GRD_LOCK_MUT_GRANT_ANY))
-        is_mine = is_mine || (!resource->is_releasing && resource->tenure != 0);
+        is_mine = is_mine || (!grd_lock_is_releasing(resource) && resource->tenure != 0);
     if (msg->request == 0 || !is_mine) {
         local->counters.stale++;
         return;
@@ -108,7 +108,7 @@ void grd_lock_hear_demand(struct grd_lock_local *local, struct grd_lock_resource
 {
     struct grd_lock_owner *owner = resource->ask_for;
 
-    if (resource->tenure == 0 || resource->tenure != msg->tenure || resource->is_releasing) {
+    if (resource->tenure == 0 || resource->tenure != msg->tenure || grd_lock_is_releasing(resource)) {
         local->counters.stale++;
         return;
     }
@@ -163,12 +163,13 @@ void grd_lock_hear_lowered(struct grd_lock_local *local, struct grd_lock_resourc
         resource->is_dirty = false;
     grd_lock_owner_published(local, resource, msg->version);
     if (resource->lower_tenure == 0 || resource->lower_tenure != msg->tenure ||
-        resource->lower_mode != msg->mode || resource->is_releasing != is_release || resource->is_dirty)
+        resource->lower_mode != msg->mode || grd_lock_is_releasing(resource) != is_release ||
+        resource->is_dirty)
         return;
     resource->lower_tenure = 0;
     if (!is_release)
         return;
-    resource->is_releasing = false;
+    resource->leaving = resource->handles > 0 ? GRD_LOCK_STAYS : GRD_LOCK_CLOSED;
     resource->tenure = 0;
     grd_lock_ask_serve(local, resource, now_ns, actions);
 }

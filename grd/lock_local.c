@@ -153,6 +153,8 @@ enum cf_rc grd_lock_local_attach(struct grd_lock_local *local, const struct grd_
         if (!grd_lock_name_equal(&resource->name, name))
             return CF_NAME_TAKEN;
         resource->handles++;
+        if (resource->leaving == GRD_LOCK_CLOSED)
+            resource->leaving = GRD_LOCK_STAYS;
         *resource_out = resource;
         return CF_OK;
     }
@@ -199,7 +201,7 @@ void grd_lock_local_settle(struct grd_lock_local *local, struct grd_lock_resourc
         resource->ask_request != 0)
         return;
     if (resource->tenure != 0) {
-        if (!resource->is_releasing)
+        if (!grd_lock_is_releasing(resource))
             grd_lock_ask_release(local, resource, now_ns, actions);
         return;
     }
@@ -221,7 +223,8 @@ void grd_lock_local_detach(struct grd_lock_local *local, struct grd_lock_resourc
     cf_assert(resource->in_use);
     cf_assert(resource->handles > 0);
     cf_assert(resource->handles > 1 || resource->queue.claims_count == 0);
-    resource->handles--;
+    if (--resource->handles == 0 && resource->leaving == GRD_LOCK_STAYS)
+        resource->leaving = GRD_LOCK_CLOSED;
     grd_lock_local_settle(local, resource, now_ns, actions);
 }
 

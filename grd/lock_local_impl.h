@@ -49,13 +49,20 @@ struct grd_lock_call {
     struct grd_lock_value value; /* the new one; in the completion the one there is */
 };
 
+/* Through a handle that was closed nothing is granted: the short way looks at this alone. */
+enum grd_lock_leaving {
+    GRD_LOCK_STAYS = 0,   /* a handle is open */
+    GRD_LOCK_CLOSED = 1,  /* none is; something is under way still, or nothing was ever granted */
+    GRD_LOCK_RELEASES = 2 /* the master is being told; handles may be opened meanwhile */
+};
+
 struct grd_lock_resource {
     /* what a lock that is cached and free looks at comes first: two lines */
-    uint8_t mode;   /* of this instance at the master; NL where tenure = 0 */
-    uint8_t demand; /* peers wait for this mode; NL = none */
-    bool is_releasing;
+    uint8_t mode;    /* of this instance at the master; NL where tenure = 0 */
+    uint8_t demand;  /* peers wait for this mode; NL = none */
+    uint8_t leaving; /* enum grd_lock_leaving */
     bool in_use;
-    uint32_t handles;     /* open ones: through none other is anything granted */
+    uint32_t handles;     /* open ones */
     uint64_t tenure;      /* 0: the master knows nothing of this instance here */
     uint64_t ask_request; /* the request under way; 0 = none */
     struct grd_lock_queue queue;
@@ -132,9 +139,13 @@ static inline uint64_t grd_lock_local_id(struct grd_lock_local *local, const str
 {
     return ++local->id_last << GRD_LOCK_NUMBER_BITS | owner->number;
 }
+static inline bool grd_lock_is_releasing(const struct grd_lock_resource *resource)
+{
+    return resource->leaving == GRD_LOCK_RELEASES;
+}
 static inline struct grd_lock_limit grd_lock_local_limit(const struct grd_lock_resource *resource)
 {
-    return (struct grd_lock_limit){.is_known = resource->tenure != 0 && !resource->is_releasing,
+    return (struct grd_lock_limit){.is_known = resource->tenure != 0 && !grd_lock_is_releasing(resource),
                                    .cap = resource->mode,
                                    .ask_cap = resource->ask_request ? resource->ask_mode : GRD_LOCK_EX,
                                    .demand = resource->demand};

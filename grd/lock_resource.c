@@ -157,7 +157,7 @@ void grd_lock_local_check(const struct grd_lock_local *local)
         grd_lock_queue_check(&r->queue);
         cf_assert_id(grd_lock_covers(r->mode, grd_lock_queue_join(&r->queue)), "I-11");
         cf_assert(r->tenure != 0 || r->mode == GRD_LOCK_NL);
-        cf_assert(!r->is_releasing || r->lower_tenure == r->tenure);
+        cf_assert(!grd_lock_is_releasing(r) || r->lower_tenure == r->tenure);
         cf_assert(cf_timer_armed(&r->timer) || (r->ask_request == 0 && r->lower_tenure == 0));
     }
     cf_assert(resources_count == local->resources_used);
@@ -178,7 +178,7 @@ void grd_lock_local_dump(const struct grd_lock_local *local, FILE *out)
                 r->key.block, local->options.node, r->master, grd_lock_mode_name(r->mode), r->tenure,
                 grd_lock_mode_name(r->demand), r->ask_request, grd_lock_mode_name(r->ask_mode),
                 r->ask_is_cancelled ? " cancelled" : "", r->lower_tenure, grd_lock_mode_name(r->lower_mode),
-                r->is_releasing ? " releasing" : "", r->value.version, r->is_dirty ? " dirty" : "",
+                grd_lock_is_releasing(r) ? " releasing" : "", r->value.version, r->is_dirty ? " dirty" : "",
                 r->handles);
         for (claim = r->queue.first; claim; claim = claim->next)
             fprintf(out, "  owner %" PRIu64 " state %u held %s want %s overtaken %u\n",

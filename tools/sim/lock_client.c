@@ -224,8 +224,6 @@ static void on_claim(struct sim_locker *locker, enum cf_rc rc)
         held_remove(locker, locker->at);
         return;
     }
-    if (is_stop(locker->cluster, rc)) /* a claim that was demoted for the time of the conversion stays so */
-        return;
     sim_lock_granted(locker, held, (uint8_t)held->claim.mode);
     if (rc == CF_OK)
         sim_lock_value_seen(locker, held->lock, held->mode, &locker->value_out);
