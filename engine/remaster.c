@@ -79,8 +79,10 @@ void eng_move_message_owner(struct cf_instance *instance, const struct grd_msg *
             break;
         /* fall through */
     default:
-        if (grd_move_step(instance->move, msg, now_ns, instance->actions, &bucket))
+        if (grd_move_step(instance->move, msg, now_ns, instance->actions, &bucket)) {
+            eng_actions_run(instance, now_ns); /* as many again follow as conversations may be open */
             grd_local_moved(instance->local, bucket, now_ns, instance->actions);
+        }
         release_held(instance, now_ns);
         return;
     }

@@ -454,8 +454,9 @@ void grd_local_moved(struct grd_local *local, uint32_t bucket, uint64_t now_ns, 
         if (block == NULL || grd_map_bucket(local->map, block->hash) != bucket)
             continue;
         if (asks(block, conv))
-            grd_requester_send(local, block, actions);
-        grd_local_arm(local, block, now_ns);
+            grd_requester_moved(local, block, now_ns, actions);
+        else
+            grd_local_arm(local, block, now_ns);
     }
 }
 

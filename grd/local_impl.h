@@ -41,6 +41,9 @@ void grd_requester_on_bounce(struct grd_local *local, struct grd_block *block, c
 void grd_requester_on_released(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
                                struct grd_actions *actions);
 void grd_requester_send(struct grd_local *local, struct grd_block *block, struct grd_actions *actions);
+/* The open conversation, which may be asked again, goes on with another master. */
+void grd_requester_moved(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                         struct grd_actions *actions);
 /* An invalidate that concerns a grant still under way: true = there is such a conversation and it took note. */
 bool grd_requester_refuse(struct grd_local *local, struct grd_block *block, uint64_t held, uint64_t now_ns,
                           struct grd_actions *actions);

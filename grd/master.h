@@ -80,7 +80,8 @@ struct grd_export {
     uint32_t place;
     uint64_t order;  /* number of the order to start */
     uint32_t cursor; /* over the entries */
-    uint32_t sent;   /* this pass over the entries */
+    uint32_t found;  /* in this pass over the entries; the one that finds none is the last */
+    uint32_t sent;   /* in this pass; what of it is not taken yet bounds what is under way */
     uint32_t taken;
     struct cf_timer timer;
 };

@@ -112,7 +112,16 @@ static void report_done(struct grd_master *master, struct grd_actions *actions)
     report(master, &order, GRD_REPORT_DONE, is_cold ? GRD_FLAG_COLD : 0, actions);
 }
 
-/* A pass over the entries sends each that is still here; what its next owner has taken is gone. */
+static void pass_begin(struct grd_export *export)
+{
+    export->cursor = export->found = export->sent = export->taken = 0;
+}
+
+/*
+ * A pass over the entries sends each that is still here; what its next owner has taken is gone. Answers are counted for
+ * the window only: those to questions, and those to an earlier pass, are among them. What is left is seen by looking: a
+ * pass that finds nothing ends the export.
+ */
 void grd_master_export(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_export *export = &master->export;
@@ -135,13 +144,16 @@ void grd_master_export(struct grd_master *master, uint64_t now_ns, struct grd_ac
             continue;
         }
         entry_tell(master, entry, entry_begin(export, &entry->key, 0, actions));
+        export->found++;
         export->sent++;
         master->counters.entries_sent++;
     }
-    if (!more && export->sent == export->taken) {
+    if (!more && export->sent == export->taken && (export->found == 0 || grd_mutant(GRD_MUT_MOVE_COUNTS))) {
         cf_wheel_disarm(&master->wheel, &export->timer);
         export->is_done = true;
         report_done(master, actions);
+    } else if (!more && export->sent == export->taken) {
+        pass_begin(export);
     } else if (!more || looked == 0) { /* nothing more to send until some are taken */
         cf_wheel_arm(&master->wheel, &export->timer, now_ns + master->probe_ns);
     }
@@ -155,7 +167,7 @@ void grd_master_export_again(struct grd_master *master, uint64_t now_ns, struct 
 
     if (export->sent - export->taken >= EXPORT_WINDOW ||
         (grd_bucket_next(master->directory, export->bucket, &export->cursor, 0, &more) == NULL && !more))
-        export->cursor = export->sent = export->taken = 0;
+        pass_begin(export);
     grd_master_export(master, now_ns, actions);
 }
 
@@ -261,7 +273,21 @@ static void send_got(const struct grd_msg *msg, struct grd_actions *actions)
     grd_action_send(actions, msg->from, GRD_MSG_MOVE_GOT, &msg->key)->place = msg->place;
 }
 
-/* False: others that are under way have all the room; it comes again. */
+/* An entry in rebuild has nothing but what it was told here. */
+static void words_drop(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                       uint32_t count)
+{
+    while (count-- > 0) {
+        uint16_t node = (uint16_t)(msg->words.word[count] & GRD_MOVE_NODE);
+
+        if (msg->words.word[count] & GRD_MOVE_PAST)
+            grd_list_remove(master->directory, entry, GRD_LIST_PAST, node);
+        else
+            grd_holder_remove(master->directory, entry, node);
+    }
+}
+
+/* False: others that are under way have all the room; it comes again. All of it is taken or nothing. */
 static bool take_words(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg)
 {
     uint32_t i;
@@ -275,8 +301,10 @@ static bool take_words(struct grd_master *master, struct grd_entry *entry, const
                                     .has_duty = (word & GRD_MOVE_DUTY) != 0,
                                     .tenure = word >> GRD_MOVE_SHIFT};
 
-        if (!grd_holder_fits(master->directory, entry))
+        if (!grd_holder_fits(master->directory, entry)) {
+            words_drop(master, entry, msg, i);
             return false;
+        }
         if (word & GRD_MOVE_PAST)
             grd_list_set(master->directory, entry, GRD_LIST_PAST, holder.node, holder.tenure);
         else
@@ -418,7 +446,7 @@ static void order_close(struct grd_master *master, const struct grd_msg *msg, st
         export->is_started = export->is_done = false;
         export->bucket = msg->bucket;
         export->state = state;
-        export->cursor = export->sent = export->taken = 0;
+        pass_begin(export);
         grd_bucket_state_set(master->directory, msg->bucket, state | GRD_BUCKET_EXPORT);
     }
     export->place = msg->place;

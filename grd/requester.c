@@ -67,6 +67,23 @@ static void ask_anew(struct grd_local *local, struct grd_block *block, uint64_t 
     grd_local_arm(local, block, now_ns);
 }
 
+/*
+ * The bucket has another owner, which knows nothing of what the last one gave and took away again: under the same number it
+ * could give a second time what may still be on its way from the first [10].
+ */
+void grd_requester_moved(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                         struct grd_actions *actions)
+{
+    const struct grd_conv *conv = grd_local_conv(local, block);
+
+    if (!conv->is_granted && !grd_mutant(GRD_MUT_MOVE_SAME_NUMBER)) {
+        ask_anew(local, block, now_ns, actions);
+        return;
+    }
+    grd_requester_send(local, block, actions);
+    grd_local_arm(local, block, now_ns);
+}
+
 static void count_refused(struct grd_local *local, const struct grd_conv *conv)
 {
     local->counters.refused++;

@@ -253,6 +253,7 @@ static void each_entry(void *arg, const struct eng_entry_view *view)
         check->helds[view->key.block * check->options.nodes + h->node] = (struct sim_held){
             .tenure = h->tenure,
             .stamp = ghost->stamp,
+            .master = check->node,
             .mode = (uint8_t)h->mode,
             .is_pending = h->is_pending,
             .has_duty = h->has_duty};

@@ -15,10 +15,11 @@ struct sim_copy {
     uint64_t past_value;  /* content of the past image */
 };
 
-/* What the master says of one instance. */
+/* What the master says of one instance. Walks are numbered by instance: the stamp alone says nothing when the master changes. */
 struct sim_held {
     uint64_t tenure;
     uint32_t stamp;
+    uint16_t master;
     uint8_t mode;
     bool is_pending;
     bool has_duty;
@@ -92,7 +93,7 @@ static inline const struct sim_held *sim_held_known(const struct sim_check *chec
     const struct sim_ghost *ghost = &check->ghosts[block];
     const struct sim_held *held = &check->helds[block * check->options.nodes + node];
 
-    return ghost->is_present && held->stamp == ghost->stamp ? held : NULL;
+    return ghost->is_present && held->stamp == ghost->stamp && held->master == ghost->master ? held : NULL;
 }
 
 /* check_snapshot.c */

@@ -175,11 +175,18 @@ static void draw_directory(struct cf_rng *rng, struct sim_plan *plan)
     plan->frames = plan->outstanding * 2 + 16 + plan->blocks / share;
 }
 
-/* Buckets move only where it is asked for: docs/limits.md says what is known to fail then. */
+/* Buckets that move: told to, or by themselves. Drawn apart, so that all else of a seed is as without. */
 static void draw_moves(struct sim_plan *plan)
 {
-    plan->move_ns_mean = plan->options.moves * US;
-    plan->moves_by_use = false;
+    struct cf_rng rng;
+
+    cf_rng_seed(&rng, plan->options.seed ^ UINT64_C(0x6d6f766573));
+    plan->move_ns_mean = PICK(&rng, 0, 0, 100 * US, 1 * MS, 10 * MS);
+    plan->moves_by_use = PICK(&rng, 0, 0, 1) != 0;
+    if (plan->options.moves != 0 || plan->options.hot != 0) { /* what hot blocks cost is told without */
+        plan->move_ns_mean = plan->options.moves * US;
+        plan->moves_by_use = false;
+    }
 }
 
 /* Half of the runs have clients of locks. Drawn apart, so that a seed's blocks do what they did without them. */
