@@ -17,6 +17,7 @@ struct eng_manual {
     uint64_t now_ns;         /* time at open */
     /* Entries a shard, for tests of giving back: fewer than conversations may need at once; 0 = as the options say. */
     uint32_t directory_entries;
+    uint32_t export_window; /* of a bucket that goes; 0 = as in earnest */
     /* Asked before a wait for a lock ends as the victim of a deadlock; false spares it. NULL: each ends. */
     bool (*victim)(void *victim_context, const struct cf_op *op);
     void *victim_context;

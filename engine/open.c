@@ -223,6 +223,8 @@ static enum cf_rc open_directory(struct cf_instance *instance, uint64_t frames,
         return rc;
     if (manual && manual->directory_entries)
         options.directory.entries = manual->directory_entries;
+    if (manual)
+        options.export_window = manual->export_window;
     for (s = 0; s < instance->shards && rc == CF_OK; s++)
         rc = grd_master_open(&options, &instance->masters[s]);
     if (rc != CF_OK)

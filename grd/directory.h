@@ -271,6 +271,8 @@ static inline bool grd_bucket_is_open(uint8_t state)
 }
 uint8_t grd_bucket_state(const struct grd_directory *directory, uint32_t bucket);
 void grd_bucket_state_set(struct grd_directory *directory, uint32_t bucket, uint8_t state);
+/* The key's bucket is not this instance's any more, or may not be in a moment: nothing is granted. */
+bool grd_bucket_is_closed(const struct grd_directory *directory, const struct cf_block_key *key);
 /* Is a grant or rebuild of the bucket under way? */
 bool grd_bucket_is_busy(const struct grd_directory *directory, uint32_t bucket);
 /* No tenure above this has been given to anything; and from now on none up to this is. */

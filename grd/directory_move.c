@@ -16,6 +16,11 @@ uint8_t grd_bucket_state(const struct grd_directory *d, uint32_t bucket)
     return d->buckets_moved == 0 ? 0 : d->bucket_states[bucket];
 }
 
+bool grd_bucket_is_closed(const struct grd_directory *d, const struct cf_block_key *key)
+{
+    return d->buckets_moved != 0 && (d->bucket_states[bucket_of(d, key)] & GRD_BUCKET_EXPORT) != 0;
+}
+
 void grd_bucket_state_set(struct grd_directory *d, uint32_t bucket, uint8_t state)
 {
     cf_assert(d->bucket_states != NULL);

@@ -48,6 +48,7 @@ struct grd_conv {
     uint32_t block;      /* whose it is; NONE: it is free */
     uint32_t next;       /* free list; of an open one the number of its block */
     uint64_t request;
+    uint32_t place; /* number of the bucket under which that number is asked, and no other [G-19] */
     uint64_t tenure;
     uint64_t version;
     uint64_t durable;

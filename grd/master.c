@@ -54,6 +54,8 @@ enum cf_rc grd_master_open(const struct grd_master_options *options, struct grd_
     master->node = options->node;
     master->nodes = options->nodes;
     master->probe_ns = options->probe_ns;
+    master->export_window = options->export_window ? options->export_window : GRD_EXPORT_WINDOW;
+    master->export_looks = options->export_window ? options->export_window : GRD_EXPORT_LOOKS_MAX;
     master->buckets = options->directory.buckets;
     cf_wheel_init(&master->wheel, options->now_ns, options->wheel_tick_ns);
     master->mark = cf_alloc(allocator, options->nodes * sizeof *master->mark, CF_CACHE_LINE, CF_ALLOC_ZERO);

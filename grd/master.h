@@ -35,6 +35,8 @@ struct grd_master_options {
     uint64_t probe_ns; /* a grant unanswered this long is asked after */
     uint64_t now_ns;
     uint64_t wheel_tick_ns;
+    uint32_t
+        export_window; /* entries of a bucket that goes under way, and looked at in a step; 0: as is good */
     const uint16_t *hosts; /* [nodes] equal numbers: on one host; NULL: not known. Copied. */
 };
 
@@ -102,6 +104,7 @@ struct grd_master {
     uint32_t nodes;
     uint32_t buckets;
     uint64_t probe_ns;
+    uint32_t export_window, export_looks;
     const struct cf_allocator *allocator;
     /*
      * mark[n]: highest request number ever granted to instance n on this shard whose grant is finished. A request

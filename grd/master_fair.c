@@ -21,6 +21,9 @@
 #define MIX_TENURE UINT64_C(0x9e3779b97f4a7c15)
 #define MIX UINT64_C(0xd6e8feb86659fd93)
 
+/* From one look at an entry that is closed to the next. */
+#define CLOSED_NS 50000u
+
 struct grd_waiter *grd_fair_first(struct grd_master *master, struct grd_entry *entry)
 {
     struct grd_waiter *waiter = grd_waiter_first(master->directory, entry), *next;
@@ -68,6 +71,10 @@ bool grd_fair_tick(struct grd_master *master, uint64_t now_ns, struct grd_action
     if (!grd_key_equal(&share->entry->key, &share->key) ||
         grd_waiter_first(master->directory, share->entry) == NULL)
         return true;
+    if (grd_bucket_is_closed(master->directory, &share->key) && !grd_mutant(GRD_MUT_MOVE_TIMER)) {
+        cf_wheel_arm(&master->shares, timer, now_ns + CLOSED_NS); /* the bucket stays, or the entry goes */
+        return true;
+    }
     grd_master_serve(master, share->entry, now_ns, actions);
     grd_entry_settle(master->directory, share->entry);
     return true;

@@ -95,6 +95,9 @@ void grd_master_recall_again(struct grd_master *master, struct grd_rebuild *rebu
                              struct grd_actions *actions);
 
 /* master_move.c */
+/* Entries under way to the next owner; entries looked at in a step. */
+#define GRD_EXPORT_WINDOW 128u
+#define GRD_EXPORT_LOOKS_MAX 1024u
 bool grd_master_needs_ask(const struct grd_msg *msg, uint8_t state, struct grd_hint *hint_out);
 /* False: the bucket's entries do not come from anybody now. */
 bool grd_master_ask_last_owner(struct grd_master *master, struct grd_rebuild *rebuild, uint32_t bucket,

@@ -17,9 +17,7 @@
 #include "grd/move_order.h"
 #include "grd/mutant.h"
 
-/* Entries under way to the next owner; entries looked at in a step. */
-#define EXPORT_WINDOW 128u
-#define EXPORT_LOOKS_MAX 1024u
+/* From a step of the walk over the entries to the next. */
 #define EXPORT_TICK_NS 50000u
 
 static uint32_t bucket_of(const struct grd_master *master, uint64_t hash)
@@ -132,9 +130,9 @@ void grd_master_export(struct grd_master *master, uint64_t now_ns, struct grd_ac
     if (!export->is_active || !export->is_started || export->is_done)
         return;
     cf_wheel_arm(&master->wheel, &export->timer, now_ns + EXPORT_TICK_NS);
-    while (more && looked < EXPORT_LOOKS_MAX && export->sent - export->taken < EXPORT_WINDOW) {
-        entry = grd_bucket_next(master->directory, export->bucket, &export->cursor, EXPORT_LOOKS_MAX - looked,
-                                &more);
+    while (more && looked < master->export_looks && export->sent - export->taken < master->export_window) {
+        entry = grd_bucket_next(master->directory, export->bucket, &export->cursor,
+                                master->export_looks - looked, &more);
         looked += export->cursor - before;
         before = export->cursor;
         if (entry == NULL)
@@ -154,7 +152,7 @@ void grd_master_export(struct grd_master *master, uint64_t now_ns, struct grd_ac
         report_done(master, actions);
     } else if (!more && export->sent == export->taken) {
         pass_begin(export);
-    } else if (!more || looked == 0) { /* nothing more to send until some are taken */
+    } else if (!more || export->sent - export->taken >= master->export_window) { /* until some are taken */
         cf_wheel_arm(&master->wheel, &export->timer, now_ns + master->probe_ns);
     }
 }
@@ -165,7 +163,7 @@ void grd_master_export_again(struct grd_master *master, uint64_t now_ns, struct 
     struct grd_export *export = &master->export;
     bool more;
 
-    if (export->sent - export->taken >= EXPORT_WINDOW ||
+    if (export->sent - export->taken >= master->export_window ||
         (grd_bucket_next(master->directory, export->bucket, &export->cursor, 0, &more) == NULL && !more))
         pass_begin(export);
     grd_master_export(master, now_ns, actions);
@@ -209,7 +207,7 @@ static void on_got(struct grd_master *master, const struct grd_msg *msg, uint64_
     grd_entry_drop(master->directory, entry);
     if (export->taken < export->sent)
         export->taken++;
-    if (export->is_started && export->sent - export->taken < EXPORT_WINDOW / 2)
+    if (export->is_started && export->sent - export->taken <= master->export_window / 2)
         grd_master_export(master, now_ns, actions);
 }
 

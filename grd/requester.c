@@ -21,9 +21,15 @@ void grd_requester_send(struct grd_local *local, struct grd_block *block, struct
 
     msg->request = conv->request;
     msg->held = block->mode == CF_MODE_N ? 0 : block->tenure;
-    msg->place = grd_map_number(local->map, block->hash);
+    msg->place = conv->place;
     msg->mode = conv->want;
     msg->flags = conv->flags;
+}
+
+static void number_take(struct grd_local *local, const struct grd_block *block, struct grd_conv *conv)
+{
+    conv->request = local->request_next++;
+    conv->place = grd_map_number(local->map, block->hash);
 }
 
 void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mode mode, uint8_t flags,
@@ -40,7 +46,7 @@ void grd_local_want(struct grd_local *local, struct grd_block *block, enum cf_mo
     conv->failed = 0;
     conv->torn_count = 0;
     conv->frame = frame;
-    conv->request = local->request_next++;
+    number_take(local, block, conv);
     conv->tenure = conv->version = conv->durable = conv->refuse = 0;
     conv->since_ns = now_ns;
     grd_set_clear(&conv->need);
@@ -62,7 +68,7 @@ static void ask_anew(struct grd_local *local, struct grd_block *block, uint64_t 
     grd_set_clear(&conv->acks);
     if (conv->refuse != 0)
         conv->flags |= GRD_FLAG_REFUSED; /* the master sees to it that this one begins [G-17] */
-    conv->request = local->request_next++;
+    number_take(local, block, conv);
     grd_requester_send(local, block, actions);
     grd_local_arm(local, block, now_ns);
 }
@@ -74,14 +80,19 @@ static void ask_anew(struct grd_local *local, struct grd_block *block, uint64_t 
 void grd_requester_moved(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
                          struct grd_actions *actions)
 {
-    const struct grd_conv *conv = grd_local_conv(local, block);
+    struct grd_conv *conv = grd_local_conv(local, block);
 
-    if (!conv->is_granted && !grd_mutant(GRD_MUT_MOVE_SAME_NUMBER)) {
-        ask_anew(local, block, now_ns, actions);
+    if (conv->is_granted) { /* no owner gives the bucket away before this grant has begun */
+        grd_local_arm(local, block, now_ns);
         return;
     }
-    grd_requester_send(local, block, actions);
-    grd_local_arm(local, block, now_ns);
+    if (grd_mutant(GRD_MUT_MOVE_SAME_NUMBER)) {
+        conv->place = grd_map_number(local->map, block->hash);
+        grd_requester_send(local, block, actions);
+        grd_local_arm(local, block, now_ns);
+        return;
+    }
+    ask_anew(local, block, now_ns, actions);
 }
 
 static void count_refused(struct grd_local *local, const struct grd_conv *conv)

@@ -28,11 +28,12 @@ struct sim_check *sim_check_open(const struct sim_check_options *options)
     check->copies = calloc(cells, sizeof(*check->copies));
     check->helds = calloc(cells, sizeof(*check->helds));
     check->changes = calloc(options->blocks, sizeof(*check->changes));
+    check->numbers = calloc((uint64_t)options->nodes * SIM_NUMBERS, sizeof(*check->numbers));
     check->stamps = calloc(options->nodes, sizeof(*check->stamps));
     check->is_gone = calloc(options->nodes, sizeof(*check->is_gone));
     check->touched = calloc(options->blocks, sizeof(*check->touched));
-    if (!check->ghosts || !check->copies || !check->helds || !check->changes || !check->stamps ||
-        !check->is_gone || !check->touched) {
+    if (!check->ghosts || !check->copies || !check->helds || !check->changes || !check->numbers ||
+        !check->stamps || !check->is_gone || !check->touched) {
         sim_check_close(&check);
         return NULL;
     }
@@ -53,6 +54,7 @@ void sim_check_close(struct sim_check **check_ref)
     for (uint64_t b = 0; check->changes != NULL && b < check->options.blocks; b++)
         free(check->changes[b].change);
     free(check->changes);
+    free(check->numbers);
     free(check->stamps);
     free(check->is_gone);
     free(check->touched);

@@ -53,6 +53,9 @@ bool sim_check_snapshot(struct sim_check *check, uint16_t node, uint64_t counter
 const struct sim_content *sim_check_newest(const struct sim_check *check, uint64_t block);
 /* Tenure under which the instance holds the block, 0 = it does not. */
 uint64_t sim_check_tenure(const struct sim_check *check, uint16_t node, uint64_t block);
+struct sim_seen;
+/* A message on its way. G-19. */
+void sim_check_message(struct sim_check *check, const struct sim_seen *seen);
 /* The instance is gone: what it held is no longer counted. From now on newest versions may be lost. */
 void sim_check_gone(struct sim_check *check, uint16_t node);
 

@@ -218,6 +218,15 @@ bool sim_cluster_until(struct sim_cluster *cluster, uint64_t end_ns,
 
 /* ---- one run ---- */
 
+static void observe(void *arg, const struct sim_seen *seen)
+{
+    struct sim_cluster *cluster = arg;
+
+    sim_journal_observe(cluster->journal, seen);
+    if (cluster->check != NULL)
+        sim_check_message(cluster->check, seen);
+}
+
 static bool open_parts(struct sim_cluster *cluster)
 {
     const struct sim_plan *plan = &cluster->plan;
@@ -255,7 +264,7 @@ static bool open_parts(struct sim_cluster *cluster)
     check.disk = cluster->disk;
     check.instances = cluster->instances;
     cluster->check = sim_check_open(&check);
-    sim_net_observe(cluster->net, sim_journal_observe, cluster->journal);
+    sim_net_observe(cluster->net, observe, cluster);
     for (uint32_t b = 0; b < plan->blocks_born; b++)
         cluster->born[b] = 2;
     return cluster->check != NULL;

@@ -53,12 +53,21 @@ struct sim_changes {
     uint64_t room;
 };
 
+/* A request as it was last seen on the network. */
+struct sim_number {
+    uint64_t request;
+    uint32_t place;
+};
+/* Of an instance; more than it can have under way at once, doubles included. */
+#define SIM_NUMBERS 512u
+
 struct sim_check {
     struct sim_check_options options;
     struct sim_ghost *ghosts;    /* [blocks] */
     struct sim_copy *copies;     /* [nodes][blocks] */
     struct sim_held *helds;      /* [blocks][nodes] */
     struct sim_changes *changes; /* [blocks] */
+    struct sim_number *numbers;  /* [nodes][SIM_NUMBERS] by request */
     uint32_t *stamps;            /* [nodes] walk of each node */
     bool *is_gone;               /* [nodes] */
     uint64_t *touched;           /* [blocks] list of this turn */

@@ -73,6 +73,7 @@ static bool open_node(struct sim_cluster *cluster, uint16_t node)
     struct eng_manual manual = {.network = cluster->net,
                                 .store = sim_disk_store(cluster->disk, node),
                                 .directory_entries = cluster->plan.directory_entries,
+                                .export_window = cluster->plan.export_window,
                                 .victim = sim_lock_trial,
                                 .victim_context = cluster};
     struct cf_options options;

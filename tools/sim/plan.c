@@ -183,6 +183,7 @@ static void draw_moves(struct sim_plan *plan)
     cf_rng_seed(&rng, plan->options.seed ^ UINT64_C(0x6d6f766573));
     plan->move_ns_mean = PICK(&rng, 0, 0, 100 * US, 1 * MS, 10 * MS);
     plan->moves_by_use = PICK(&rng, 0, 0, 1) != 0;
+    plan->export_window = (uint32_t)PICK(&rng, 0, 1, 2, 3);
     if (plan->options.moves != 0 || plan->options.hot != 0) { /* what hot blocks cost is told without */
         plan->move_ns_mean = plan->options.moves * US;
         plan->moves_by_use = false;

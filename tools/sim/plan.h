@@ -79,6 +79,7 @@ struct sim_plan {
     uint64_t episode_ns_mean; /* between cuts, flaps, stalls, injected messages */
     uint64_t move_ns_mean;    /* between buckets that are told to move; 0 = none is */
     bool moves_by_use;        /* instances move buckets by who uses them */
+    uint32_t export_window;   /* entries of a bucket that goes under way; 0 = as in earnest */
     bool faults[SIM_FAULTS];
     bool works[SIM_WORKS];
     struct sim_net_options net;
