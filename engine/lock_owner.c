@@ -67,8 +67,9 @@ static enum cf_rc convert(struct cf_instance *instance, struct cf_op *op, uint64
     struct eng_locks *locks = &instance->locks;
     struct eng_op *inner = eng_op_of(op);
     struct grd_lock_value value;
-    bool has_value = value_in(op->lock->value, &value);
+    bool has_value = value_in(op->lock->value, &value), is_demoted;
     enum cf_rc rc = claim_begin(instance, op);
+    uint8_t mode;
 
     if (rc != CF_OK)
         return rc;
@@ -76,10 +77,13 @@ static enum cf_rc convert(struct cf_instance *instance, struct cf_op *op, uint64
                                 has_value ? &value : NULL, now_ns, locks->filling);
     if (rc != CF_PENDING && inner->call != ENG_LOCK_NO_CALL)
         eng_lock_call_give(locks, inner->call);
-    if (rc == CF_OK) {
-        eng_lock_claim_out(op, inner->claim, (uint8_t)op->lock->mode, true, false);
+    if (rc == CF_PENDING)
+        return rc;
+    /* Also one that is refused may have given up what it held. */
+    if (grd_lock_local_held(locks->local, inner->claim, &mode, &is_demoted))
+        eng_lock_claim_out(op, inner->claim, mode, true, is_demoted);
+    if (rc == CF_OK)
         eng_lock_value_out(op, grd_lock_local_value(locks->local, inner->claim));
-    }
     return rc;
 }
 

@@ -70,6 +70,7 @@ enum cf_rc grd_lock_local_convert(struct grd_lock_local *local, grd_lock_id lock
         return grd_lock_owner_wait(local, owner, mode, now_ns, actions);
     }
     local->counters.locks++;
+    owner->is_demoted = false;
     value_store(resource, flags, value);
     is_published = publish_begin(local, owner, flags, now_ns, actions);
     if (mode != owner->claim.held) {
@@ -105,6 +106,18 @@ enum cf_rc grd_lock_local_unlock(struct grd_lock_local *local, grd_lock_id lock,
     if (is_asked_of(resource))
         grd_lock_ask_serve(local, resource, now_ns, actions);
     return is_published ? CF_PENDING : CF_OK;
+}
+
+bool grd_lock_local_held(const struct grd_lock_local *local, grd_lock_id lock, uint8_t *mode_out,
+                         bool *is_demoted_out)
+{
+    const struct grd_lock_owner *owner = grd_lock_owner_held(local, lock);
+
+    if (owner == NULL)
+        return false;
+    *mode_out = owner->claim.held;
+    *is_demoted_out = owner->is_demoted;
+    return true;
 }
 
 bool grd_lock_local_unpublish(struct grd_lock_local *local, grd_lock_id lock, uint64_t now_ns,

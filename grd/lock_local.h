@@ -128,6 +128,12 @@ CF_HOT CF_CHECK enum cf_rc grd_lock_local_convert(struct grd_lock_local *local, 
                                                   const struct grd_lock_value *value, uint64_t now_ns,
                                                   struct grd_actions *actions);
 /*
+ * What a claim holds that is granted, and whether its last conversion gave up on its way what it held: also one that was
+ * answered at once. False: it is not granted.
+ */
+bool grd_lock_local_held(const struct grd_lock_local *local, grd_lock_id lock, uint8_t *mode_out,
+                         bool *is_demoted_out);
+/*
  * Gives a granted lock up; stores `value` as a conversion to NL would. CF_OK; CF_PENDING with PUBLISH, where
  * `done` tells that the value is at the master (the lock is free at once). CF_NOT_HELD, CF_LOCK_MODE, CF_VALUE_MODE:
  * the lock stays as it was.

@@ -74,7 +74,7 @@ bool grd_lock_local_next_done(struct grd_lock_local *local, struct grd_lock_done
         .is_demoted = owner->is_demoted,
         .value = owner->has_value ? &owner->resource->value : NULL,
     };
-    owner->has_value = owner->is_demoted = false;
+    owner->has_value = false;
     if (owner->claim.state == GRD_LOCK_FREE)
         grd_lock_owner_give(local, owner);
     return true;

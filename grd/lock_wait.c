@@ -17,7 +17,7 @@
 #include "grd/lock_mutant.h"
 #include "grd/lock_report.h"
 
-#define MUTANT_LATE_NS UINT64_C(250000000)
+#define MUTANT_LATE_NS UINT64_C(150000000)
 
 /* Tells of one pair: `waiter` waits for what `other` holds (HOLDS), or for `other` to be served (WAITS). */
 struct teller {

@@ -388,6 +388,43 @@ static void a_conversion_deadlock_names_its_lock_and_modes(void **state)
     give(f, 0, &claims[0]);
 }
 
+/* Two owners of one instance convert CW to PR: one gives CW up on its way, and is told although it need not wait. */
+static void a_conversion_that_gave_its_mode_up_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct cf_session *session = f->cluster.session[0];
+    struct cf_claim claims[2], third;
+    struct cf_lock_args args = {.claim = &claims[0], .mode = CF_LOCK_PR, .owner = 7};
+    struct cf_op op = {.kind = CF_OP_CONVERT, .deadline_ns = CF_FOREVER, .lock = &args}, *done[1];
+
+    claims[0] = take(f, 0, CF_LOCK_CW);
+    claims[1] = take(f, 0, CF_LOCK_CW);
+    assert_int_equal(cf_submit(session, &op), CF_OK);
+    assert_int_equal(
+        cf_lock_convert(session, &claims[1], CF_LOCK_PR, CF_LOCK_DEMOTE, NULL, cluster_deadline()), CF_OK);
+    assert_int_equal(claims[1].mode, CF_LOCK_PR);
+    assert_int_equal(claims[1].is_demoted, 1);
+    assert_int_equal(cf_wait(session, done, 1, cluster_deadline()), 1);
+    assert_int_equal(op.rc, CF_OK);
+    assert_int_equal(claims[0].is_demoted, 0);
+    assert_int_equal(cf_lock_convert(session, &claims[1], CF_LOCK_CR, 0, NULL, 0), CF_OK);
+    assert_int_equal(claims[1].is_demoted, 0);
+    /* With TRY it comes back without its mode, where that had to be given up and somebody else was before it. */
+    third = take(f, 0, CF_LOCK_CR);
+    args.mode = CF_LOCK_EX;
+    assert_int_equal(cf_submit(session, &op), CF_OK);
+    assert_int_equal(cf_lock_convert(session, &claims[1], CF_LOCK_EX, CF_LOCK_TRY | CF_LOCK_DEMOTE, NULL,
+                                     cluster_deadline()),
+                     CF_BUSY);
+    assert_int_equal(claims[1].mode, CF_LOCK_NL);
+    assert_int_equal(claims[1].is_demoted, 1);
+    give(f, 0, &third);
+    assert_int_equal(cf_wait(session, done, 1, cluster_deadline()), 1);
+    assert_int_equal(op.rc, CF_OK);
+    give(f, 0, &claims[0]);
+    give(f, 0, &claims[1]);
+}
+
 /* Of instance 1, which holds nothing, one owner waits for EX: another one has NL all the same. */
 static void nl_is_granted_whoever_waits(void **state)
 {
@@ -548,6 +585,7 @@ int main(void)
         cmocka_unit_test(each_wrong_call_has_its_status_and_changes_nothing),
         cmocka_unit_test(an_error_names_the_lock_what_was_asked_and_what_is_held),
         cmocka_unit_test(a_conversion_deadlock_names_its_lock_and_modes),
+        cmocka_unit_test(a_conversion_that_gave_its_mode_up_says_so),
         cmocka_unit_test(nl_is_granted_whoever_waits),
         cmocka_unit_test(a_closed_handle_is_refused_by_each_call),
         cmocka_unit_test(threads_of_all_instances_take_turns),
