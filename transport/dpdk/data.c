@@ -311,10 +311,9 @@ static void peer_take(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, struct xp
         xp_dpdk_conn_events(dpdk, peer, batch);
     if (peer->state != XP_DPDK_UP && peer->state != XP_DPDK_DRAINING)
         return;
-    if (peer->is_open && !peer->must_say_up) {
-        lane_take(dpdk, peer, XP_CONTROL, batch);
-        lane_take(dpdk, peer, XP_DATA, batch);
-    }
+    for (uint32_t lane = 0; lane < XP_LANES && peer->is_open && !peer->must_say_up; lane++)
+        if (peer->link.rx[lane].delivered != peer->link.rx[lane].complete)
+            lane_take(dpdk, peer, lane, batch);
     if (CF_UNLIKELY(peer->state == XP_DPDK_DRAINING) && batch->count < batch->max)
         xp_dpdk_conn_drained(dpdk, peer, batch);
 }

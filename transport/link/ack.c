@@ -163,15 +163,21 @@ void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_hea
 {
     uint32_t fresh = 0, lost = 0;
 
-    for (uint32_t i = 0; i < XP_LANES; i++)
-        fresh += lane_ack_full(link, &link->tx[i], &head->lanes[i]);
-    for (uint32_t i = 0; i < XP_LANES && !link->is_violated; i++)
-        lane_credit(link, &link->tx[i], head->lanes[i].taken);
+    for (uint32_t i = 0; i < XP_LANES; i++) {
+        struct xp_link_tx *tx = &link->tx[i];
+        const struct xp_link_lane_head *lane = &head->lanes[i];
+
+        if (lane->next == tx->una && lane->got == 0 && lane->taken == (uint32_t)tx->credit.returned)
+            continue; /* nothing that is not known */
+        fresh += lane_ack_full(link, tx, lane);
+        if (!link->is_violated)
+            lane_credit(link, tx, lane->taken);
+    }
     sample(link, now_ns, head, fresh);
     if (fresh == 0)
         return;
     link->backoff = 0;
-    for (uint32_t i = 0; i < XP_LANES; i++)
+    for (uint32_t i = 0; i < XP_LANES && link->inflight != 0; i++)
         if (link->tx[i].next != link->tx[i].una)
             lost += lane_find_lost(link, &link->tx[i]);
     if (lost != 0) {

@@ -55,6 +55,8 @@ static inline void xp_swift_on_ack(struct xp_swift *swift, uint64_t now_ns, uint
 {
     swift->timeouts = 0;
     if (delay_ns < swift->target_ns) {
+        if (swift->window == swift->window_max)
+            return;
         uint32_t more = segments * XP_SWIFT_ONE;
 
         swift->window += swift->window >= XP_SWIFT_ONE ? more * XP_SWIFT_ONE / swift->window : more;
