@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections: the state machine drawn in dpdk.h, but for the words of the handshake (shake.c). */
 #include <inttypes.h>
+#include <sched.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -27,9 +28,12 @@
 /* On a network the window may fall below one segment, and packets are paced; on software devices there is nothing to spare. */
 #define WINDOW_MIN_WIRE (XP_SWIFT_ONE / 4)
 #define WINDOW_MIN_SOFT (4 * XP_SWIFT_ONE)
-/* A close waits so long for what it posted to be acknowledged, and a peer so long for what was sent before BYE. */
-#define LINGER_NS (20 * CF_NS_PER_MS)
-#define BYE_TIMES 3
+/*
+ * A close waits so long for what it posted to be acknowledged: a peer that is scheduled out, and time-outs of frames that
+ * are lost again, take tens of milliseconds each. BYE is not acknowledged: all of so many are lost once in 10^5 closes at 20 %.
+ */
+#define LINGER_NS (500 * CF_NS_PER_MS)
+#define BYE_TIMES 8
 
 static const char component[] = "transport";
 
@@ -332,16 +336,28 @@ void xp_dpdk_conn_epoch(struct xp *xp, uint64_t epoch)
     dpdk->is_control_due = true;
 }
 
-static bool all_sent(const struct xp_dpdk *dpdk)
+/* A peer of this host whose process is gone acknowledges nothing any more. */
+static bool is_owed(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
 {
-    for (uint32_t i = 0; i < dpdk->nodes; i++) {
-        const struct xp_dpdk_peer *peer = &dpdk->peers[i];
+    bool has_open = false;
 
-        for (uint32_t lane = 0; lane < XP_LANES && peer->state == XP_DPDK_UP; lane++)
-            if (peer->link.tx[lane].messages_acked != peer->link.tx[lane].credit.sent)
-                return false;
+    for (uint32_t lane = 0; lane < XP_LANES && peer->state == XP_DPDK_UP; lane++)
+        has_open |= peer->link.tx[lane].messages_acked != peer->link.tx[lane].credit.sent;
+    if (has_open && dpdk->is_local && dpdk->now_ns >= peer->looked_ns + LOOK_NS) {
+        peer->looked_ns = dpdk->now_ns;
+        if (!xp_shm_place_is_held(&dpdk->place, peer->node))
+            peer->state = XP_DPDK_ABSENT;
     }
-    return true;
+    return has_open && peer->state == XP_DPDK_UP;
+}
+
+static bool all_sent(struct xp_dpdk *dpdk)
+{
+    bool is_any_owed = false;
+
+    for (uint32_t i = 0; i < dpdk->nodes; i++)
+        is_any_owed |= is_owed(dpdk, &dpdk->peers[i]);
+    return !is_any_owed;
 }
 
 void xp_dpdk_conn_close(struct xp_dpdk *dpdk)
@@ -350,7 +366,8 @@ void xp_dpdk_conn_close(struct xp_dpdk *dpdk)
 
     do {
         dpdk->now_ns = cf_now_ns();
-        (void)xp_dpdk_receive(dpdk);
+        if (!xp_dpdk_receive(dpdk))
+            sched_yield();
         for (uint32_t i = 0; i < dpdk->nodes; i++)
             if (dpdk->peers[i].state == XP_DPDK_UP) {
                 xp_link_tick(&dpdk->peers[i].link, dpdk->now_ns);

@@ -71,7 +71,7 @@ static void segment_store(const struct xp_link *link, struct xp_link_slot *slot,
 
     if (head->index == 0) {
         memcpy(&slot->header, bytes, XP_HEADER_BYTES);
-        memcpy(slot->body, bytes + XP_HEADER_BYTES, head->body);
+        xp_link_copy_body(slot->body, bytes + XP_HEADER_BYTES, head->body);
         bytes += front;
         left -= front;
     }
@@ -156,7 +156,7 @@ static bool message_receive(struct xp_link *link, const struct xp_link_segment *
     slot->is_torn = false;
     slot->segments = 1;
     memcpy(&slot->header, bytes, XP_HEADER_BYTES);
-    memcpy(slot->body, bytes + XP_HEADER_BYTES, head->body);
+    xp_link_copy_body(slot->body, bytes + XP_HEADER_BYTES, head->body);
     rx->next++;
     rx->complete = message;
     link->counters.segments_received++;

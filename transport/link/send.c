@@ -168,27 +168,47 @@ bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns)
            (may_send_segments(link, now_ns) || link->must_probe || wants_ack(link, now_ns));
 }
 
-static void head_fill(struct xp_link *link, uint64_t now_ns, uint32_t bytes, struct xp_link_head *head)
+/* Word by word: what a processor has stored in small pieces it does not soon read again in large ones. */
+static void put_word(uint8_t *out, uint32_t word, uint64_t value)
+{
+    memcpy(out + word * sizeof(value), &value, sizeof(value));
+}
+_Static_assert(offsetof(struct xp_link_head, bytes) == 8 && offsetof(struct xp_link_head, version) == 10 &&
+                   offsetof(struct xp_link_head, kind) == 11 && offsetof(struct xp_link_head, from) == 12 &&
+                   offsetof(struct xp_link_head, to) == 14 && offsetof(struct xp_link_head, session) == 16 &&
+                   offsetof(struct xp_link_head, stamp) == 20 && offsetof(struct xp_link_head, echo) == 24 &&
+                   offsetof(struct xp_link_head, held) == 28 && offsetof(struct xp_link_head, lanes) == 32 &&
+                   __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "words of the head");
+
+_Static_assert(offsetof(struct xp_link_segment, message) == 4 &&
+                   offsetof(struct xp_link_segment, index) == 8 &&
+                   offsetof(struct xp_link_segment, body) == 10 &&
+                   offsetof(struct xp_link_segment, flags) == 12 &&
+                   offsetof(struct xp_link_segment, class_index) == 13 &&
+                   offsetof(struct xp_link_segment, bytes) == 14,
+               "words of a segment's head");
+
+/* All of a head but its checksum. */
+static void head_put(struct xp_link *link, uint64_t now_ns, uint32_t bytes, uint8_t *out)
 {
     const struct xp_link_options *options = &link->options;
+    uint64_t kind = link->must_probe ? XP_LINK_PROBE : XP_LINK_DATA;
+    uint64_t stamp = stamp_of(now_ns);
+    uint64_t held = link->has_heard ? (uint32_t)(stamp - stamp_of(link->heard_ns)) : XP_LINK_HELD_NONE;
 
-    *head = (struct xp_link_head){.tag = options->tag,
-                                  .bytes = (uint16_t)bytes,
-                                  .version = XP_LINK_VERSION,
-                                  .kind = link->must_probe ? XP_LINK_PROBE : XP_LINK_DATA,
-                                  .from = options->node,
-                                  .to = options->peer,
-                                  .session = options->session,
-                                  .stamp = stamp_of(now_ns),
-                                  .echo = link->peer_stamp,
-                                  .held = link->has_heard ? stamp_of(now_ns) - stamp_of(link->heard_ns)
-                                                          : XP_LINK_HELD_NONE};
+    put_word(out, 0, options->tag);
+    put_word(out, 1,
+             bytes | (uint64_t)XP_LINK_VERSION << 16 | kind << 24 | (uint64_t)options->node << 32 |
+                 (uint64_t)options->peer << 48);
+    put_word(out, 2, options->session | stamp << 32);
+    put_word(out, 3, link->peer_stamp | held << 32);
     for (uint32_t i = 0; i < XP_LANES; i++) {
         struct xp_link_rx *rx = &link->rx[i];
 
         rx->taker.told = rx->taker.taken;
-        head->lanes[i] = (struct xp_link_lane_head){
-            .next = rx->next, .taken = (uint32_t)rx->taker.taken, .got = rx->got};
+        put_word(out, 4 + 2 * i, rx->next | rx->taker.taken << 32);
+        put_word(out, 5 + 2 * i, rx->got);
     }
     link->must_ack = link->must_probe = false;
     link->ack_count = 0;
@@ -220,7 +240,7 @@ bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet 
         if (gap_ns != 0)
             link->pace_ns = now_ns + gap_ns;
     }
-    head_fill(link, now_ns, packet_out->bytes, &packet_out->head);
+    head_put(link, now_ns, packet_out->bytes, (uint8_t *)&packet_out->head);
     link->sent_ns = now_ns;
     link->counters.packets_sent++;
     return true;
@@ -244,7 +264,7 @@ static uint32_t piece_encode(struct xp_link_piece *piece, uint8_t *out)
 
     if (piece->front_bytes != 0) { /* chunk 0 has all of it: XP_LINK_CHUNK_BYTES_MIN */
         memcpy(at, &slot->header, XP_HEADER_BYTES);
-        memcpy(at + XP_HEADER_BYTES, slot->body, piece->front_bytes - XP_HEADER_BYTES);
+        xp_link_copy_body(at + XP_HEADER_BYTES, slot->body, piece->front_bytes - XP_HEADER_BYTES);
     }
     if (piece->block_bytes != 0) {
         memcpy(at + piece->front_bytes, slot->block.bytes + piece->block_from, piece->block_bytes);
@@ -302,14 +322,9 @@ static uint32_t send_alone(struct xp_link *link, uint64_t now_ns, uint32_t lane,
     struct xp_link_slot *slot = &tx->slots[tx->message & tx->mask];
     uint32_t front = XP_HEADER_BYTES + slot->body_bytes, padded = xp_link_align(front);
     uint32_t bytes = XP_LINK_HEAD_BYTES + XP_LINK_SEGMENT_BYTES + padded;
-    struct xp_link_segment segment = {.sequence = tx->next,
-                                      .message = (uint32_t)tx->message,
-                                      .body = slot->body_bytes,
-                                      .flags = (uint8_t)(XP_LINK_LAST | (lane == XP_DATA ? XP_LINK_LANE : 0)),
-                                      .class_index = XP_LINK_NO_BLOCK,
-                                      .bytes = (uint16_t)front};
-    struct xp_link_head head;
+    uint64_t flags = XP_LINK_LAST | (lane == XP_DATA ? XP_LINK_LANE : 0);
     uint8_t *at = out + XP_LINK_HEAD_BYTES;
+    uint32_t sequence = tx->next, crc;
 
     cf_assert(slot->message == tx->message);
     tx->flights[tx->next % XP_LINK_SEGMENTS] = (struct xp_link_flight){.message = tx->message,
@@ -320,17 +335,19 @@ static uint32_t send_alone(struct xp_link *link, uint64_t now_ns, uint32_t lane,
     link->counters.segments_sent++;
     if (link->timer_ns == 0)
         link->timer_ns = now_ns + xp_link_rtt_wait_ns(&link->rtt, link->backoff);
-    head_fill(link, now_ns, bytes, &head);
     link->sent_ns = now_ns;
     link->counters.packets_sent++;
-    memcpy(out, &head, XP_LINK_HEAD_BYTES);
-    memcpy(at, &segment, XP_LINK_SEGMENT_BYTES);
+    head_put(link, now_ns, bytes, out);
+    put_word(at, 0, sequence | slot->message << 32);
+    put_word(at, 1,
+             (uint64_t)slot->body_bytes << 16 | flags << 32 | (uint64_t)XP_LINK_NO_BLOCK << 40 |
+                 (uint64_t)front << 48);
     memcpy(at + XP_LINK_SEGMENT_BYTES, &slot->header, XP_HEADER_BYTES);
-    memcpy(at + XP_LINK_SEGMENT_BYTES + XP_HEADER_BYTES, slot->body, slot->body_bytes);
-    if (padded != front)
-        memset(at + XP_LINK_SEGMENT_BYTES + front, 0, padded - front);
-    head.crc = xp_link_crc(out, bytes);
-    memcpy(out + offsetof(struct xp_link_head, crc), &head.crc, sizeof head.crc);
+    xp_link_copy_body(at + XP_LINK_SEGMENT_BYTES + XP_HEADER_BYTES, slot->body, slot->body_bytes);
+    for (uint32_t i = front; i < padded; i++)
+        at[XP_LINK_SEGMENT_BYTES + i] = 0;
+    crc = xp_link_crc(out, bytes);
+    memcpy(out + offsetof(struct xp_link_head, crc), &crc, sizeof crc);
     return bytes;
 }
 

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "transport/wire.h"
 #include "transport/xp.h"
@@ -91,6 +92,22 @@ static inline uint32_t xp_link_block_bytes(uint8_t class_index)
 {
     return class_index == XP_LINK_NO_BLOCK ? 0 : CF_BLOCK_BYTES_MIN << class_index;
 }
+
+/*
+ * Copies a body, in whole words: up to seven bytes more than it has, which both places have room for. A call, or the
+ * instruction for strings that compilers put here, takes longer than a small body.
+ */
+static inline void xp_link_copy_body(uint8_t *to, const uint8_t *from, uint32_t bytes)
+{
+    uint32_t at = 0;
+
+    for (; at + 32 <= bytes; at += 32)
+        memcpy(to + at, from + at, 32);
+    for (; at < bytes; at += XP_LINK_ALIGN)
+        memcpy(to + at, from + at, XP_LINK_ALIGN);
+}
+_Static_assert(XP_BODY_BYTES_MAX % XP_LINK_ALIGN == 0 && XP_HEADER_BYTES % XP_LINK_ALIGN == 0,
+               "a body ends within the words of its place");
 
 /* Bytes of chunk `index` of a message. */
 static inline uint32_t xp_link_chunk_of(uint32_t total, uint32_t chunk_bytes, uint32_t index)
