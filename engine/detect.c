@@ -59,10 +59,9 @@ enum cf_rc eng_detect_open(struct cf_instance *instance, uint64_t now_ns, struct
     if (detector) {
         instance->locks.detector = detector;
         pthread_mutex_init(&detector->role.seen_lock, NULL);
-        detector->reporter.keys_max = (uint32_t)instance->options.deadlock_edges;
-        detector->reporter.keys = cf_alloc(a, detector->reporter.keys_max * sizeof(uint64_t), CF_CACHE_LINE,
-                                           0);
-        rc = detector->reporter.keys ? eng_role_open(&detector->role, instance) : CF_MEMORY;
+        rc = eng_reporter_open(&detector->reporter, a, (uint32_t)instance->options.deadlock_edges);
+        if (rc == CF_OK)
+            rc = eng_role_open(&detector->role, instance);
     }
     if (rc != CF_OK)
         eng_error_set(error, rc, 0, instance->node,
@@ -80,7 +79,7 @@ void eng_detect_close(struct cf_instance *instance)
         return;
     eng_role_close(&detector->role);
     pthread_mutex_destroy(&detector->role.seen_lock);
-    cf_free(a, detector->reporter.keys, detector->reporter.keys_max * sizeof(uint64_t));
+    eng_reporter_close(&detector->reporter, a);
     cf_free(a, detector, sizeof *detector);
     instance->locks.detector = NULL;
 }
@@ -310,18 +309,19 @@ uint64_t eng_detect_next_ns_owner(const struct cf_instance *instance)
 
 /* ------------------------------------------------------------------ figures */
 
-void eng_detect_counts(const struct cf_instance *instance, struct eng_detect_counts *counts,
-                       uint64_t *cut_out)
+void eng_detect_counts(const struct cf_instance *instance, struct eng_detect_counts *counts)
 {
     const struct eng_detector *detector = instance->locks.detector;
-    struct grd_detect_counts core = {.cut = 0};
+    struct grd_detect_counts core;
 
     memset(counts, 0, sizeof *counts);
-    if (detector) {
-        *counts = detector->role.counts;
-        grd_detect_counts(detector->role.core, &core);
-    }
-    *cut_out = core.cut;
+    if (detector == NULL)
+        return;
+    *counts = detector->role.counts;
+    grd_detect_counts(detector->role.core, &core);
+    counts->told = detector->reporter.known.told;
+    counts->cut = core.cut + detector->reporter.known.lost;
+    eng_workers_known(instance, counts);
 }
 
 const struct cf_hist *eng_detect_hist(const struct cf_instance *instance)

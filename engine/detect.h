@@ -7,7 +7,8 @@
  *
  *   somebody waits longer than deadlock_after  --ASK(waits)-->  the detector: the lowest instance that has not left
  *   detector   --ASK(round, keys)--> every instance        answers with what is older than the threshold:
- *   instance   --REPORT(round).. LAST--> detector          LOCAL and ASKS, STAKE of the keys, BEHIND of its shards
+ *   instance   --REPORT(round).. LAST--> detector          LOCAL and ASKS, STAKE of the keys, BEHIND of its shards;
+ *                                                          since the round before, where the ask says so
  *   detector   --VICTIM(wait, cycle)--> instance --TOLD--> detector
  *
  * Three parts, which meet in messages only:
@@ -25,6 +26,7 @@
 
 #include <cachefusion/status.h>
 
+#include "base/alloc.h"
 #include "base/hist.h"
 #include "grd/detect.h"
 #include "grd/lock_report.h"
@@ -39,6 +41,35 @@ struct json_t;
 #define ENG_DETECT_TURN_MESSAGES 8u
 #define ENG_DETECT_TURN_PARTS 4u
 
+/* Prints looked at a part, in search of those that are gone. */
+#define ENG_DETECT_PRINTS 512u
+
+/* ---- detect_known.c: what the detector has been told by a stream ---- */
+struct eng_known {
+    struct eng_known_entry {
+        uint64_t print;
+        uint32_t next, round; /* of its slot; it was there in, low bits */
+    } * entry;                /* [count_max] */
+    uint32_t *first;          /* [slots_count] */
+    uint32_t count, count_max, slots_count;
+    uint64_t round;      /* of the last answer, all of which was sent; 0: none */
+    uint64_t told, lost; /* reports sent since open; for which there was no room */
+};
+CF_CHECK enum cf_rc eng_known_open(struct eng_known *known, const struct cf_allocator *allocator,
+                                   uint32_t count_max);
+void eng_known_close(struct eng_known *known, const struct cf_allocator *allocator);
+void eng_known_clear(struct eng_known *known);
+/* It is there in this round. False: it is not known. */
+bool eng_known_mark(struct eng_known *known, uint64_t print, uint64_t round);
+/* Not known, and there is room. */
+void eng_known_add(struct eng_known *known, uint64_t print, uint64_t round);
+/*
+ * The next from *at on that was not there in this round, which is forgotten. False: none among looks_max, or none is left:
+ * *at is count then.
+ */
+bool eng_known_gone(struct eng_known *known, uint32_t *at, uint32_t looks_max, uint64_t round,
+                    uint64_t *print_out);
+
 /* One stream of an instance's answer: what its owner of progress tells, or a directory worker. */
 enum eng_detect_stage {
     ENG_DETECT_OFF = 0,
@@ -48,6 +79,7 @@ enum eng_detect_stage {
     ENG_DETECT_STAKES, /* of the keys */
     ENG_DETECT_SHARDS, /* BEHIND */
     ENG_DETECT_QUEUES, /* BEHIND, of blocks */
+    ENG_DETECT_TAKES,  /* what is no more */
     ENG_DETECT_END
 };
 struct eng_detect_stream {
@@ -58,6 +90,10 @@ struct eng_detect_stream {
     uint32_t shard, shard_step; /* step 0: no shards */
     uint32_t key_at, keys_count;
     const uint64_t *keys;
+    struct eng_known *known;
+    uint32_t known_at;
+    bool is_taking;
+    bool is_unknown; /* changes are asked for since an answer that was not given */
     uint32_t report_at, reports_count;
     uint32_t messages_count; /* of this answer so far */
     struct grd_detect_report report[ENG_DETECT_PART];
@@ -70,8 +106,8 @@ struct eng_detect_stream {
 bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stream *stream, uint64_t now_ns,
                             struct grd_msg *msg_out);
 /* A worker's stream begins: `ask` came through its ring. */
-void eng_detect_stream_begin(struct eng_detect_stream *stream, const struct grd_msg *ask, uint32_t shard,
-                             uint32_t shard_step, uint64_t now_ns);
+void eng_detect_stream_begin(struct eng_detect_stream *stream, struct eng_known *known,
+                             const struct grd_msg *ask, uint32_t shard, uint32_t shard_step, uint64_t now_ns);
 
 /* ---- detect_block.c: waits for blocks ---- */
 /* Wait ids of blocks and ids of pins; those of locks have neither bit. */
@@ -154,11 +190,11 @@ bool eng_detect_take(struct cf_instance *instance);
 
 /* Counted by the role. */
 struct eng_detect_counts {
-    uint64_t rounds, victims, gone, late, edges, bad;
+    uint64_t rounds, anew, victims, gone, late, edges, bad;
+    uint64_t told, cut; /* not the role's: of the streams; of streams and role */
 };
 /* Any thread; without order. */
-void eng_detect_counts(const struct cf_instance *instance, struct eng_detect_counts *counts_out,
-                       uint64_t *cut_out);
+void eng_detect_counts(const struct cf_instance *instance, struct eng_detect_counts *counts_out);
 /* NULL: no detector. */
 const struct cf_hist *eng_detect_hist(const struct cf_instance *instance);
 /* The graph as last seen; NULL: no detector. Any thread but the owner of progress. */

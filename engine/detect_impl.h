@@ -15,12 +15,22 @@
 
 struct eng_reporter {
     struct eng_detect_stream stream;
-    uint64_t round;     /* asked for */
-    uint64_t asked_ns;  /* when; 0: never */
-    uint64_t notice_ns; /* next look for a wait that the detector does not know of */
-    uint64_t *keys;     /* [keys_max] whose stakes are wanted */
+    struct eng_known known;
+    uint64_t round;  /* asked for */
+    uint64_t *parts; /* [parts_max / 64] bit of each part of the ask that is here */
+    uint32_t parts_max, parts_count, parts_all; /* all: how many there are; 0: not known yet */
+    uint64_t asked_ns;                          /* when; 0: never */
+    uint64_t notice_ns;                         /* next look for a wait that the detector does not know of */
+    uint64_t *keys;                             /* [keys_max] whose stakes are wanted */
     uint32_t keys_count, keys_max;
 };
+static inline uint64_t eng_reporter_parts_bytes(const struct eng_reporter *reporter)
+{
+    return (reporter->parts_max + 63) / 64 * sizeof *reporter->parts;
+}
+CF_CHECK enum cf_rc eng_reporter_open(struct eng_reporter *reporter, const struct cf_allocator *allocator,
+                                      uint32_t edges);
+void eng_reporter_close(struct eng_reporter *reporter, const struct cf_allocator *allocator);
 void eng_reporter_ask(struct cf_instance *instance, struct eng_reporter *reporter, const struct grd_msg *msg,
                       uint64_t now_ns);
 bool eng_reporter_turn(struct cf_instance *instance, struct eng_reporter *reporter, uint64_t now_ns);
@@ -33,6 +43,10 @@ uint64_t eng_reporter_next_ns(const struct cf_instance *instance, const struct e
 #define ENG_DETECT_VICTIMS_MAX 16u
 /* A round, and a victim's acknowledgement, are waited for so many periods. */
 #define ENG_DETECT_PERIODS_MAX 8u
+/* After so many of them, who has not begun to answer is asked again. */
+#define ENG_DETECT_PERIODS_AGAIN 3u
+/* Rounds told as changes, until one is told anew: what went wrong where nobody noticed lasts no longer. */
+#define ENG_DETECT_CHANGES_MAX 1024u
 /* Of a cycle, vertices looked at for its owners, who are counted so far. */
 #define ENG_DETECT_CYCLE_STEPS 96u
 /* What a turn of the owner of progress may do for the role. */
@@ -50,15 +64,16 @@ enum eng_role_phase {
     ENG_ROLE_RESTS     /* until the next round */
 };
 
-/* Whose stakes are wanted in the next round, each once, in a list an instance. */
+/* Whose stakes are wanted, each once; those to be asked for in a list an instance. */
 struct eng_wishes {
     struct eng_wish {
         uint64_t key;
         uint32_t next;
         uint16_t node;
-    } * wish;        /* [wishes_max] */
-    uint32_t *first; /* [nodes] */
-    uint32_t *slots; /* [slots_count] number + 1, 0 = free */
+    } * wish;         /* [wishes_max] */
+    uint32_t *first;  /* [nodes] to be asked for in this round */
+    uint32_t *coming; /* [nodes] in the next one */
+    uint32_t *slots;  /* [slots_count] number + 1, 0 = free */
     uint32_t wishes_count;
 };
 
@@ -76,6 +91,7 @@ struct eng_seen {
     uint64_t round, at_ns;
     uint32_t reports_count, reports_total, confirmed;
     struct grd_detect_report report[ENG_DETECT_SEEN_MAX];
+    uint64_t print[ENG_DETECT_SEEN_MAX];
 };
 struct eng_told {
     uint64_t number, at_ns;
@@ -92,20 +108,28 @@ struct eng_role {
     bool is_wanted;        /* somebody waits that no round has asked for */
     bool has_waits;        /* the round at hand has met some */
     bool is_clean;         /* it began when no victim was unacknowledged */
+    bool is_changes;       /* it is told as changes */
+    bool is_more;          /* and the asks name keys beside those of before */
+    bool is_whole;         /* the last round had all answers: the next one may be told as changes */
+    bool is_spoiled;       /* somebody cannot tell changes */
+    bool is_anew_wanted;   /* the next round is told anew whatever else */
+    bool is_asked_again;   /* in this round */
+    bool has_seeing;       /* the last round could not be published: it is in `seeing` */
+    uint32_t changes;      /* rounds in turn told as changes */
     uint8_t phase;         /* enum eng_role_phase */
     uint32_t left_count;   /* instances that had left when the core was last cleared */
     uint64_t round;        /* number of the round at hand */
     uint64_t round_ns;     /* when it began */
     uint32_t ask_node;     /* ASKS: next instance to ask */
     uint32_t ask_wish;     /* and the first of its wishes that is not asked for */
-    bool ask_is_begun;     /* it has been sent some */
+    uint32_t ask_part;     /* of the ask to that instance, the last that was sent; 0: none */
     uint8_t *streams_left; /* [nodes] of its answer; 0: the last message of each has come */
     int64_t
         *messages_left; /* [nodes] that are to come, as far as is known: lanes may carry the last one first */
     uint32_t answers_left; /* instances whose answer is not all here */
     uint32_t wishes_max, slots_count;
     struct eng_wishes wishes[2];
-    uint32_t wishes_now;   /* asked for in the round at hand; the other one is being filled */
+    uint32_t wishes_now;   /* asked for; the other one is filled by a round told anew */
     uint32_t victims_left; /* that may still be taken in this round */
     uint32_t victims_open;
     uint64_t victim_number;

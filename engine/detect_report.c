@@ -8,10 +8,18 @@
 #include "engine/detect_impl.h"
 #include "engine/instance.h"
 
-void eng_detect_stream_begin(struct eng_detect_stream *stream, const struct grd_msg *ask, uint32_t shard,
-                             uint32_t shard_step, uint64_t now_ns)
+void eng_detect_stream_begin(struct eng_detect_stream *stream, struct eng_known *known,
+                             const struct grd_msg *ask, uint32_t shard, uint32_t shard_step, uint64_t now_ns)
 {
+    bool is_since = (ask->flags & GRD_FLAG_SINCE) != 0;
+
     memset(stream, 0, sizeof *stream);
+    stream->known = known;
+    /* Rounds are numbered by their detector, without a gap: the one before was answered to the same one. */
+    stream->is_unknown = is_since && known->round != ask->request - 1;
+    if (!is_since || stream->is_unknown)
+        eng_known_clear(known);
+    known->round = 0;
     stream->round = ask->request;
     stream->before_ns = now_ns > ask->held ? now_ns - ask->held : 0;
     stream->to = ask->from;
@@ -68,7 +76,7 @@ static void part_stakes(struct cf_instance *instance, struct eng_detect_stream *
 static void part_shards(struct cf_instance *instance, struct eng_detect_stream *stream)
 {
     if (stream->shard_step == 0 || stream->shard >= instance->shards) {
-        stream->stage = ENG_DETECT_END;
+        stream->stage = ENG_DETECT_TAKES;
         return;
     }
     stream->reports_count = grd_lock_master_waits(instance->locks.masters[stream->shard], stream->before_ns,
@@ -87,29 +95,78 @@ static void part_queues(struct cf_instance *instance, struct eng_detect_stream *
     stream->shard += stream->shard_step;
 }
 
-static void message_of(struct eng_detect_stream *stream, struct grd_msg *msg)
+static void message_of(struct eng_detect_stream *stream, struct grd_msg *msg, uint8_t flags)
 {
     msg->type = GRD_MSG_DETECT_REPORT;
     msg->request = stream->round;
     msg->held = ++stream->messages_count;
     msg->how = stream->number;
     msg->hops = stream->numbers;
-    msg->flags = 0;
+    msg->flags = flags;
     msg->words = stream->words;
     stream->words.count = 0;
+}
+
+/*
+ * The reports of the part at hand that the detector does not know. True: *msg is full, and there are more. What cannot be
+ * remembered is not told, since it could not be taken back.
+ */
+static bool tell_part(struct eng_detect_stream *stream, struct grd_msg *msg)
+{
+    struct eng_known *known = stream->known;
+
+    for (; stream->report_at < stream->reports_count; stream->report_at++) {
+        const struct grd_detect_report *report = &stream->report[stream->report_at];
+        uint64_t print = grd_detect_print(report);
+
+        if (eng_known_mark(known, print, stream->round))
+            continue;
+        if (known->count == known->count_max) {
+            known->lost++;
+            continue;
+        }
+        if (!eng_detect_pack(&stream->words, report)) {
+            message_of(stream, msg, 0);
+            return true;
+        }
+        eng_known_add(known, print, stream->round);
+    }
+    stream->report_at = stream->reports_count = 0;
+    return false;
+}
+
+/* What was told and is no more. True: *msg is to be sent. */
+static bool takes_part(struct eng_detect_stream *stream, struct grd_msg *msg)
+{
+    struct eng_known *known = stream->known;
+    uint32_t end = stream->known_at + ENG_DETECT_PRINTS;
+    uint64_t print;
+
+    if (!stream->is_taking && stream->words.count != 0) {
+        message_of(stream, msg, 0); /* reports and prints do not go into one message */
+        return true;
+    }
+    stream->is_taking = true;
+    while (stream->known_at < end && stream->words.count < GRD_WORDS_MAX &&
+           eng_known_gone(known, &stream->known_at, end - stream->known_at, stream->round, &print))
+        stream->words.word[stream->words.count++] = print;
+    if (stream->known_at < known->count && stream->words.count < GRD_WORDS_MAX)
+        return false;
+    if (stream->words.count != 0) {
+        message_of(stream, msg, GRD_FLAG_TAKEN);
+        return true;
+    }
+    stream->stage = ENG_DETECT_END;
+    return false;
 }
 
 bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stream *stream, uint64_t now_ns,
                             struct grd_msg *msg)
 {
-    while (stream->report_at < stream->reports_count) {
-        if (!eng_detect_pack(&stream->words, &stream->report[stream->report_at])) {
-            message_of(stream, msg);
-            return true;
-        }
-        stream->report_at++;
-    }
-    stream->report_at = stream->reports_count = 0;
+    if (tell_part(stream, msg))
+        return true;
+    if (stream->is_unknown)
+        stream->stage = ENG_DETECT_END;
     switch ((enum eng_detect_stage)stream->stage) {
     case ENG_DETECT_OFF:
         break;
@@ -131,9 +188,11 @@ bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stre
     case ENG_DETECT_QUEUES:
         part_queues(instance, stream);
         break;
+    case ENG_DETECT_TAKES:
+        return takes_part(stream, msg);
     case ENG_DETECT_END:
-        message_of(stream, msg);
-        msg->flags = GRD_FLAG_LAST;
+        message_of(stream, msg, GRD_FLAG_LAST | (stream->is_unknown ? GRD_FLAG_UNKNOWN : 0));
+        stream->known->round = stream->is_unknown ? 0 : stream->round;
         stream->stage = ENG_DETECT_OFF;
         return true;
     }
@@ -142,7 +201,60 @@ bool eng_detect_stream_step(struct cf_instance *instance, struct eng_detect_stre
 
 /* ------------------------------------------------------------------ the owner of progress */
 
-/* The asks of a round come in parts; the answer begins when the last is here. */
+enum cf_rc eng_reporter_open(struct eng_reporter *reporter, const struct cf_allocator *allocator,
+                             uint32_t edges)
+{
+    reporter->keys_max = edges;
+    reporter->parts_max = edges / GRD_WORDS_MAX + 1;
+    reporter->keys = cf_alloc(allocator, edges * sizeof *reporter->keys, CF_CACHE_LINE, 0);
+    reporter->parts = cf_alloc(allocator, eng_reporter_parts_bytes(reporter), CF_CACHE_LINE, CF_ALLOC_ZERO);
+    if (reporter->keys == NULL || reporter->parts == NULL)
+        return CF_MEMORY;
+    return eng_known_open(&reporter->known, allocator, edges);
+}
+
+void eng_reporter_close(struct eng_reporter *reporter, const struct cf_allocator *allocator)
+{
+    eng_known_close(&reporter->known, allocator);
+    cf_free(allocator, reporter->parts, eng_reporter_parts_bytes(reporter));
+    cf_free(allocator, reporter->keys, reporter->keys_max * sizeof *reporter->keys);
+}
+
+/* An ask of another round begins: what was here of the one before is dropped, and never answered. */
+static void ask_begin(struct eng_reporter *reporter, const struct grd_msg *msg)
+{
+    reporter->stream.stage = ENG_DETECT_OFF;
+    if (!(msg->flags & GRD_FLAG_MORE))
+        reporter->keys_count = 0;
+    reporter->round = msg->request;
+    reporter->parts_count = reporter->parts_all = 0;
+    memset(reporter->parts, 0, eng_reporter_parts_bytes(reporter));
+}
+
+/* False: this part was here already, or there cannot be so many. */
+static bool part_take(struct eng_reporter *reporter, const struct grd_msg *msg)
+{
+    uint64_t number = msg->number - 1, bit = UINT64_C(1) << number % 64;
+
+    if (number >= reporter->parts_max || (reporter->parts[number / 64] & bit))
+        return false;
+    reporter->parts[number / 64] |= bit;
+    reporter->parts_count++;
+    if (msg->flags & GRD_FLAG_LAST)
+        reporter->parts_all = (uint32_t)msg->number;
+    for (uint32_t i = 0; i < msg->words.count; i++) {
+        if (reporter->keys_count == reporter->keys_max)
+            reporter->known.lost++;
+        else
+            reporter->keys[reporter->keys_count++] = msg->words.word[i];
+    }
+    return true;
+}
+
+/*
+ * The asks of a round come in parts, in any order; the answer begins when all are here. One that lacks a part is not
+ * answered: the detector asks again, parts that are here already change nothing.
+ */
 void eng_reporter_ask(struct cf_instance *instance, struct eng_reporter *reporter, const struct grd_msg *msg,
                       uint64_t now_ns)
 {
@@ -151,19 +263,15 @@ void eng_reporter_ask(struct cf_instance *instance, struct eng_reporter *reporte
                           .from = msg->from,
                           .request = msg->request,
                           .held = msg->held,
+                          .flags = msg->flags & GRD_FLAG_SINCE,
                           .hops = (uint8_t)(1 + instance->workers_count)};
 
     reporter->asked_ns = now_ns;
-    if (reporter->round != msg->request) {
-        reporter->round = msg->request;
-        reporter->keys_count = 0;
-        stream->stage = ENG_DETECT_OFF;
-    }
-    for (uint32_t i = 0; i < msg->words.count && reporter->keys_count < reporter->keys_max; i++)
-        reporter->keys[reporter->keys_count++] = msg->words.word[i];
-    if (!(msg->flags & GRD_FLAG_LAST))
+    if (reporter->round != msg->request)
+        ask_begin(reporter, msg);
+    if (!part_take(reporter, msg) || reporter->parts_count != reporter->parts_all)
         return;
-    eng_detect_stream_begin(stream, &ask, 0, instance->workers_count ? 0 : 1, now_ns);
+    eng_detect_stream_begin(stream, &reporter->known, &ask, 0, instance->workers_count ? 0 : 1, now_ns);
     stream->stage = ENG_DETECT_WAITS;
     stream->keys = reporter->keys;
     stream->keys_count = reporter->keys_count;

@@ -26,12 +26,33 @@ static void wishes_clear(struct eng_role *role, struct eng_wishes *wishes)
     wishes->wishes_count = 0;
     memset(wishes->slots, 0, role->slots_count * sizeof *wishes->slots);
     for (uint32_t n = 0; n < role->instance->nodes; n++)
-        wishes->first[n] = NONE;
+        wishes->first[n] = wishes->coming[n] = NONE;
 }
 
+/* All of them are to be asked for in this round. */
+static void wishes_relink(struct eng_role *role, struct eng_wishes *wishes)
+{
+    for (uint32_t n = 0; n < role->instance->nodes; n++)
+        wishes->first[n] = wishes->coming[n] = NONE;
+    for (uint32_t i = 0; i < wishes->wishes_count; i++) {
+        wishes->wish[i].next = wishes->first[wishes->wish[i].node];
+        wishes->first[wishes->wish[i].node] = i;
+    }
+}
+
+/* Those that came in the last round. */
+static void wishes_turn(struct eng_role *role, struct eng_wishes *wishes)
+{
+    for (uint32_t n = 0; n < role->instance->nodes; n++) {
+        wishes->first[n] = wishes->coming[n];
+        wishes->coming[n] = NONE;
+    }
+}
+
+/* A round told anew finds all that are wanted, one told as changes those that come to what has been asked for. */
 static void wish_add(struct eng_role *role, uint16_t node, uint64_t key)
 {
-    struct eng_wishes *wishes = &role->wishes[role->wishes_now ^ 1];
+    struct eng_wishes *wishes = &role->wishes[role->is_changes ? role->wishes_now : role->wishes_now ^ 1];
     uint32_t slot = (uint32_t)cf_mix64(key, node) & (role->slots_count - 1), number;
 
     while ((number = wishes->slots[slot]) != 0) {
@@ -39,11 +60,36 @@ static void wish_add(struct eng_role *role, uint16_t node, uint64_t key)
             return;
         slot = (slot + 1) & (role->slots_count - 1);
     }
-    if (wishes->wishes_count == role->wishes_max)
-        return; /* there are as many as edges that stand behind something */
-    wishes->wish[wishes->wishes_count] = (struct eng_wish){key, wishes->first[node], node};
-    wishes->first[node] = wishes->wishes_count++;
+    if (wishes->wishes_count == role->wishes_max) {
+        role->is_anew_wanted =
+            true; /* there are as many as edges that stand behind something: some are not wanted any more */
+        return;
+    }
+    wishes->wish[wishes->wishes_count] = (struct eng_wish){key, wishes->coming[node], node};
+    wishes->coming[node] = wishes->wishes_count++;
     wishes->slots[slot] = wishes->wishes_count;
+}
+
+/*
+ * What is asked for in this round. The first of a row of rounds told as changes, and each told anew after one told anew,
+ * asks for all that the last one found; the others told as changes for what came since. One told anew after changes knows no
+ * better than to ask for all again.
+ */
+static void wishes_begin(struct eng_role *role, bool was_changes)
+{
+    struct eng_wishes *found = &role->wishes[role->wishes_now ^ 1];
+
+    if (was_changes && role->is_changes) {
+        wishes_turn(role, &role->wishes[role->wishes_now]);
+        return;
+    }
+    if (was_changes) {
+        wishes_clear(role, found);
+    } else {
+        role->wishes_now ^= 1;
+        wishes_clear(role, &role->wishes[role->wishes_now ^ 1]);
+    }
+    wishes_relink(role, &role->wishes[role->wishes_now]);
 }
 
 /* ------------------------------------------------------------------ open, close, the view */
@@ -76,8 +122,9 @@ enum cf_rc eng_role_open(struct eng_role *role, struct cf_instance *instance)
 
         wishes->wish = cf_alloc(a, edges * sizeof *wishes->wish, CF_CACHE_LINE, 0);
         wishes->first = cf_alloc(a, nodes * sizeof *wishes->first, CF_CACHE_LINE, 0);
+        wishes->coming = cf_alloc(a, nodes * sizeof *wishes->coming, CF_CACHE_LINE, 0);
         wishes->slots = cf_alloc(a, role->slots_count * sizeof *wishes->slots, CF_CACHE_LINE, 0);
-        if (wishes->wish == NULL || wishes->first == NULL || wishes->slots == NULL)
+        if (wishes->wish == NULL || wishes->first == NULL || wishes->coming == NULL || wishes->slots == NULL)
             return CF_MEMORY;
         wishes_clear(role, wishes);
     }
@@ -95,6 +142,7 @@ void eng_role_close(struct eng_role *role)
     for (uint32_t i = 0; i < 2; i++) {
         cf_free(a, role->wishes[i].wish, role->wishes_max * sizeof *role->wishes[i].wish);
         cf_free(a, role->wishes[i].first, role->instance->nodes * sizeof *role->wishes[i].first);
+        cf_free(a, role->wishes[i].coming, role->instance->nodes * sizeof *role->wishes[i].coming);
         cf_free(a, role->wishes[i].slots, role->slots_count * sizeof *role->wishes[i].slots);
     }
     cf_free(a, role->seeing, sizeof *role->seeing);
@@ -125,6 +173,7 @@ static void view_look(struct eng_role *role)
     role->left_count = left;
     role->is_wanted = is_mine && (role->is_wanted || role->phase != ENG_ROLE_IDLE);
     role->phase = ENG_ROLE_IDLE;
+    role->is_whole = role->is_changes = false;
     role->victims_open = 0;
     memset(role->victim, 0, sizeof role->victim);
     wishes_clear(role, &role->wishes[0]);
@@ -134,44 +183,100 @@ static void view_look(struct eng_role *role)
 
 /* ------------------------------------------------------------------ a round */
 
+/* Only where nothing is amiss, and the last round was the one before. */
+static bool may_be_changes(const struct eng_role *role)
+{
+    return role->phase == ENG_ROLE_RESTS && role->is_whole && !role->is_anew_wanted &&
+           role->changes < ENG_DETECT_CHANGES_MAX;
+}
+
+/* What status has seen goes on from the last round, or begins anew. */
+static void seeing_begin(struct eng_role *role, uint64_t since_ns)
+{
+    struct eng_seen *seeing = role->seeing;
+
+    if (!role->is_changes) {
+        seeing->reports_count = seeing->reports_total = 0;
+        return;
+    }
+    if (!role->has_seeing) {
+        seeing->reports_count = role->seen->reports_count;
+        seeing->reports_total = role->seen->reports_total;
+        memcpy(seeing->report, role->seen->report, seeing->reports_count * sizeof seeing->report[0]);
+        memcpy(seeing->print, role->seen->print, seeing->reports_count * sizeof seeing->print[0]);
+    }
+    for (uint32_t i = 0; i < seeing->reports_count; i++)
+        seeing->report[i].age_ns += since_ns;
+}
+
 static void round_begin(struct eng_role *role, uint64_t now_ns)
 {
+    uint64_t since_ns = now_ns > role->round_ns ? now_ns - role->round_ns : 0;
+    bool was_changes = role->is_changes;
+
+    role->is_changes = may_be_changes(role);
+    role->changes = role->is_changes ? role->changes + 1 : 0;
+    role->counts.anew += !role->is_changes;
     role->round++;
     role->round_ns = now_ns;
-    role->is_wanted = role->has_waits = false;
+    role->is_wanted = role->has_waits = role->is_spoiled = role->is_asked_again = role->is_anew_wanted =
+        false;
     role->is_clean = role->victims_open == 0;
     role->phase = ENG_ROLE_ASKS;
     role->ask_node = 0;
-    role->ask_is_begun = false;
+    role->ask_part = 0;
     role->answers_left = role->instance->nodes;
     memset(role->streams_left, STREAMS_NOT_KNOWN, role->instance->nodes);
     memset(role->messages_left, 0, role->instance->nodes * sizeof *role->messages_left);
-    role->wishes_now ^= 1;
-    wishes_clear(role, &role->wishes[role->wishes_now ^ 1]);
-    role->seeing->reports_count = role->seeing->reports_total = 0;
-    grd_detect_round_begin(role->core);
+    role->is_more = was_changes && role->is_changes;
+    wishes_begin(role, was_changes);
+    seeing_begin(role, since_ns);
+    if (role->is_changes)
+        grd_detect_round_continue(role->core, since_ns);
+    else
+        grd_detect_round_begin(role->core);
 }
 
-/* The next ask to the instance at hand; it is the last one when all its wishes are in. */
+/* Nothing of its answer has come. */
+static bool is_silent(const struct eng_role *role, uint32_t node)
+{
+    return role->streams_left[node] == STREAMS_NOT_KNOWN && role->messages_left[node] == 0;
+}
+
+/* The next part of the ask to the instance at hand; it is the last one when all its wishes are in. */
 static void ask_one(struct eng_role *role)
 {
     const struct eng_wishes *wishes = &role->wishes[role->wishes_now];
-    struct grd_msg msg = {
-        .type = GRD_MSG_DETECT_ASK, .request = role->round, .held = role->instance->options.deadlock_after};
+    struct grd_msg msg = {.type = GRD_MSG_DETECT_ASK,
+                          .request = role->round,
+                          .held = role->instance->options.deadlock_after,
+                          .number = ++role->ask_part};
 
-    if (!role->ask_is_begun)
+    if (role->ask_part == 1)
         role->ask_wish = wishes->first[role->ask_node];
-    role->ask_is_begun = true;
     while (role->ask_wish != NONE && msg.words.count < GRD_WORDS_MAX) {
         msg.words.word[msg.words.count++] = wishes->wish[role->ask_wish].key;
         role->ask_wish = wishes->wish[role->ask_wish].next;
     }
-    msg.flags = role->ask_wish == NONE ? GRD_FLAG_LAST : 0;
+    msg.flags = (uint8_t)((role->ask_wish == NONE ? GRD_FLAG_LAST : 0) |
+                          (role->is_changes ? GRD_FLAG_SINCE : 0) | (role->is_more ? GRD_FLAG_MORE : 0));
     eng_detector_emit(role->instance, (uint16_t)role->ask_node, &msg);
     if (role->ask_wish != NONE)
         return;
     role->ask_node++;
-    role->ask_is_begun = false;
+    role->ask_part = 0;
+}
+
+/* False: all have been asked. Asked again are those alone of whom nothing has come. */
+static bool ask_next(struct eng_role *role)
+{
+    while (role->is_asked_again && role->ask_part == 0 && role->ask_node < role->instance->nodes &&
+           !is_silent(role, role->ask_node))
+        role->ask_node++;
+    if (role->ask_node == role->instance->nodes)
+        return false;
+    ask_one(role);
+    return true;
 }
 
 /* Whoever asks for the graph gets that of a whole round, the last one or, while it is being copied, the one before. */
@@ -182,7 +287,8 @@ static void seen_publish(struct eng_role *role, uint32_t confirmed, uint64_t now
     whole->round = role->round;
     whole->at_ns = now_ns;
     whole->confirmed = confirmed;
-    if (pthread_mutex_trylock(&role->seen_lock) != 0)
+    role->has_seeing = pthread_mutex_trylock(&role->seen_lock) != 0;
+    if (role->has_seeing)
         return;
     role->seeing = role->seen;
     role->seen = whole;
@@ -195,6 +301,10 @@ static void round_end(struct eng_role *role, uint64_t now_ns)
 
     role->counts.rounds++;
     role->counts.late += role->answers_left != 0;
+    role->is_whole = role->answers_left == 0 && !role->is_spoiled;
+    role->has_waits |= grd_detect_waits(role->core) != 0;
+    if (role->is_changes && !role->is_whole)
+        confirmed = 0; /* whose changes are lacking is not known of an edge: the next round is told anew */
     role->counts.edges = confirmed;
     seen_publish(role, confirmed, now_ns);
     role->phase = ENG_ROLE_VICTIMS;
@@ -208,20 +318,49 @@ static bool is_answered(const struct eng_role *role, uint16_t node)
     return role->streams_left[node] == 0 && role->messages_left[node] <= 0;
 }
 
+static void seen_add(struct eng_role *role, const struct grd_detect_report *report)
+{
+    struct eng_seen *seeing = role->seeing;
+
+    seeing->reports_total++;
+    if (seeing->reports_count == ENG_DETECT_SEEN_MAX)
+        return;
+    seeing->print[seeing->reports_count] = grd_detect_print(report);
+    seeing->report[seeing->reports_count++] = *report;
+}
+
+static void seen_take(struct eng_role *role, uint64_t print)
+{
+    struct eng_seen *seeing = role->seeing;
+    uint32_t i = 0, last = seeing->reports_count - 1;
+
+    seeing->reports_total -= seeing->reports_total != 0;
+    while (i < seeing->reports_count && seeing->print[i] != print)
+        i++;
+    if (i == seeing->reports_count)
+        return;
+    seeing->print[i] = seeing->print[last];
+    seeing->report[i] = seeing->report[last];
+    seeing->reports_count = last;
+}
+
+static void on_taken(struct eng_role *role, const struct grd_words *words)
+{
+    grd_detect_round_gone(role->core, words->word, words->count);
+    for (uint32_t i = 0; i < words->count; i++)
+        seen_take(role, words->word[i]);
+}
+
 /*
  * Ages are of the moment of the report, which instances make at different times: all are brought back to when the round
  * began, up to what the message took. A turn's time may be older than that of the one before.
  */
-static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
+static void on_told_words(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
 {
     uint64_t since_ns = now_ns > role->round_ns ? now_ns - role->round_ns : 0;
     struct grd_detect_report report;
-    uint8_t *left = &role->streams_left[msg->from];
     uint32_t at = 0;
 
-    if ((role->phase != ENG_ROLE_ASKS && role->phase != ENG_ROLE_COLLECTS) || msg->request != role->round ||
-        is_answered(role, msg->from))
-        return; /* too late */
     while (at < msg->words.count) {
         if (!eng_detect_unpack(&msg->words, &at, msg->from, role->instance->nodes, &report)) {
             role->counts.bad++;
@@ -232,10 +371,22 @@ static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t
         if (report.kind == GRD_DETECT_BEHIND && report.side != GRD_DETECT_ITSELF)
             wish_add(role, report.peer, report.key);
         role->has_waits |= report.kind == GRD_DETECT_LOCAL || report.kind == GRD_DETECT_ASKS;
-        if (role->seeing->reports_count < ENG_DETECT_SEEN_MAX)
-            role->seeing->report[role->seeing->reports_count++] = report;
-        role->seeing->reports_total++;
+        seen_add(role, &report);
     }
+}
+
+static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
+{
+    uint8_t *left = &role->streams_left[msg->from];
+
+    if ((role->phase != ENG_ROLE_ASKS && role->phase != ENG_ROLE_COLLECTS) || msg->request != role->round ||
+        is_answered(role, msg->from))
+        return; /* too late */
+    role->is_spoiled |= (msg->flags & GRD_FLAG_UNKNOWN) != 0;
+    if (msg->flags & GRD_FLAG_TAKEN)
+        on_taken(role, &msg->words);
+    else
+        on_told_words(role, msg, now_ns);
     role->messages_left[msg->from]--;
     if ((msg->flags & GRD_FLAG_LAST) && *left != 0) {
         *left = (uint8_t)((*left == STREAMS_NOT_KNOWN ? msg->hops : *left) - 1);
@@ -271,6 +422,12 @@ static uint64_t wait_ns(const struct eng_role *role)
     return role->instance->options.deadlock_period * ENG_DETECT_PERIODS_MAX;
 }
 
+/* When those of whom nothing has come are asked again. */
+static uint64_t again_ns(const struct eng_role *role)
+{
+    return role->round_ns + role->instance->options.deadlock_period * ENG_DETECT_PERIODS_AGAIN;
+}
+
 static bool phase_turn(struct eng_role *role, uint32_t messages_max, uint32_t victims_max, uint64_t now_ns)
 {
     switch ((enum eng_role_phase)role->phase) {
@@ -280,12 +437,18 @@ static bool phase_turn(struct eng_role *role, uint32_t messages_max, uint32_t vi
         round_begin(role, now_ns);
         return true;
     case ENG_ROLE_ASKS:
-        while (role->ask_node < role->instance->nodes && messages_max-- > 0)
-            ask_one(role);
+        while (messages_max > 0 && ask_next(role))
+            messages_max--;
         if (role->ask_node == role->instance->nodes)
             role->phase = ENG_ROLE_COLLECTS;
         return true;
     case ENG_ROLE_COLLECTS:
+        if (role->answers_left != 0 && !role->is_asked_again && now_ns >= again_ns(role)) {
+            role->is_asked_again = true;
+            role->ask_node = 0;
+            role->phase = ENG_ROLE_ASKS;
+            return true;
+        }
         if (role->answers_left != 0 && now_ns < role->round_ns + wait_ns(role))
             return false;
         round_end(role, now_ns);
@@ -293,6 +456,7 @@ static bool phase_turn(struct eng_role *role, uint32_t messages_max, uint32_t vi
     case ENG_ROLE_VICTIMS:
         while (victims_max-- > 0)
             if (role->victims_left == 0 || !eng_role_victim_take(role, now_ns)) {
+                role->is_anew_wanted |= grd_detect_is_stale(role->core);
                 role->phase = role->has_waits ? ENG_ROLE_RESTS : ENG_ROLE_IDLE;
                 break;
             }
@@ -331,7 +495,9 @@ uint64_t eng_role_next_ns(const struct eng_role *role)
         next = 0;
         break;
     case ENG_ROLE_COLLECTS:
-        next = role->answers_left == 0 ? 0 : role->round_ns + wait_ns(role);
+        next = role->answers_left == 0 ? 0
+               : role->is_asked_again  ? role->round_ns + wait_ns(role)
+                                       : again_ns(role);
         break;
     case ENG_ROLE_RESTS:
         next = role->round_ns + role->instance->options.deadlock_period;

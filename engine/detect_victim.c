@@ -124,6 +124,7 @@ void eng_role_on_told(struct eng_role *role, const struct grd_msg *msg, uint64_t
         cf_hist_add(&role->hist, age_ns > after_ns ? age_ns - after_ns : 0);
     } else {
         role->counts.gone++;
+        role->is_anew_wanted = true; /* of an owner with several waits another one may be meant */
     }
     told_end(role, victim->number, msg->how == GRD_DETECT_ENDED);
     victim->number = 0;

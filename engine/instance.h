@@ -570,6 +570,9 @@ void eng_workers_stop(struct cf_instance *instance);
 void eng_worker_push(struct cf_instance *instance, const struct grd_msg *msg, uint32_t shard);
 /* Is there something that the workers want sent? Any thread. */
 bool eng_workers_have(const struct cf_instance *instance);
+/* What their streams have told the deadlock detector. */
+struct eng_detect_counts;
+void eng_workers_known(const struct cf_instance *instance, struct eng_detect_counts *counts);
 /* Sends what the workers want sent. True when there was something. */
 bool eng_workers_take(struct cf_instance *instance);
 

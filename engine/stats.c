@@ -170,7 +170,10 @@ static void from_detector(const struct cf_instance *instance, struct cf_stats *s
 {
     struct eng_detect_counts counts;
 
-    eng_detect_counts(instance, &counts, &stats->detect_cut);
+    eng_detect_counts(instance, &counts);
+    stats->detect_cut = counts.cut;
+    stats->detect_told = counts.told;
+    stats->detect_anew = counts.anew;
     stats->detect_rounds = counts.rounds;
     stats->detect_victims = counts.victims;
     stats->detect_gone = counts.gone;

@@ -33,6 +33,7 @@ struct eng_worker {
     void *in_mem, *out_mem;
     struct grd_actions *actions;
     struct eng_detect_stream stream; /* its part of an answer to the deadlock detector */
+    struct eng_known known;          /* no room: there is no detector */
     CF_ALIGNED(CF_CACHE_LINE)
     _Atomic uint32_t wake; /* futex: rises when something was put into `in` for a sleeper */
     CF_ALIGNED(CF_CACHE_LINE)
@@ -106,7 +107,8 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
 
         did = true;
         if (msg.type == GRD_MSG_DETECT_ASK) {
-            eng_detect_stream_begin(&worker->stream, &msg, worker->number, instance->workers_count, now_ns);
+            eng_detect_stream_begin(&worker->stream, &worker->known, &msg, worker->number,
+                                    instance->workers_count, now_ns);
             continue;
         }
         hash = grd_map_hash(&instance->map, &msg.key);
@@ -186,6 +188,14 @@ bool eng_workers_have(const struct cf_instance *instance)
     return false;
 }
 
+void eng_workers_known(const struct cf_instance *instance, struct eng_detect_counts *counts)
+{
+    for (uint32_t w = 0; w < instance->workers_count; w++) {
+        counts->told += instance->workers[w].known.told;
+        counts->cut += instance->workers[w].known.lost;
+    }
+}
+
 bool eng_workers_take(struct cf_instance *instance)
 {
     struct worker_out out;
@@ -204,6 +214,7 @@ enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *erro
 {
     uint32_t count = instance->plan.workers < instance->shards ? instance->plan.workers : instance->shards, w;
     const struct cf_allocator *a = instance->allocator;
+    enum cf_rc rc = CF_OK;
 
     if (instance->is_compact || count == 0)
         return CF_OK;
@@ -222,7 +233,9 @@ enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *erro
         worker->out_mem = cf_alloc(a, cf_ring_bytes(WORKER_SLOTS, sizeof(struct worker_out)), CF_CACHE_LINE,
                                    CF_ALLOC_ZERO);
         worker->actions = cf_alloc(a, sizeof *worker->actions, CF_CACHE_LINE, CF_ALLOC_ZERO);
-        if (worker->in_mem == NULL || worker->out_mem == NULL || worker->actions == NULL) {
+        if (instance->locks.detector)
+            rc = eng_known_open(&worker->known, a, (uint32_t)instance->options.deadlock_edges);
+        if (rc != CF_OK || worker->in_mem == NULL || worker->out_mem == NULL || worker->actions == NULL) {
             eng_error_set(error, CF_MEMORY, 0, instance->node, "no memory for directory worker %u", w);
             return CF_MEMORY;
         }
@@ -230,10 +243,10 @@ enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *erro
         cf_spsc_init(&worker->out, worker->out_mem, WORKER_SLOTS, sizeof(struct worker_out));
     }
     for (w = 0; w < count; w++) {
-        int rc = pthread_create(&instance->workers[w].thread, NULL, worker_main, &instance->workers[w]);
+        int code = pthread_create(&instance->workers[w].thread, NULL, worker_main, &instance->workers[w]);
 
-        if (rc != 0) {
-            eng_error_set(error, CF_SYSTEM, rc, instance->node, "directory worker %u could not be started",
+        if (code != 0) {
+            eng_error_set(error, CF_SYSTEM, code, instance->node, "directory worker %u could not be started",
                           w);
             return CF_SYSTEM;
         }
@@ -259,6 +272,7 @@ void eng_workers_stop(struct cf_instance *instance)
         cf_free(a, worker->in_mem, cf_ring_bytes(WORKER_SLOTS, sizeof(struct grd_msg)));
         cf_free(a, worker->out_mem, cf_ring_bytes(WORKER_SLOTS, sizeof(struct worker_out)));
         cf_free(a, worker->actions, sizeof *worker->actions);
+        eng_known_close(&worker->known, a);
     }
     cf_free(a, instance->workers, instance->workers_count * sizeof *instance->workers);
     instance->workers = NULL;

@@ -69,6 +69,12 @@ static inline struct grd_msg *grd_action_send(struct grd_actions *actions, uint1
     action->msg.key = *key;
     action->msg.set.count = 0;
     action->msg.set.is_map = 0;
+    if (type >= GRD_MSG_LOCK_REQUEST &&
+        type <= GRD_MSG_LOCK_VALUE) { /* where a message of another kind may have been */
+        action->msg.value.count = 0;
+        action->msg.name.kind = GRD_LOCK_NAME_NONE;
+        action->msg.name.bytes_count = 0;
+    }
     return &action->msg;
 }
 

@@ -88,6 +88,7 @@ void grd_detect_clear(struct grd_detect *detect)
     detect->is_resolving = false;
     detect->is_unnoted = detect->is_stale = false;
     detect->gone = 0;
+    detect->waits = 0;
     grd_detect_table_clear(detect);
 }
 
@@ -99,4 +100,9 @@ void grd_detect_counts(const struct grd_detect *detect, struct grd_detect_counts
 bool grd_detect_is_stale(const struct grd_detect *detect)
 {
     return detect->is_stale;
+}
+
+uint32_t grd_detect_waits(const struct grd_detect *detect)
+{
+    return detect->waits;
 }

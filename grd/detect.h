@@ -127,6 +127,8 @@ CF_HOT void grd_detect_round_report(struct grd_detect *detect, const struct grd_
  * told as changes must not lack any to be resolved.
  */
 uint32_t grd_detect_round_end(struct grd_detect *detect);
+/* Edges of owners who wait, in the round that has ended. */
+uint32_t grd_detect_waits(const struct grd_detect *detect);
 /*
  * The last resolve has found nothing because of an owner with several waits: the one noted as its oldest is over, and which
  * one is now is known after a round told anew.

@@ -74,7 +74,7 @@ struct name {
 
 struct edge {
     uint32_t from; /* vertex, low bits of the tag, EDGE_SEEN, EDGE_OLD */
-    uint32_t to;   /* vertex, high bits of the tag, EDGE_JOIN */
+    uint32_t to;   /* vertex, high bits of the tag, EDGE_JOIN, EDGE_WAIT */
     uint64_t print;
 };
 _Static_assert(sizeof(struct edge) == 16, "grd_detect_bytes promises 64 bytes an edge");
@@ -82,6 +82,7 @@ _Static_assert(sizeof(struct edge) == 16, "grd_detect_bytes promises 64 bytes an
 #define EDGE_OLD (1u << 30)  /* reported in the round before that */
 #define EDGE_CONFIRMED (EDGE_SEEN | EDGE_OLD)
 #define EDGE_JOIN (1u << 31)
+#define EDGE_WAIT (1u << 30) /* of `to`: an owner's wait, LOCAL or ASKS */
 #define EDGE_VERTEX (GRD_DETECT_VERTICES_MAX - 1)
 /* LOCAL, ASKS: 8 bits of hash of the wait id. JOIN: the mode asked. */
 #define EDGE_TAG_SHIFT 26u
@@ -128,6 +129,7 @@ struct grd_detect {
     uint64_t seed;
     uint64_t clock_ns; /* rises with rounds that continue */
     uint64_t gone;     /* edges taken back in this round */
+    uint32_t waits;    /* edges of owners in the last round that has ended */
     uint8_t conflicts[GRD_DETECT_MODES];
     bool is_round;     /* between round_begin and round_end */
     bool is_resolving; /* the graph stands */

@@ -223,18 +223,19 @@ static bool entry_vertices(struct grd_detect *detect, struct entry *entry,
                         ? stands_get(detect, entry)
                         : grd_detect_table_vertex_get(detect, &entry->from, entry->from_hash);
     uint32_t to = grd_detect_table_vertex_get(detect, &entry->to, entry->to_hash);
-    uint32_t tag = 0, join = 0;
+    uint32_t tag = 0, flag = 0;
 
     if (from == NONE || to == NONE)
         return false;
     if (report->kind == GRD_DETECT_LOCAL || report->kind == GRD_DETECT_ASKS) {
         tag = tag_of(report->wait);
+        flag = EDGE_WAIT;
     } else if (report->kind == GRD_DETECT_BEHIND) {
         tag = report->mode;
-        join = report->side == GRD_DETECT_ITSELF ? 0 : EDGE_JOIN;
+        flag = report->side == GRD_DETECT_ITSELF ? 0 : EDGE_JOIN;
     }
     entry->edge.from = from | (tag & ((1u << EDGE_TAG_BITS) - 1)) << EDGE_TAG_SHIFT;
-    entry->edge.to = to | tag >> EDGE_TAG_BITS << EDGE_TAG_SHIFT | join;
+    entry->edge.to = to | tag >> EDGE_TAG_BITS << EDGE_TAG_SHIFT | flag;
     entry->edge_hash = grd_detect_table_edge_hash(detect, entry->edge.print);
     return true;
 }
@@ -338,7 +339,7 @@ static void notes_check(struct grd_detect *detect)
         uint32_t from = edge->from & EDGE_VERTEX;
         uint16_t what = detect->whats[from];
 
-        if ((edge->from & EDGE_SEEN) && grd_detect_kind_of(what) == VERTEX_OWNER)
+        if ((edge->from & EDGE_SEEN) && (edge->to & EDGE_WAIT))
             detect->whats[from] |= (what & WHAT_WAITS) &&
                                            edge_tag(edge) == tag_of(detect->vertices[from].wait)
                                        ? WHAT_ALIVE
@@ -360,19 +361,21 @@ static void notes_check(struct grd_detect *detect)
 
 uint32_t grd_detect_round_end(struct grd_detect *detect)
 {
-    uint32_t confirmed = 0, seen = 0;
+    uint32_t confirmed = 0, seen = 0, waits = 0;
 
     cf_assert(detect->is_round);
     for (uint32_t i = 0; i < detect->edges_count; i++) {
         uint32_t from = detect->edges[i].from;
 
         seen += (from & EDGE_SEEN) != 0;
+        waits += (from & EDGE_SEEN) != 0 && (detect->edges[i].to & EDGE_WAIT) != 0;
         confirmed += (from & EDGE_CONFIRMED) == EDGE_CONFIRMED;
     }
     if (detect->gone > 0)
         notes_check(detect);
     if (seen < detect->edges_count)
         grd_detect_table_sweep(detect);
+    detect->waits = waits;
     detect->is_round = false;
     detect->counts.rounds++;
     return confirmed;

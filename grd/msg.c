@@ -333,6 +333,13 @@ static bool has_words(uint16_t type)
     return is_detect(type) || type == GRD_MSG_MOVE_ENTRY;
 }
 
+/* More keys are asked for only where the answer before counts. */
+static bool ask_flags_ok(uint8_t flags)
+{
+    return (flags & ~(GRD_FLAG_LAST | GRD_FLAG_SINCE | GRD_FLAG_MORE)) == 0 &&
+           (!(flags & GRD_FLAG_MORE) || (flags & GRD_FLAG_SINCE));
+}
+
 static bool lock_enumerations_ok(const struct grd_msg *msg)
 {
     switch (msg->type) {
@@ -434,9 +441,10 @@ static bool enumerations_ok(const struct grd_msg *msg, uint32_t nodes)
     case GRD_MSG_MOVE_REPORT:
         return false; /* between the threads of an instance: no peer says them */
     case GRD_MSG_DETECT_ASK:
-        return (msg->flags & ~(GRD_FLAG_LAST | GRD_FLAG_WAITS)) == 0;
+        return msg->flags == GRD_FLAG_WAITS || ask_flags_ok(msg->flags);
     case GRD_MSG_DETECT_REPORT:
-        return msg->flags <= GRD_FLAG_LAST && msg->how < msg->hops;
+        return msg->how < msg->hops &&
+               (msg->flags <= GRD_FLAG_TAKEN || msg->flags == (GRD_FLAG_LAST | GRD_FLAG_UNKNOWN));
     case GRD_MSG_DETECT_VICTIM:
         return msg->flags == 0 || msg->flags == GRD_FLAG_LAST;
     case GRD_MSG_DETECT_TOLD:

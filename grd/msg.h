@@ -158,6 +158,10 @@ struct grd_msg {
 #define GRD_FLAG_COLD 0x1u     /* move done, order, report: entries of the bucket have been given back */
 #define GRD_FLAG_LAST 0x1u     /* detect ask, report: nothing more of this comes */
 #define GRD_FLAG_WAITS 0x2u    /* detect ask to the detector: somebody waits here, begin */
+#define GRD_FLAG_SINCE 0x4u    /* detect ask: tell what has changed since the round before */
+#define GRD_FLAG_MORE 0x8u     /* detect ask: these keys beside those of the rounds before */
+#define GRD_FLAG_TAKEN 0x2u    /* detect report: prints of what is taken back */
+#define GRD_FLAG_UNKNOWN 0x4u  /* detect report: what was told in the round before is not known here */
 /* Of the flags of grd/lock_queue.h, those that travel. */
 #define GRD_LOCK_REQUEST_FLAGS 0x1fu
 #define GRD_LOCK_DEMAND_FLAGS 0x13u

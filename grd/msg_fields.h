@@ -76,7 +76,7 @@
 #define GRD_FIELDS_LOCK_READ(F) F(key, key) F(u64, request)
 #define GRD_FIELDS_LOCK_VALUE(F)                                                                                    \
     F(key, key) F(u64, request) F(u64, version) F(u32, record) F(u8, how) F(u8, flags) F(text, value)
-#define GRD_FIELDS_DETECT_ASK(F) F(u64, request) F(u64, held) F(u8, flags) F(words, words)
+#define GRD_FIELDS_DETECT_ASK(F) F(u64, request) F(u64, held) F(u64, number) F(u8, flags) F(words, words)
 #define GRD_FIELDS_DETECT_REPORT(F) F(u64, request) F(u64, held) F(u8, how) F(u8, hops) F(u8, flags) F(words, words)
 #define GRD_FIELDS_DETECT_VICTIM(F) F(u64, request) F(u64, held) F(u8, flags) F(words, words)
 #define GRD_FIELDS_DETECT_TOLD(F) F(u64, request) F(u8, how)

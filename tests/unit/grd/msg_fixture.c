@@ -177,7 +177,11 @@ void msg_random(struct cf_rng *rng, uint16_t type, uint32_t nodes, uint32_t memb
     if (type >= GRD_MSG_DETECT_ASK) {
         msg->hops = (uint8_t)(1 + cf_rng_below(rng, 65));
         msg->how = (uint8_t)cf_rng_below(rng, type == GRD_MSG_DETECT_TOLD ? 2 : msg->hops);
-        msg->flags = (uint8_t)cf_rng_below(rng, type == GRD_MSG_DETECT_ASK ? 4 : 2);
+        msg->flags = (uint8_t)cf_rng_below(rng, 2);
+        if (type == GRD_MSG_DETECT_ASK && cf_rng_chance(rng, 0.5))
+            msg->flags |= GRD_FLAG_SINCE | (cf_rng_chance(rng, 0.5) ? GRD_FLAG_MORE : 0);
+        if (type == GRD_MSG_DETECT_REPORT && cf_rng_chance(rng, 0.3))
+            msg->flags = cf_rng_chance(rng, 0.5) ? GRD_FLAG_TAKEN : GRD_FLAG_LAST | GRD_FLAG_UNKNOWN;
     } else if (type >= GRD_MSG_LOCK_REQUEST)
         random_lock(rng, msg);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grd/action.h"
 #include "tests/unit/grd/msg_fixture.h"
 #include "transport/xp.h"
 
@@ -281,9 +282,14 @@ static void what_goes_to_and_from_the_detector_is_checked(void **state)
     (void)state;
     cf_rng_seed(&rng, 10);
     msg_random(&rng, GRD_MSG_DETECT_ASK, CF_NODES_MAX, 0, &msg);
-    ONLY(&msg, flags, value <= (GRD_FLAG_LAST | GRD_FLAG_WAITS));
+    /* LAST or not, SINCE or not, and MORE with SINCE; or WAITS alone. */
+    ONLY(&msg, flags,
+         value == GRD_FLAG_WAITS || (value & ~GRD_FLAG_LAST) == 0 ||
+             (value & ~GRD_FLAG_LAST) == GRD_FLAG_SINCE ||
+             (value & ~GRD_FLAG_LAST) == (GRD_FLAG_SINCE | GRD_FLAG_MORE));
     msg_random(&rng, GRD_MSG_DETECT_REPORT, CF_NODES_MAX, 0, &msg);
-    ONLY(&msg, flags, value <= GRD_FLAG_LAST);
+    ONLY(&msg, flags,
+         value <= GRD_FLAG_LAST || value == GRD_FLAG_TAKEN || value == (GRD_FLAG_LAST | GRD_FLAG_UNKNOWN));
     msg.hops = 3;
     ONLY(&msg, how, value < 3);
     msg_random(&rng, GRD_MSG_DETECT_VICTIM, CF_NODES_MAX, 0, &msg);
@@ -300,6 +306,27 @@ static void what_goes_to_and_from_the_detector_is_checked(void **state)
         assert_int_equal(decodes(GRD_MSG_DETECT_ASK, body, bytes + count * 8, CF_NODES_MAX),
                          count <= GRD_WORDS_MAX);
     }
+}
+
+/* An action has the memory of one before it: of a report to the detector, whose words are where a name is. */
+static void a_lock_message_without_a_name_has_none_whatever_was_in_its_place(void **state)
+{
+    struct grd_actions *actions = malloc(sizeof *actions);
+    struct cf_block_key key = {.block = 1};
+    struct grd_msg *msg, copy;
+
+    (void)state;
+    assert_non_null(actions);
+    for (uint16_t type = GRD_MSG_LOCK_REQUEST; type <= GRD_MSG_LOCK_VALUE; type++) {
+        memset(&actions->item[0], 0xc2, sizeof actions->item[0]);
+        actions->count = 0;
+        msg = grd_action_send(actions, 0, (enum grd_msg_type)type, &key);
+        grd_msg_copy(&copy, msg);
+        assert_int_equal(copy.name.kind, GRD_LOCK_NAME_NONE);
+        assert_int_equal(copy.name.bytes_count, 0);
+        assert_int_equal(copy.value.count, 0);
+    }
+    free(actions);
 }
 
 static void a_copy_has_what_the_type_carries(void **state)
@@ -429,6 +456,7 @@ int main(void)
         cmocka_unit_test(a_share_is_granted_with_nobody_to_wait_for),
         cmocka_unit_test(a_node_beyond_the_view_is_refused),
         cmocka_unit_test(what_goes_to_and_from_the_detector_is_checked),
+        cmocka_unit_test(a_lock_message_without_a_name_has_none_whatever_was_in_its_place),
         cmocka_unit_test(a_copy_has_what_the_type_carries),
         cmocka_unit_test(lists_rise_strictly_within_the_view),
         cmocka_unit_test(maps_agree_with_their_count_and_the_view),
