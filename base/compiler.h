@@ -19,6 +19,16 @@
 /* Bytes between words of different writers; 64 on x86-64 and on the aarch64 servers we know. */
 #define CF_CACHE_LINE 64
 
+/* Fetches a line to be written soon, if it may be had; never a fault. */
+static inline void cf_prefetch_write(const void *line)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)line));
+#else
+    __builtin_prefetch(line, 1);
+#endif
+}
+
 #define cf_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define CF_COUNTOF(array) (sizeof(array) / sizeof((array)[0]))
 

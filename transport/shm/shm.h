@@ -104,6 +104,7 @@ struct xp_shm_guest {
 struct xp_shm_posted {
     uint32_t *frames; /* lane_slots of them */
     uint32_t count;
+    uint32_t warm_bytes; /* of the last of them: fetched into the cache by idle turns */
 };
 
 struct xp_shm_read {
