@@ -78,7 +78,8 @@ static void *open_main(void *arg)
     options.sessions = 8;
     options.call_timeout = cluster->call_timeout_ns ? cluster->call_timeout_ns : CLUSTER_CALL_TIMEOUT_NS;
     options.dirty_age = 3600000000000ull; /* nothing is written unless somebody asks for it */
-    cluster->opened[node] = cf_open(&options, NULL, &cluster->instance[node], &cluster->error[node]);
+    cluster->opened[node] = cf_open(&options, cluster->callbacks, &cluster->instance[node],
+                                    &cluster->error[node]);
     if (cluster->opened[node] == CF_OK)
         cluster->opened[node] = cf_session_open(cluster->instance[node], &cluster->session[node]);
     return NULL;

@@ -26,6 +26,7 @@ struct cluster {
     bool is_compact;          /* placement=compact */
     uint64_t deadlock_ns;     /* options deadlock_after and deadlock_period; 0 = default */
     uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
+    const struct cf_callbacks *callbacks; /* of every node; NULL = none */
     struct cf_instance *instance[CLUSTER_NODES_MAX];
     struct cf_session *session[CLUSTER_NODES_MAX];
     enum cf_rc opened[CLUSTER_NODES_MAX], closed[CLUSTER_NODES_MAX];
