@@ -62,6 +62,8 @@ static uint64_t choose_block(struct sim_client *client)
 
     if (cluster->plan.works[SIM_WORK_HOT] && count > HOT_BLOCKS && chance(client, 80))
         count = HOT_BLOCKS;
+    if (cluster->plan.options.own != 0 && chance(client, cluster->plan.options.own - 1))
+        return sim_own_block(&cluster->plan, client->node, cf_rng_next(&client->rng));
     block = cf_rng_below(&client->rng, count);
     return cluster->born[block] == BORN_YES ? block : cf_rng_below(&client->rng, cluster->plan.blocks_born);
 }
@@ -71,6 +73,8 @@ static enum sim_intent choose_intent(struct sim_client *client)
     const bool *works = client->cluster->plan.works;
     uint32_t hot = client->cluster->plan.options.hot;
 
+    if (client->cluster->plan.options.own != 0)
+        return chance(client, 50) ? SIM_INTENT_WRITE : SIM_INTENT_READ;
     if (hot != 0)
         return chance(client, hot - 1) ? SIM_INTENT_WRITE : SIM_INTENT_READ;
     for (;;) {

@@ -242,7 +242,7 @@ static bool open_parts(struct sim_cluster *cluster)
                                       .generation = 1,
                                       .block_bytes = SIM_BLOCK_BYTES,
                                       .blocks = plan->blocks,
-                                      .is_sampled = plan->instances >= SIM_SAMPLED_INSTANCES};
+                                      .is_sampled = sim_plan_is_sampled(plan)};
 
     cluster->plan.net.serves_stale = grd_mutant(GRD_MUT_STALE_EPOCH);
     cluster->crashed = CF_NODE_NONE;
@@ -355,6 +355,7 @@ static void collect(struct sim_cluster *cluster, struct sim_result *result)
     result->trace = cf_mix64(sim_net_trace(cluster->net), cluster->trace);
     result->counts = cluster->counts;
     result->hot = cluster->hot;
+    result->own = cluster->own;
     result->history_count = sim_history_count(cluster->history);
     result->checks = sim_check_count(cluster->check);
     result->virtual_ns = cluster->now_ns;

@@ -19,6 +19,7 @@
 #include "tools/sim/check.h"
 #include "tools/sim/history.h"
 #include "tools/sim/hot.h"
+#include "tools/sim/own.h"
 #include "tools/sim/journal.h"
 #include "tools/sim/lock.h"
 #include "tools/sim/plan.h"
@@ -28,8 +29,6 @@
 
 /* Blocks of one mini-transaction at most. */
 #define SIM_GROUP_MAX 3u
-/* From this size on directories are looked at now and then, not after every turn. */
-#define SIM_SAMPLED_INSTANCES 65u
 #define SIM_NEVER UINT64_MAX
 
 enum sim_client_state {
@@ -111,6 +110,7 @@ struct sim_cluster {
     struct cf_rng move_rng;
     struct sim_counts counts;
     struct sim_hot hot;
+    struct sim_own own;
     uint64_t now_ns;
     uint64_t trace;
     uint64_t episode_next_ns;
@@ -131,6 +131,7 @@ struct sim_result {
     uint64_t trace;
     struct sim_counts counts;
     struct sim_hot hot;
+    struct sim_own own;
     uint64_t history_count;
     uint64_t checks;
     uint64_t virtual_ns;

@@ -23,6 +23,7 @@ struct arguments {
     uint32_t instances;
     uint32_t cold;
     uint32_t hot;
+    uint32_t own;
     uint64_t residency;
     uint32_t moves;
     double seconds;
@@ -47,6 +48,11 @@ static const struct cf_option_desc table[] = {
      CF_OPTION_U32, offsetof(struct arguments, cold), "0", 0, 1000, NULL},
     {"hot", "all want a few blocks, so many percent of the calls write, without faults; 101 = the drawn work",
      NULL, CF_OPTION_U32, offsetof(struct arguments, hot), "101", 0, 101, NULL},
+    {"own",
+     "so many percent of an instance's calls go to its own part of the blocks, without faults; 101 = the "
+     "drawn "
+     "work",
+     NULL, CF_OPTION_U32, offsetof(struct arguments, own), "101", 0, 101, NULL},
     {"residency", "with --hot: the option residency, in nanoseconds", NULL, CF_OPTION_U64,
      offsetof(struct arguments, residency), "0", 0, UINT64_C(1000000000), NULL},
     {"seconds", "virtual time with faults", "s", CF_OPTION_DOUBLE, offsetof(struct arguments, seconds), "0.2",
@@ -212,6 +218,7 @@ int tool_sim(int argc, char **argv)
     options.instances = a.instances;
     options.cold = a.cold;
     options.hot = a.hot <= 100 ? a.hot + 1 : 0;
+    options.own = a.own <= 100 ? a.own + 1 : 0;
     options.residency_ns = a.residency;
     options.moves = a.moves;
     options.run_ns = (uint64_t)llround(a.seconds * (double)CF_NS_PER_S);

@@ -57,7 +57,7 @@ static void fill_options(const struct sim_plan *plan, uint16_t node, struct cf_o
     options->speculative_read = plan->speculative_read;
     options->resend = plan->resend_ns;
     options->remaster = plan->moves_by_use ? 1 : 2;
-    options->remaster_period = CF_NS_PER_MS;
+    options->remaster_period = plan->options.own != 0 ? SIM_OWN_PERIOD_NS : CF_NS_PER_MS;
     options->remaster_rest = 10 * CF_NS_PER_MS;
     options->remaster_gap = 0;
     options->residency = plan->residency_ns;
@@ -139,7 +139,7 @@ bool sim_phase_open(struct sim_cluster *cluster)
             return false;
     }
     cluster->is_open = true;
-    if (cluster->plan.instances >= SIM_SAMPLED_INSTANCES)
+    if (sim_plan_is_sampled(&cluster->plan))
         cluster->sample_next_ns = cluster->now_ns;
     return sim_check_masters(cluster->check, cluster->instances);
 }
@@ -147,6 +147,23 @@ bool sim_phase_open(struct sim_cluster *cluster)
 static bool ops_done(struct sim_cluster *cluster)
 {
     return cluster->plan.options.ops_max != 0 && cluster->counts.ops >= cluster->plan.options.ops_max;
+}
+
+static bool work_own(struct sim_cluster *cluster)
+{
+    struct sim_own *own = &cluster->own;
+    uint64_t begin_ns = cluster->now_ns, run_ns = cluster->plan.options.run_ns;
+
+    if (!sim_cluster_until(cluster, begin_ns + run_ns / 10, NULL))
+        return false;
+    sim_own_count(cluster, &own->first);
+    if (!sim_cluster_until(cluster, begin_ns + run_ns / 2, NULL))
+        return false;
+    sim_own_count(cluster, &own->half);
+    if (!sim_cluster_until(cluster, begin_ns + run_ns, NULL))
+        return false;
+    sim_own_count(cluster, &own->end);
+    return true;
 }
 
 bool sim_phase_work(struct sim_cluster *cluster)
@@ -158,7 +175,9 @@ bool sim_phase_work(struct sim_cluster *cluster)
     cluster->episode_next_ns = cluster->now_ns;
     if (cluster->plan.move_ns_mean != 0)
         cluster->move_next_ns = cluster->now_ns + 1;
-    good = sim_cluster_until(cluster, cluster->now_ns + cluster->plan.options.run_ns, ops_done);
+    good = cluster->plan.options.own != 0
+               ? work_own(cluster)
+               : sim_cluster_until(cluster, begin_ns + cluster->plan.options.run_ns, ops_done);
     cluster->hot.work_ns = cluster->now_ns - begin_ns;
     return good;
 }

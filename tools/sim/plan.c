@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "tools/sim/hot.h"
+#include "tools/sim/own.h"
 #include "transport/link/wire.h"
 
 #define US CF_NS_PER_US
@@ -222,6 +223,13 @@ void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan)
         sim_hot_plan(plan);
     draw_moves(plan);
     draw_locks(plan);
+    if (options->own != 0)
+        sim_own_plan(plan);
+}
+
+bool sim_plan_is_sampled(const struct sim_plan *plan)
+{
+    return plan->instances >= SIM_SAMPLED_INSTANCES || plan->options.own != 0;
 }
 
 void sim_plan_print(const struct sim_plan *plan, char *text, size_t text_bytes)

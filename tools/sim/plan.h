@@ -30,6 +30,8 @@ enum sim_network { SIM_NETWORK_DRAWN = 0, SIM_NETWORK_LANES, SIM_NETWORK_LINKS }
 #define SIM_LINKS_INSTANCES_MAX 32u
 #define SIM_BLOCK_BYTES 2048u
 #define SIM_FILE_ID 7u
+/* From this size on directories are looked at now and then, not after every turn. */
+#define SIM_SAMPLED_INSTANCES 65u
 #define SIM_LOCKERS_MAX 128u /* of all instances */
 
 struct sim_options {
@@ -42,6 +44,7 @@ struct sim_options {
     enum sim_network network;
     uint64_t moves;        /* microseconds between buckets that are told to move, on average; 0 = drawn */
     uint32_t hot;          /* 1 + percent of calls that write, to a few blocks that all want; 0 = not that */
+    uint32_t own;          /* 1 + percent of calls in the instance's own part of the blocks; 0 = not that */
     uint64_t residency_ns; /* with hot */
     bool crash;            /* one instance dies */
     bool is_quiet;         /* facts of a run that held are not printed */
@@ -88,6 +91,8 @@ struct sim_plan {
 const char *sim_fault_name(uint32_t fault);
 const char *sim_fault_text(uint32_t fault);
 void sim_plan_draw(const struct sim_options *options, struct sim_plan *plan_out);
+/* Directories are too large, or runs too long, to look at them after every turn. */
+bool sim_plan_is_sampled(const struct sim_plan *plan);
 /* One line of facts. */
 void sim_plan_print(const struct sim_plan *plan, char *text, size_t text_bytes);
 

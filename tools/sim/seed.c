@@ -36,6 +36,10 @@ void sim_seed_command(const struct sim_options *options, char *text, size_t text
     if (options->hot != 0)
         used += snprintf(text + used, text_bytes - (size_t)used, " --hot %u --residency %llu",
                          options->hot - 1, ULL(options->residency_ns));
+    if (options->own != 0)
+        used += snprintf(text + used, text_bytes - (size_t)used, " --own %u", options->own - 1);
+    if (options->moves != 0)
+        used += snprintf(text + used, text_bytes - (size_t)used, " --moves %llu", ULL(options->moves));
     if (options->cold != 0)
         used += snprintf(text + used, text_bytes - (size_t)used, " --cold %u", options->cold);
     if (options->network != SIM_NETWORK_DRAWN)
@@ -145,6 +149,8 @@ bool sim_seed_run_here(const struct sim_options *options, FILE *out)
     if (options->hot != 0)
         sim_hot_print(&result.hot, plan.instances,
                       result.stats.hops2 + result.stats.hops3 + result.stats.upgrades, out);
+    if (options->own != 0)
+        sim_own_print(&result.own, plan.instances, out);
     if (!options->is_quiet || !result.ok)
         print_facts(&plan, &result, out);
     report(options, plan.instances, &result, out);
