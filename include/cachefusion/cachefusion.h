@@ -166,7 +166,7 @@ CF_API CF_MUST_CHECK enum cf_rc cf_attach(struct cf_session *session, const stru
                                           struct cf_file **file_out);
 /*
  * Writes the file's dirty blocks, gives up its copies and closes it on this instance; clears *file. CF_BUSY: references
- * to its blocks are held, CF_TIMEOUT: something did not end within call_timeout; the file is then still attached.
+ * to its blocks are held, and for call_timeout nothing more could be given up; CF_TIMEOUT: something did not end within call_timeout; the file is then still attached.
  */
 CF_API enum cf_rc cf_detach(struct cf_session *session, struct cf_file **file);
 

@@ -21,7 +21,7 @@ rm -rf "$(sed -nE 's/^ *kept: (.*)/\1/p' "$work/least.txt" | head -n 1)"
 [ -n "$least" ] || { cat "$work/least.txt"; echo "run_cold: the error names no least"; exit 1; }
 
 cases=(bank:1500 ycsb-a:1500)
-[ "${FULL:-0}" != 1 ] || cases+=(bank:14000 ycsb-a:14000)
+[ "${FULL:-0}" != 1 ] || cases+=(bank:14000 ycsb-a:14000 bank:40000)
 for case in "${cases[@]}"; do
     workload=${case%:*} blocks=${case#*:} out=$work/${case/:/-}
     "$BIN" run "${sizes[@]}" --workload "$workload" --seconds "${SECONDS_COLD:-1}" --blocks "$blocks" --set directory_bytes="$least" \
