@@ -137,7 +137,10 @@ static void detach_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
     struct detach *detach = arg;
     struct eng_locks *locks = &instance->locks;
+    uint32_t i;
 
+    for (i = 0; i < ENG_INBOX_SLOTS / ENG_TURN_OPS_MAX && eng_inbox_take(instance, now_ns); i++)
+        ; /* as cf_cancel does: what is in there may be of this handle */
     eng_lock_enter_to_step(instance);
     if (!grd_lock_resource_is_open(locks->local, detach->resource))
         detach->rc = CF_INVALID;

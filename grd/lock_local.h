@@ -156,7 +156,7 @@ bool grd_lock_local_unpublish(struct grd_lock_local *local, grd_lock_id lock, ui
 /* The claim that waits under a wait id of the detector, or 0: that wait has ended. */
 grd_lock_id grd_lock_local_waiter(const struct grd_lock_local *local, uint64_t wait);
 
-/* The value as this instance knows it: the newest in CW and above, at least the last one published below. */
+/* The value as this instance knows it: the newest in CW and above; below, one that was. */
 const struct grd_lock_value *grd_lock_local_value(const struct grd_lock_local *local, grd_lock_id lock);
 /* Does somebody else wait for this lock in a mode that stands against what the claim holds? */
 bool grd_lock_local_is_wanted(const struct grd_lock_local *local, grd_lock_id lock);

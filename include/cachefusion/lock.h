@@ -62,9 +62,9 @@ struct cf_claim {
 };
 
 struct cf_lock_value {
-    uint64_t version; /* rises with each change, never used twice for a lock; 0 = never written */
-    bool is_valid;    /* false: who could write it died, or said so; the last value may be lost */
-    uint8_t bytes_count;
+    uint64_t version;    /* rises with each change, never used twice for a lock */
+    bool is_valid;       /* false: who could write it died, or said so; the last value may be lost */
+    uint8_t bytes_count; /* 0 also where nothing was ever written */
     uint8_t bytes[CF_LOCK_VALUE_BYTES];
 };
 
@@ -84,7 +84,10 @@ CF_API CF_MUST_CHECK enum cf_rc cf_lock_open(struct cf_session *session, const v
 /* The same for the lock named by three numbers; never the same lock as one named by bytes. */
 CF_API CF_MUST_CHECK enum cf_rc cf_lock_open_ids(struct cf_session *session, uint32_t type, uint64_t id1,
                                                  uint64_t id2, struct cf_lock **lock_out);
-/* Ends a handle and clears *lock. The last one gives the lock up. CF_BUSY: claims of it are left; nothing changes. */
+/*
+ * Ends a handle and clears *lock. The last one gives the lock up. CF_BUSY: claims of it are left, or asked for; nothing
+ * changes. A value that is being read or swapped through it is read or swapped. CF_INVALID: it is closed already.
+ */
 CF_API enum cf_rc cf_lock_close(struct cf_session *session, struct cf_lock **lock);
 
 /*
@@ -115,7 +118,10 @@ CF_API bool cf_lock_is_wanted(struct cf_session *session, const struct cf_claim 
 
 /* ---------------------------------------------------------------- values */
 
-/* The value as a claim sees it: the newest in CW and above, at least the last published below. CF_NOT_HELD. */
+/*
+ * The value as a claim sees it: the newest in CW and above. Below, one that was, as this instance last heard of it:
+ * cf_lock_value_read has the last published one. CF_NOT_HELD.
+ */
 CF_API enum cf_rc cf_lock_value_get(struct cf_session *session, const struct cf_claim *claim,
                                     struct cf_lock_value *value_out);
 /*

@@ -209,6 +209,28 @@ static void a_handle_closed_meanwhile_does_not_give_another_locks_value(void **s
     assert_int_equal(cf_lock_close(pair->session[1], &other), CF_OK);
 }
 
+/* What was submitted before a close comes before it, although nobody has looked at it yet. */
+static void a_handle_that_a_call_was_submitted_for_is_not_closed(void **state)
+{
+    struct pair *pair = *state;
+    struct cf_lock *lock = lock_open(pair, 1, 0), *other;
+    struct cf_claim claim = {0};
+    struct cf_lock_args args = {.lock = lock, .claim = &claim, .mode = CF_LOCK_EX};
+    struct cf_op op = {.kind = CF_OP_LOCK, .deadline_ns = CF_FOREVER, .lock = &args}, *done[1];
+
+    assert_int_equal(cf_submit(pair->session[1], &op), CF_OK);
+    assert_int_equal(cf_lock_close(pair->session[1], &lock), CF_BUSY);
+    assert_non_null(lock);
+    other = lock_open(pair, 1, 1);
+    run(pair, CALL_NS);
+    assert_int_equal(cf_poll(pair->session[1], done, 1), 1);
+    assert_int_equal(op.rc, CF_OK);
+    assert_ptr_equal(claim.lock, lock);
+    assert_int_equal(cf_lock_unlock(pair->session[1], &claim, 0, NULL), CF_OK);
+    assert_int_equal(cf_lock_close(pair->session[1], &lock), CF_OK);
+    assert_int_equal(cf_lock_close(pair->session[1], &other), CF_OK);
+}
+
 static void a_deadline_meanwhile_leaves_nothing_behind(void **state)
 {
     struct pair *pair = *state;
@@ -257,6 +279,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_handle_closed_meanwhile_does_not_give_another_locks_value, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_handle_that_a_call_was_submitted_for_is_not_closed, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_deadline_meanwhile_leaves_nothing_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_meanwhile_tells_the_caller_once, set_up, tear_down),
