@@ -10,6 +10,8 @@
 
 /* ---- the reporter: [own] ---- */
 
+/* Rounds are numbered above their detector's node: no two detectors number alike. */
+#define ENG_ROUND_NODE_SHIFT 48u
 /* Calls passed over in search of the oldest wait. */
 #define ENG_REPORTER_LOOKS_MAX 64u
 
@@ -127,6 +129,10 @@ struct eng_role {
     int64_t
         *messages_left; /* [nodes] that are to come, as far as is known: lanes may carry the last one first */
     uint32_t answers_left; /* instances whose answer is not all here */
+    struct eng_heard {
+        uint64_t round, message; /* of another round than the one at hand: free */
+    } * heard;                   /* [heard_slots] messages of the answers, each of which counts once */
+    uint32_t heard_slots, heard_count;
     uint32_t wishes_max, slots_count;
     struct eng_wishes wishes[2];
     uint32_t wishes_now;   /* asked for; the other one is filled by a round told anew */

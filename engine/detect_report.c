@@ -266,6 +266,8 @@ void eng_reporter_ask(struct cf_instance *instance, struct eng_reporter *reporte
                           .flags = msg->flags & GRD_FLAG_SINCE,
                           .hops = (uint8_t)(1 + instance->workers_count)};
 
+    if (msg->request < reporter->round && (msg->request ^ reporter->round) >> ENG_ROUND_NODE_SHIFT == 0)
+        return; /* of a round that is over: the same detector has begun another one */
     reporter->asked_ns = now_ns;
     if (reporter->round != msg->request)
         ask_begin(reporter, msg);

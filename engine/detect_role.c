@@ -110,12 +110,15 @@ enum cf_rc eng_role_open(struct eng_role *role, struct cf_instance *instance)
         role->slots_count *= 2;
     role->arena_bytes = grd_detect_bytes(edges, edges);
     role->arena = cf_alloc(a, role->arena_bytes, CF_CACHE_LINE, CF_ALLOC_ZERO);
+    for (role->heard_slots = 64; role->heard_slots < edges || role->heard_slots < 4 * nodes;)
+        role->heard_slots *= 2;
+    role->heard = cf_alloc(a, role->heard_slots * sizeof *role->heard, CF_CACHE_LINE, CF_ALLOC_ZERO);
     role->streams_left = cf_alloc(a, nodes, CF_CACHE_LINE, CF_ALLOC_ZERO);
     role->messages_left = cf_alloc(a, nodes * sizeof *role->messages_left, CF_CACHE_LINE, CF_ALLOC_ZERO);
     role->seen = cf_alloc(a, sizeof *role->seen, CF_CACHE_LINE, CF_ALLOC_ZERO);
     role->seeing = cf_alloc(a, sizeof *role->seeing, CF_CACHE_LINE, CF_ALLOC_ZERO);
-    if (role->arena == NULL || role->streams_left == NULL || role->messages_left == NULL ||
-        role->seen == NULL || role->seeing == NULL)
+    if (role->arena == NULL || role->heard == NULL || role->streams_left == NULL ||
+        role->messages_left == NULL || role->seen == NULL || role->seeing == NULL)
         return CF_MEMORY;
     for (uint32_t i = 0; i < 2; i++) {
         struct eng_wishes *wishes = &role->wishes[i];
@@ -128,7 +131,7 @@ enum cf_rc eng_role_open(struct eng_role *role, struct cf_instance *instance)
             return CF_MEMORY;
         wishes_clear(role, wishes);
     }
-    role->round = (uint64_t)instance->node << 48; /* no two detectors number alike */
+    role->round = (uint64_t)instance->node << ENG_ROUND_NODE_SHIFT;
     cf_hist_init(&role->hist);
     return grd_detect_open(&options, role->arena, role->arena_bytes, &role->core);
 }
@@ -149,6 +152,7 @@ void eng_role_close(struct eng_role *role)
     cf_free(a, role->seen, sizeof *role->seen);
     cf_free(a, role->messages_left, role->instance->nodes * sizeof *role->messages_left);
     cf_free(a, role->streams_left, role->instance->nodes);
+    cf_free(a, role->heard, role->heard_slots * sizeof *role->heard);
     cf_free(a, role->arena, role->arena_bytes);
 }
 
@@ -226,6 +230,7 @@ static void round_begin(struct eng_role *role, uint64_t now_ns)
     role->ask_node = 0;
     role->ask_part = 0;
     role->answers_left = role->instance->nodes;
+    role->heard_count = 0;
     memset(role->streams_left, STREAMS_NOT_KNOWN, role->instance->nodes);
     memset(role->messages_left, 0, role->instance->nodes * sizeof *role->messages_left);
     role->is_more = was_changes && role->is_changes;
@@ -375,13 +380,33 @@ static void on_told_words(struct eng_role *role, const struct grd_msg *msg, uint
     }
 }
 
+/*
+ * A message that comes twice would stand for one that is lost. False: it was here, or there are more than all reports that
+ * there is room for would need: the round will not be whole.
+ */
+static bool is_first(struct eng_role *role, const struct grd_msg *msg)
+{
+    uint64_t message = (uint64_t)msg->from << 48 | (uint64_t)msg->how << 40 |
+                       (msg->held & ((UINT64_C(1) << 40) - 1));
+    uint32_t slot = (uint32_t)cf_mix64(message, role->round) & (role->heard_slots - 1);
+
+    for (; role->heard[slot].round == role->round; slot = (slot + 1) & (role->heard_slots - 1))
+        if (role->heard[slot].message == message)
+            return false;
+    if (role->heard_count >= role->heard_slots / 4 * 3)
+        return false;
+    role->heard_count++;
+    role->heard[slot] = (struct eng_heard){role->round, message};
+    return true;
+}
+
 static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
 {
     uint8_t *left = &role->streams_left[msg->from];
 
     if ((role->phase != ENG_ROLE_ASKS && role->phase != ENG_ROLE_COLLECTS) || msg->request != role->round ||
-        is_answered(role, msg->from))
-        return; /* too late */
+        is_answered(role, msg->from) || !is_first(role, msg))
+        return; /* too late, or once more */
     role->is_spoiled |= (msg->flags & GRD_FLAG_UNKNOWN) != 0;
     if (msg->flags & GRD_FLAG_TAKEN)
         on_taken(role, &msg->words);

@@ -236,6 +236,25 @@ static void a_lost_answer_confirms_nothing_and_all_is_told_anew(void **state)
     assert_int_equal(f->role->counts.anew, 2);
 }
 
+/* One message of two comes twice, the other not at all: the answer is not whole. */
+static void a_message_that_comes_twice_counts_once(void **state)
+{
+    struct fixture *f = *state;
+    struct grd_detect_report report = wait_for(1, 2);
+    struct grd_words words = words_of(&report);
+
+    round_begin(f);
+    say(f, 0, GRD_FLAG_LAST, 1, NULL);
+    say(f, 0, GRD_FLAG_LAST, 1, NULL);
+    say(f, 2, GRD_FLAG_LAST, 1, NULL);
+    say(f, 1, GRD_FLAG_LAST, 2, NULL);
+    say(f, 1, GRD_FLAG_LAST, 2, NULL);
+    assert_int_equal(f->role->answers_left, 1);
+    say(f, 1, 0, 1, &words);
+    say(f, 1, 0, 1, &words);
+    assert_int_equal(f->role->answers_left, 0);
+}
+
 static void who_does_not_know_the_round_before_spoils_the_round(void **state)
 {
     struct fixture *f = *state;
@@ -380,6 +399,7 @@ static void an_ask_that_lacks_a_part_is_not_answered(void **state)
     part(f, 9, EDGES, 0, 100);
     assert_int_equal(reporter->stream.stage, ENG_DETECT_OFF);
     part(f, 10, 1, GRD_FLAG_LAST, 104); /* the next round: what was here is dropped */
+    part(f, 9, 2, 0, 102);              /* and what comes late */
     assert_int_equal(reporter->stream.stage, ENG_DETECT_WAITS);
     assert_int_equal(reporter->keys_count, 1);
     assert_int_equal(reporter->keys[0], 104);
@@ -440,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_wait_that_is_not_told_again_stays_confirmed),
         TEST(a_lost_answer_confirms_nothing_and_all_is_told_anew),
+        TEST(a_message_that_comes_twice_counts_once),
         TEST(who_does_not_know_the_round_before_spoils_the_round),
         TEST(keys_are_asked_for_once_as_long_as_changes_are_told),
         TEST(many_keys_are_asked_for_in_numbered_parts),
