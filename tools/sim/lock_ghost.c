@@ -280,8 +280,9 @@ void sim_lock_bound(struct sim_cluster *cluster)
                         (plan->resend_ns << (RESEND_DOUBLED + 1)) + SIM_LOCK_ROUND_NS;
     bool goes[SIM_LOCKERS_MAX] = {false};
 
+    /* In a copy nobody ends deadlocks. */
     if (cluster->now_ns < cluster->locks->bound_next_ns || cluster->crashed != CF_NODE_NONE ||
-        !is_settled(cluster))
+        cluster->locks->trial || !is_settled(cluster))
         return;
     cluster->locks->bound_next_ns = cluster->now_ns + BOUND_LOOK_NS;
     stuck_find(cluster, goes);
