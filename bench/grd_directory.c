@@ -38,8 +38,8 @@
 #define BATCH 16u
 #define OPERATIONS (BATCH << 13) /* a round */
 #define ROUNDS_MAX 64u
-#define STRETCH 1024u
-#define FILLS 3u
+#define STRETCH 16u
+#define FILLS 4u
 
 struct load {
     struct grd_directory *directory;
