@@ -134,13 +134,18 @@ static void round_begin(struct fixture *f)
     assert_int_equal(f->role->phase, ENG_ROLE_COLLECTS);
 }
 
-static void round_answer(struct fixture *f, uint16_t from, const struct grd_words *words, uint8_t flags)
+static void round_answer_begin(struct fixture *f, uint16_t from, const struct grd_words *words, uint8_t flags)
 {
     for (uint16_t n = 0; n < NODES; n++) {
         if (words && n == from)
             say(f, n, flags, 1, words);
         say(f, n, GRD_FLAG_LAST, words && n == from ? 2 : 1, NULL);
     }
+}
+
+static void round_answer(struct fixture *f, uint16_t from, const struct grd_words *words, uint8_t flags)
+{
+    round_answer_begin(f, from, words, flags);
     while (f->role->phase == ENG_ROLE_COLLECTS || f->role->phase == ENG_ROLE_VICTIMS)
         (void)eng_role_turn(f->role, UINT32_MAX, 1, f->now_ns);
 }
@@ -358,6 +363,58 @@ static void all_is_told_anew_now_and_then_and_after_an_instance_has_left(void **
     assert_int_equal(f->ask[1][0].flags, GRD_FLAG_LAST);
 }
 
+/* Turns of the round that has been answered; acknowledges the victims of instance 1 and says how many there were. */
+static uint32_t victims_end(struct fixture *f)
+{
+    struct grd_msg answer = {.type = GRD_MSG_DETECT_TOLD, .from = 1, .how = GRD_DETECT_ENDED};
+    uint32_t victims = 0;
+    struct out out;
+
+    while (f->role->phase == ENG_ROLE_COLLECTS || f->role->phase == ENG_ROLE_VICTIMS)
+        (void)eng_role_turn(f->role, UINT32_MAX, 1, f->now_ns);
+    for (; cf_spsc_pop(&f->detector->out, &out); victims++) {
+        assert_int_equal(out.msg.type, GRD_MSG_DETECT_VICTIM);
+        assert_int_equal(out.to, 1);
+        answer.request = out.msg.request;
+        eng_role_message(f->role, &answer, f->now_ns);
+    }
+    return victims;
+}
+
+/* Ten more cycles than a round may end: the next one finds them. Who has been ended has not gone home yet. */
+static void a_round_ends_so_many_waits_and_the_next_one_the_rest(void **state)
+{
+    enum { CYCLES = ENG_DETECT_VICTIMS_MAX + 10 };
+    struct fixture *f = *state;
+    struct grd_words words, taken = {.count = 0};
+    uint64_t message = 0;
+
+    round_begin(f);
+    for (uint64_t i = 0; i < CYCLES; i++)
+        for (uint64_t side = 0; side < 2; side++) {
+            struct grd_detect_report report = wait_for(2 * i + side, 2 * i + (side ^ 1));
+
+            report.wait |= ENG_WAIT_BLOCK;
+            report.cost = (uint32_t)side; /* the first of each */
+            words = words_of(&report);
+            say(f, 1, 0, ++message, &words);
+            if (side == 0 && i < GRD_WORDS_MAX)
+                taken.word[taken.count++] = grd_detect_print(&report);
+        }
+    say(f, 0, GRD_FLAG_LAST, 1, NULL);
+    say(f, 1, GRD_FLAG_LAST, message + 1, NULL);
+    say(f, 2, GRD_FLAG_LAST, 1, NULL);
+    assert_int_equal(victims_end(f), 0); /* nothing is confirmed */
+    round_begin(f);
+    round_answer_begin(f, 1, NULL, 0);
+    assert_int_equal(victims_end(f), ENG_DETECT_VICTIMS_MAX);
+    assert_int_equal(f->role->counts.victims, ENG_DETECT_VICTIMS_MAX);
+    round_begin(f);
+    taken.count = ENG_DETECT_VICTIMS_MAX;
+    round_answer_begin(f, 1, &taken, GRD_FLAG_TAKEN);
+    assert_int_equal(victims_end(f), CYCLES - ENG_DETECT_VICTIMS_MAX);
+}
+
 /* ------------------------------------------------------------------ the reporter */
 
 static void part(struct fixture *f, uint64_t round, uint64_t number, uint8_t flags, uint64_t key)
@@ -465,6 +522,7 @@ int main(void)
         TEST(keys_are_asked_for_once_as_long_as_changes_are_told),
         TEST(many_keys_are_asked_for_in_numbered_parts),
         TEST(all_is_told_anew_now_and_then_and_after_an_instance_has_left),
+        TEST(a_round_ends_so_many_waits_and_the_next_one_the_rest),
         TEST(parts_of_an_ask_may_come_in_any_order_and_twice),
         TEST(an_ask_that_lacks_a_part_is_not_answered),
         cmocka_unit_test(what_is_known_agrees_with_a_set),
