@@ -16,6 +16,7 @@
 #define NODES 3u
 #define SOON_NS 20000000ull
 #define NAMES 24u
+#define ATTEMPTS 50u
 
 struct fixture {
     struct cluster cluster;
@@ -245,35 +246,59 @@ static void waiters_of_an_instance_stand_behind_one_request(void **state)
     assert_int_equal(stats_of(f, 1).lock_requests, before.lock_requests + 1);
 }
 
-/* Locks that nobody holds: nothing where the master is this instance, else one message there and one back. */
+static uint64_t sent_by_others(struct fixture *f)
+{
+    return stats_of(f, 1).messages_sent + stats_of(f, 2).messages_sent;
+}
+
+/* What the others have sent beyond `before`, when it is as much as instance 0 has beyond `before_own`, or after a while. */
+static uint64_t answers(struct fixture *f, uint64_t before_own, uint64_t before)
+{
+    uint64_t end_ns = cf_now_ns() + SOON_NS, answered;
+
+    do /* an answer is counted after it has been sent */
+        answered = sent_by_others(f) - before;
+    while (answered < stats_of(f, 0).messages_sent - before_own && cf_now_ns() < end_ns);
+    return answered;
+}
+
+/* Takes and gives locks that nobody holds. Messages of instance 0, and of the others. */
+static void take_free_ones(struct fixture *f, uint32_t attempt, uint64_t *asked_out, uint64_t *answered_out)
+{
+    uint64_t before_own = stats_of(f, 0).messages_sent, before = sent_by_others(f);
+    struct cf_lock *locks[NAMES] = {NULL};
+    struct cf_claim claim;
+    char name[32];
+
+    for (uint32_t i = 0; i < NAMES; i++) {
+        snprintf(name, sizeof name, "free %u %u", attempt, i);
+        assert_int_equal(cf_lock_open(f->cluster.session[0], name, strlen(name), &locks[i]), CF_OK);
+        claim = take(f, 0, locks[i], CF_LOCK_EX);
+        give(f, 0, &claim);
+    }
+    *asked_out = stats_of(f, 0).messages_sent - before_own;
+    *answered_out = answers(f, before_own, before);
+    for (uint32_t i = 0; i < NAMES; i++)
+        assert_int_equal(cf_lock_close(f->cluster.session[0], &locks[i]), CF_OK);
+    (void)answers(f, before_own, before); /* the next attempt begins when these have been given back */
+}
+
+/*
+ * Nothing is sent where the master is this instance, which it is for some; else one message there and one back. On a loaded
+ * machine a timer may say something again, and what handles leave behind is said late: then it is tried again.
+ */
 static void a_free_lock_costs_a_round_trip_or_nothing(void **state)
 {
     struct fixture *f = *state;
-    struct cf_lock *locks[NAMES] = {NULL};
-    uint64_t before_all = stats_of(f, 1).messages_sent + stats_of(f, 2).messages_sent, answers, asked = 0,
-             resends = 0, end_ns = cf_now_ns() + CLUSTER_CALL_TIMEOUT_NS;
-    char name[16];
+    uint64_t asked = 0, answered = 0;
 
-    for (uint32_t i = 0; i < NAMES; i++) {
-        struct cf_stats before, after;
-        struct cf_claim claim;
-
-        snprintf(name, sizeof name, "free %u", i);
-        assert_int_equal(cf_lock_open(f->cluster.session[0], name, strlen(name), &locks[i]), CF_OK);
-        before = stats_of(f, 0);
-        claim = take(f, 0, locks[i], CF_LOCK_EX);
-        give(f, 0, &claim);
-        after = stats_of(f, 0);
-        asked += after.messages_sent - before.messages_sent;
-        resends += after.lock_resends - before.lock_resends; /* on a loaded machine */
+    for (uint32_t attempt = 0; attempt < ATTEMPTS; attempt++) {
+        take_free_ones(f, attempt, &asked, &answered);
+        if (asked == answered && asked > 0 && asked < NAMES)
+            return;
     }
-    assert_true(asked > 0 && asked < NAMES + resends); /* some have their master here */
-    do                                                 /* an answer is counted when it has been sent */
-        answers = stats_of(f, 1).messages_sent + stats_of(f, 2).messages_sent - before_all;
-    while (answers < asked && cf_now_ns() < end_ns);
-    assert_true(answers >= asked && answers <= asked + resends);
-    for (uint32_t i = 0; i < NAMES; i++)
-        assert_int_equal(cf_lock_close(f->cluster.session[0], &locks[i]), CF_OK);
+    fail_msg("%llu messages for %u locks, and %llu back", (unsigned long long)asked, NAMES,
+             (unsigned long long)answered);
 }
 
 int main(void)
