@@ -301,6 +301,41 @@ static void a_free_lock_costs_a_round_trip_or_nothing(void **state)
              (unsigned long long)answered);
 }
 
+/* One instance with this many locks and this budget. */
+static enum cf_rc open_alone(uint64_t locks, uint64_t directory_bytes)
+{
+    struct cluster cluster;
+    struct cf_options options;
+    struct cf_instance *instance = NULL;
+    enum cf_rc rc;
+
+    cluster_init(&cluster, 1);
+    cf_options_init(&options);
+    snprintf(options.transport, sizeof options.transport, "shm:%s", cluster.directory);
+    options.nodes = 1;
+    options.cache_bytes = 0;
+    options.cache_2k_bytes = 64 * CLUSTER_BLOCK_BYTES;
+    options.outstanding = 8;
+    options.sessions = 4;
+    options.log = 0;
+    options.locks = locks;
+    options.directory_bytes = directory_bytes;
+    rc = cf_open(&options, NULL, &instance, NULL);
+    if (rc == CF_OK)
+        assert_int_equal(cf_close(&instance), CF_OK);
+    cluster_end(&cluster);
+    return rc;
+}
+
+static void locks_and_blocks_share_one_budget(void **state)
+{
+    (void)state;
+    assert_int_equal(open_alone(0, 4 << 20), CF_OK);
+    assert_int_equal(open_alone(1000, 4 << 20), CF_OK);
+    assert_int_equal(open_alone(100000, 4 << 20), CF_BUDGET);
+    assert_int_equal(open_alone(100000, 256 << 20), CF_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +345,7 @@ int main(void)
         cmocka_unit_test(who_holds_it_is_told_when_it_is_wanted),
         cmocka_unit_test(new_requests_come_in_order_but_for_the_head),
         cmocka_unit_test(a_conversion_in_order_waits_behind_those_before_it),
+        cmocka_unit_test(locks_and_blocks_share_one_budget),
         cmocka_unit_test(waiters_of_an_instance_stand_behind_one_request),
     };
 

@@ -191,6 +191,28 @@ static void a_forgotten_version_is_not_met_again(void **state)
     assert_true(answer->version > 1);
 }
 
+/* The hash of another name in use is the same: the name that came second is refused, also for a swap. */
+static void a_name_whose_hash_is_taken_is_refused(void **state)
+{
+    struct desk *desk = *state;
+    struct grd_msg other = message(GRD_MSG_LOCK_REQUEST, 2, 0, 1), swap = swap_of(3, 0, 1, 0);
+    const struct grd_msg *answer;
+
+    take(desk, 1, 0, 1, GRD_LOCK_CR);
+    grd_lock_name_ids(1, 99, 0, &other.name); /* the key stays */
+    other.mode = GRD_LOCK_CR;
+    answer = says(desk, &other, GRD_MSG_LOCK_REFUSED);
+    assert_non_null(answer);
+    assert_int_equal(answer->how, GRD_LOCK_TAKEN);
+    swap.name = other.name;
+    answer = says(desk, &swap, GRD_MSG_LOCK_VALUE);
+    assert_non_null(answer);
+    assert_int_equal(answer->how, GRD_LOCK_TAKEN);
+    grd_lock_name_ids(1, 0, 0, &other.name);
+    other.request = 2;
+    assert_non_null(says(desk, &other, GRD_MSG_LOCK_GRANT));
+}
+
 /* A holds EX, uses PR: it stands against a swap, and not against B, who tries PR. */
 static void who_tries_less_than_what_is_kept_out_is_not_refused(void **state)
 {
@@ -396,6 +418,7 @@ int main(void)
                                         desk_close),
         cmocka_unit_test_setup_teardown(who_tries_less_than_what_is_kept_out_is_not_refused, desk_open,
                                         desk_close),
+        cmocka_unit_test_setup_teardown(a_name_whose_hash_is_taken_is_refused, desk_open, desk_close),
         cmocka_unit_test_setup_teardown(nl_does_not_wait_for_what_was_asked_before, desk_open, desk_close),
         cmocka_unit_test_setup_teardown(a_closed_handle_grants_nothing_while_its_lock_lingers, desk_open,
                                         desk_close),
