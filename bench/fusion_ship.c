@@ -83,6 +83,7 @@ static void side_open(struct side *side, const struct settings *settings, uint16
     cf_options_init(&options);
     snprintf(text, sizeof text, "shm:%s", directory);
     check(cf_options_set(&options, "transport", text, &error), "transport", &error);
+    options.remaster = 0; /* off: what is measured are two hops, or three */
     options.node = node;
     options.nodes = settings->nodes;
     options.cache_bytes = (settings->blocks + 1024) * 8192;

@@ -93,6 +93,7 @@ static void side_open(struct side *side, const struct settings *settings, uint16
     check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
     check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
     check(cf_options_set(&options, "speculative_read", "on", &error), "speculative_read", &error);
+    options.remaster = 0; /* off: what is measured are two hops, or three */
     options.node = node;
     options.nodes = 2;
     options.cache_bytes = (settings->blocks + 1024) * BLOCK_BYTES;

@@ -61,6 +61,7 @@ static void member_open(struct member *member, const char *folder, const char *p
     transport_set(&options, member->options, folder);
     snprintf(options.cluster, sizeof options.cluster, "bench-%.24s", strrchr(folder, '-') + 1);
     snprintf(options.secret, sizeof options.secret, "a benchmark on one host");
+    options.remaster = 0; /* off: what is measured are two hops, or three */
     options.node = member->index;
     options.nodes = member->options->count;
     options.cache_bytes = (frames + SPARE_FRAMES) * BLOCK_BYTES;

@@ -557,6 +557,8 @@ enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file);
 /* Reads the length of a file again, when another instance may have extended it. */
 enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
 /* ---- remaster.c: buckets that move. Owner, but for open and close. ---- */
+/* Values of option remaster. */
+enum { ENG_REMASTER_OFF = 0, ENG_REMASTER_ON = 1, ENG_REMASTER_MANUAL = 2 };
 enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error);
 void eng_move_message_owner(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 bool eng_move_tick_owner(struct cf_instance *instance, uint64_t now_ns);

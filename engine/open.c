@@ -178,6 +178,11 @@ static enum cf_rc directory_fit(struct cf_instance *instance, struct grd_master_
     if (budget < need) {
         if (grd_master_fit(options, budget, &fit, &least) == CF_OK) {
             *directory = fit;
+            if (instance->options.remaster == ENG_REMASTER_ON)
+                cf_log_info(
+                    &instance->log, "engine",
+                    "remaster: directory_bytes is less than the frames need, buckets stay where they are");
+            grd_move_plan_none(instance->move);
             return CF_OK;
         }
         eng_error_set(

@@ -10,12 +10,10 @@
 
 #include "engine/instance.h"
 
-enum { REMASTER_OFF = 0, REMASTER_ON = 1, REMASTER_MANUAL = 2 };
-
 enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error)
 {
     const struct cf_options *options = &instance->options;
-    bool plans = options->remaster == REMASTER_ON && instance->nodes > 1;
+    bool plans = options->remaster == ENG_REMASTER_ON && instance->nodes > 1;
     struct grd_move_options move = {.node = instance->node,
                                     .nodes = instance->nodes,
                                     .shards = instance->shards,
@@ -23,7 +21,7 @@ enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct c
                                     .period_ns = plans ? options->remaster_period : 0,
                                     .rest_ns = options->remaster_rest,
                                     .gap_ns = options->remaster_gap,
-                                    .is_off = options->remaster == REMASTER_OFF,
+                                    .is_off = options->remaster == ENG_REMASTER_OFF,
                                     .now_ns = now_ns,
                                     .map = &instance->map,
                                     .allocator = instance->allocator};
@@ -138,7 +136,7 @@ enum cf_rc cf_remaster(struct cf_instance *instance, uint32_t bucket, uint16_t n
     struct remaster_call call = {.bucket = bucket, .node = node};
     enum cf_rc rc = eng_enter(instance);
 
-    if (rc == CF_OK && instance->options.remaster == REMASTER_OFF)
+    if (rc == CF_OK && instance->options.remaster == ENG_REMASTER_OFF)
         rc = CF_UNSUPPORTED;
     if (rc == CF_OK) {
         (void)eng_call_run(instance, remaster_run, &call);

@@ -171,6 +171,11 @@ bool grd_move_is_quiet(const struct grd_move *move);
 CF_HOT void grd_move_count(struct grd_move *move, uint32_t bucket, uint16_t node);
 /* Some buckets are looked at; one that is found to be better elsewhere begins to move. */
 void grd_move_plan(struct grd_move *move);
+/* Nothing is looked for: a bucket goes only when it is told to. */
+static inline void grd_move_plan_none(struct grd_move *move)
+{
+    move->period_ns = 0;
+}
 void grd_move_plan_begin(struct grd_move *move, uint64_t now_ns, struct grd_actions *actions);
 
 #endif

@@ -72,6 +72,7 @@ static void *open_main(void *arg)
         options.deadlock_after = options.deadlock_period = cluster->deadlock_ns;
     options.node = node;
     options.nodes = cluster->nodes;
+    options.remaster = 0; /* off: tests count hops and messages */
     options.cache_bytes = 0;
     options.cache_2k_bytes = 64 * CLUSTER_BLOCK_BYTES;
     options.outstanding = 8;

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Question: how long is a bucket not served when it goes to another instance, with 10^5 entries in it?
+ *
+ * Two processes, an instance each, pinned to two cpus. Both hold most blocks of one bucket in S, so that the bucket has an
+ * entry for each; the bucket is then told to go from one to the other and back. With --load one of them changes some of its blocks
+ * all the time, so that the bucket has to be caught at rest. Freezes are counted by the instance that gives.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cachefusion/cachefusion.h>
+
+#include "base/clock.h"
+#include "base/hist.h"
+#include "engine/format.h"
+#include "engine/instance.h"
+
+#define BUCKETS 16u
+#define BLOCK_BYTES 2048u
+#define FILE_ID 1u
+#define LOADED 64u /* blocks that are changed all the time */
+#define SETTLE_NS (20ull * CF_NS_PER_S)
+
+struct settings {
+    uint64_t entries;
+    uint32_t moves; /* there and back are two */
+    int cpus[2];
+    const char *waiting;
+    const char *file;
+    bool has_load, json;
+};
+
+/* What the two processes say to each other. Written by the one whose turn it is. */
+struct shared {
+    _Atomic uint32_t at;    /* steps that are over */
+    _Atomic uint32_t over;  /* instances that have counted */
+    _Atomic uint64_t calls; /* of the load */
+    struct cf_hist freeze[2];
+};
+
+struct side {
+    const struct settings *settings;
+    struct shared *shared;
+    struct cf_instance *instance;
+    struct cf_session *session;
+    struct cf_file *file;
+    uint64_t *blocks; /* those of the bucket */
+    uint32_t bucket;
+    uint16_t node;
+};
+
+static void check(enum cf_rc rc, const char *what, const struct cf_error *error)
+{
+    if (rc == CF_OK)
+        return;
+    fprintf(stderr, "%s: %s: %s\n", what, cf_rc_name(rc), error ? error->text : "");
+    exit(3);
+}
+
+static void pin(int cpu)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (cpu >= 0 && sched_setaffinity(0, sizeof set, &set) != 0)
+        perror("sched_setaffinity");
+}
+
+/* The other side's step is awaited without leaving the processor to anybody for long. */
+static void await(struct shared *shared, uint32_t step)
+{
+    while (atomic_load(&shared->at) < step)
+        usleep(200);
+}
+
+static void side_open(struct side *side, const char *directory)
+{
+    const struct settings *settings = side->settings;
+    struct cf_options options;
+    struct cf_file_options file;
+    struct cf_error error;
+    char text[300];
+
+    cf_options_init(&options);
+    snprintf(text, sizeof text, "shm:%s", directory);
+    check(cf_options_set(&options, "transport", text, &error), "transport", &error);
+    check(cf_options_set(&options, "remaster", "manual", &error), "remaster", &error);
+    check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
+    check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
+    options.node = side->node;
+    options.nodes = 2;
+    options.buckets = BUCKETS;
+    options.cache_bytes = 0;
+    options.cache_2k_bytes = (settings->entries + 4096) * BLOCK_BYTES;
+    options.dirty_age = options.call_timeout = 3600000000000;
+    check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
+    check(cf_session_open(side->instance, &side->session), "session", NULL);
+    cf_file_options_init(&file);
+    file.path = settings->file;
+    file.file_id = FILE_ID;
+    check(cf_attach(side->session, &file, &side->file), "attach", cf_session_error(side->session));
+}
+
+/* The first blocks of the file that belong to the bucket. */
+static void find_blocks(struct side *side)
+{
+    struct cf_block_key key = {.file = FILE_ID, .generation = side->file->generation};
+    uint64_t found;
+
+    side->blocks = calloc(side->settings->entries, sizeof *side->blocks);
+    if (side->blocks == NULL)
+        exit(3);
+    key.block = 0;
+    side->bucket = eng_bucket_of(side->instance, &key);
+    for (found = 0; found < side->settings->entries; key.block++)
+        if (eng_bucket_of(side->instance, &key) == side->bucket)
+            side->blocks[found++] = key.block;
+}
+
+static void touch(struct side *side, uint64_t block, enum cf_mode mode)
+{
+    struct cf_ref ref;
+
+    check(cf_get(side->session, side->file, block, mode, 0, CF_FOREVER, &ref), "get",
+          cf_session_error(side->session));
+    if (mode == CF_MODE_X) {
+        memset(ref.data, (int)block, 64);
+        check(cf_dirty(side->session, &ref, 0), "dirty", cf_session_error(side->session));
+    }
+    cf_put(side->session, &ref);
+}
+
+/* Calls made. */
+static uint32_t idle(struct side *side, uint64_t calls)
+{
+    if (!side->settings->has_load) {
+        usleep(100);
+        return 0;
+    }
+    touch(side, side->blocks[calls % LOADED], CF_MODE_X);
+    return 1;
+}
+
+/* The bucket goes to the other instance, with all its entries; the last of them come after the switch. */
+static void give(struct side *side)
+{
+    uint64_t until_ns = cf_now_ns() + SETTLE_NS, calls = 0;
+    enum cf_rc rc;
+    struct cf_error error;
+    struct cf_stats before = {.size = sizeof before}, now = {.size = sizeof now};
+
+    check(cf_stats_read(side->instance, &before), "stats", NULL);
+    while ((rc = cf_remaster(side->instance, side->bucket, (uint16_t)(1 - side->node), &error)) == CF_BUSY &&
+           cf_now_ns() < until_ns)
+        calls += idle(side, calls);
+    check(rc, "remaster", &error);
+    do {
+        calls += idle(side, calls);
+        check(cf_stats_read(side->instance, &now), "stats", NULL);
+    } while (now.remaster_given == before.remaster_given &&
+             now.remaster_given_up == before.remaster_given_up &&
+             now.remaster_refused == before.remaster_refused && cf_now_ns() < until_ns);
+    atomic_fetch_add(&side->shared->calls, calls);
+}
+
+/*
+ * One process. Step s of the moves is that of instance s % 2, which gives the bucket if it has it; it is load, or waits, while
+ * the other's step lasts.
+ */
+static void side_run(struct side *side, const char *directory)
+{
+    struct shared *shared = side->shared;
+    struct cf_block_key key;
+    uint64_t i, calls = 0;
+    uint32_t step;
+
+    pin(side->settings->cpus[side->node]);
+    side_open(side, directory);
+    find_blocks(side);
+    key = (struct cf_block_key){
+        .file = FILE_ID, .generation = side->file->generation, .block = side->blocks[0]};
+    await(shared, side->node);
+    for (i = 0; i < side->settings->entries; i++)
+        touch(side, side->blocks[i], CF_MODE_S);
+    atomic_fetch_add(&shared->at, 1);
+    await(shared, 2);
+    for (step = 2; step < side->settings->moves + 3; step++) {
+        while (atomic_load(&shared->at) < step)
+            calls += idle(side, calls);
+        if (step % 2 != side->node)
+            continue;
+        if (eng_master_of(side->instance, &key) == side->node)
+            give(side);
+        atomic_fetch_add(&shared->at, 1);
+    }
+    atomic_fetch_add(&shared->calls, calls);
+    shared->freeze[side->node] = *side->instance->move->freeze_hist;
+    atomic_fetch_add(&shared->over, 1);
+    while (atomic_load(&shared->over) < 2 || !eng_moves_are_quiet(side->instance)) /* the last entries come */
+        usleep(200);
+    check(cf_session_close(&side->session), "session close", NULL);
+    check(cf_close(&side->instance), "close", NULL);
+    free(side->blocks);
+}
+
+static void print(const struct settings *settings, struct shared *shared)
+{
+    struct cf_hist *all = &shared->freeze[0];
+
+    cf_hist_merge(all, &shared->freeze[1]);
+    printf(settings->json ? "{\"entries\":%" PRIu64 ",\"load\":%d,\"count\":%" PRIu64 ",\"p50\":%" PRIu64
+                            ",\"p99\":%" PRIu64 ",\"max\":%" PRIu64 ",\"calls\":%" PRIu64 "}\n"
+                          : "%" PRIu64 " entries, load %d: %" PRIu64 " freezes, p50 %" PRIu64
+                            " ns, p99 %" PRIu64 " ns, longest %" PRIu64 " ns; %" PRIu64 " calls beside\n",
+           settings->entries, settings->has_load, cf_hist_count(all), cf_hist_percentile(all, 0.5),
+           cf_hist_percentile(all, 0.99), cf_hist_max(all), atomic_load(&shared->calls));
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings = {.entries = 100000, .moves = 400, .cpus = {0, 1}, .waiting = "adaptive"};
+    char directory[] = "/dev/shm/cf-freeze-XXXXXX", file[64];
+    struct eng_mkfs mkfs = {.block_bytes = BLOCK_BYTES, .file_id = FILE_ID};
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                                 0);
+    int option, status = 1;
+    struct cf_error error;
+    pid_t child;
+
+    while ((option = getopt(argc, argv, "e:m:w:ljp")) != -1) {
+        if (option == 'e')
+            settings.entries = strtoull(optarg, NULL, 10);
+        else if (option == 'm')
+            settings.moves = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (option == 'w')
+            settings.waiting = optarg;
+        else if (option == 'l')
+            settings.has_load = true;
+        else if (option == 'j')
+            settings.json = true;
+        else if (option == 'p')
+            settings.cpus[0] = settings.cpus[1] = -1;
+        else
+            return 2;
+    }
+    if (shared == MAP_FAILED || settings.entries < LOADED || mkdtemp(directory) == NULL)
+        return 3;
+    cf_hist_init(&shared->freeze[0]);
+    cf_hist_init(&shared->freeze[1]);
+    snprintf(file, sizeof file, "%s/data", directory);
+    settings.file = mkfs.path = file;
+    mkfs.blocks = settings.entries * BUCKETS + settings.entries * 2;
+    check(eng_format_make(&mkfs, &error), "making the file", &error);
+    child = fork();
+    side_run(&(struct side){.settings = &settings, .shared = shared, .node = child == 0}, directory);
+    if (child == 0)
+        exit(0);
+    waitpid(child, &status, 0);
+    if (status == 0)
+        print(&settings, shared);
+    snprintf(file, sizeof file, "rm -rf '%s'", directory);
+    return system(file) != 0 || status != 0;
+}
