@@ -109,11 +109,14 @@ static void refill(struct grd_directory *d, struct grd_entry *entry, struct grd_
 
 uint32_t grd_holders_count(const struct grd_directory *d, const struct grd_entry *entry)
 {
-    struct grd_holder holder;
-    uint32_t cursor = 0, count = 0;
+    const struct grd_side *side = grd_side_of(d, entry);
+    uint32_t number = side ? side->chain[CHAIN_HOLDERS] : GRD_NONE, count = 0, i;
 
-    while (grd_holder_next(d, entry, &cursor, &holder))
-        count++;
+    for (i = 0; i < HOLDERS_INLINE && entry->side != SIDE_IDLE; i++)
+        count += (grd_inline_word(entry, i) & W_USED) != 0;
+    for (; number != GRD_NONE; number = d->chunks[number].next)
+        for (i = 0; i < CHUNK_PAIRS; i++)
+            count += (d->chunks[number].word[i] & W_USED) != 0;
     return count;
 }
 
