@@ -48,6 +48,7 @@ void grd_detect_graph_begin(struct grd_detect_graph *graph, uint32_t vertices)
     graph->leaves = 0;
     graph->components = 0;
     graph->cyclic = 0;
+    graph->largest = graph->largest_count = 0;
     memset(grd_detect_graph_at(graph), 0, vertices * sizeof(uint32_t));
 }
 

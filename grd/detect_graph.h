@@ -40,10 +40,12 @@ struct grd_detect_graph {
     uint32_t leaves;
     uint32_t components; /* numbers given so far */
     uint32_t cyclic;     /* vertices on cycles, as far as the last search went */
-    uint32_t *rows;      /* vertices_max + targets_max */
-    uint32_t *stack;     /* vertices_max: of searches; while rows are built, where each vertex has its row */
-    uint32_t *index;     /* vertices_max / GRD_DETECT_INDEX_STEP + 1 */
-    uint64_t work;       /* targets the last search has looked at */
+    uint32_t largest; /* state of the vertices of the largest component with cycles that it found; 0: none */
+    uint32_t largest_count;
+    uint32_t *rows;  /* vertices_max + targets_max */
+    uint32_t *stack; /* vertices_max: of searches; while rows are built, where each vertex has its row */
+    uint32_t *index; /* vertices_max / GRD_DETECT_INDEX_STEP + 1 */
+    uint64_t work;   /* targets the last search has looked at */
 };
 
 uint64_t grd_detect_graph_bytes(uint32_t vertices_max, uint32_t targets_max);

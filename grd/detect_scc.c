@@ -31,6 +31,7 @@ struct search {
     uint32_t number;    /* the next */
     uint32_t component; /* the next, with GRD_DETECT_DONE */
     uint32_t cyclic;
+    uint32_t largest, largest_count;
     uint64_t work;
 };
 
@@ -50,24 +51,31 @@ static inline void search_close(const struct search *search, struct grd_detect_g
     cf_assert(search->waiting == search->waiting_end && search->number == 1);
     graph->components = search->component - GRD_DETECT_DONE;
     graph->cyclic = search->cyclic;
+    graph->largest = search->largest;
+    graph->largest_count = search->largest_count;
     graph->work = search->work;
 }
 
 /* The component of `row`, whose root it is, is complete: the row and those waiting above it. */
 static inline void component_close(struct search *search, uint32_t row, uint32_t low)
 {
-    uint32_t *rows = search->rows, *waiting = search->waiting, *begin = waiting;
+    uint32_t *rows = search->rows, *waiting = search->waiting, *begin = waiting, count;
 
     for (; waiting < search->waiting_end && rows[*waiting] >= low; waiting++)
         rows[*waiting] = search->component;
+    count = (uint32_t)(waiting - begin) + 1;
     if (waiting != begin || (rows[row + 1] & GRD_DETECT_SELF)) {
         rows[row] = search->component;
-        search->cyclic += (uint32_t)(waiting - begin) + 1;
+        search->cyclic += count;
+        if (count > search->largest_count) {
+            search->largest = search->component;
+            search->largest_count = count;
+        }
     } else {
         rows[row] = search->component | GRD_DETECT_ALONE;
     }
     search->component++;
-    search->number -= (uint32_t)(waiting - begin) + 1;
+    search->number -= count;
     search->waiting = waiting;
 }
 

@@ -9,8 +9,8 @@
  * looked at one after the other; a shortest cycle through each is searched breadth first. Found: it is a victim and leaves the
  * part. Not found, which can be only after a victim has left: it lies on no cycle any more, and never will again, since
  * vertices only leave. The components of the part, and of nothing else, are computed anew when a search has found nothing,
- * and when the searches since the last time have cost PART_WORK times what that did; what is on no cycle then is passed
- * over from there on. So a dense component is not gone through for each of its victims.
+ * and when the searches since the last time have cost as much as that did; what is on no cycle then is passed over from
+ * there on. So a dense component is not gone through for each of its victims.
  *
  *   stack:  queue of a search ->                                rows of the part |
  *
@@ -22,7 +22,6 @@
 #include "grd/detect_impl.h"
 
 #define AHEAD 16u /* rows asked for before they are used */
-#define PART_WORK 2u
 #define LEFT (GRD_DETECT_DONE | GRD_DETECT_ALONE)
 
 static bool is_below(const struct grd_detect *detect, uint32_t left, uint32_t right)
@@ -100,7 +99,7 @@ static uint32_t closure(struct grd_detect *detect, uint32_t root)
     for (uint32_t i = 0; i < tail; i++)
         rows[queue[i]] = component;
     detect->counts.work += work;
-    detect->part.work_max = PART_WORK * work;
+    detect->part.work_max = 2 * work; /* they are listed, and searched */
     return tail;
 }
 
@@ -110,8 +109,13 @@ static void part_open(struct grd_detect *detect, uint32_t row)
     struct part *part = &detect->part;
 
     part->component = graph->rows[row];
-    part->count = closure(detect, row);
-    part->is_listed = part->count <= graph->vertices_max / 2;
+    if (part->component == graph->largest && graph->largest_count > graph->vertices / 2) {
+        part->count = graph->largest_count;
+        part->work_max = graph->work;
+    } else {
+        part->count = closure(detect, row);
+    }
+    part->is_listed = part->count <= graph->vertices / 2;
     if (part->is_listed)
         memcpy(graph->stack + graph->vertices_max - part->count, graph->stack,
                part->count * sizeof(uint32_t));
@@ -262,8 +266,11 @@ static void states_restore(struct grd_detect *detect, uint32_t tail)
 {
     const uint32_t *queue = detect->graph.stack;
 
-    for (uint32_t i = 0; i < tail; i++)
+    for (uint32_t i = 0; i < tail; i++) {
+        if (i + AHEAD < tail)
+            __builtin_prefetch(&detect->graph.rows[queue[i + AHEAD]], 1);
         detect->graph.rows[queue[i]] = detect->part.component;
+    }
 }
 
 static void step_fill(const struct grd_detect *detect, uint32_t row, struct grd_detect_step *step)
