@@ -100,7 +100,8 @@ static int replay_corpus(void)
     for (uint32_t i = 0; i < count; i++) {
         struct sample *sample = &driver.corpus[i];
 
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (snprintf(path, sizeof path, "%s/%s", folder, names[i]) >= (int)sizeof path)
+            return -1;
         if (read_sample(path, sample) != 0)
             return -1;
         announce(path, 0);
