@@ -137,6 +137,16 @@ void sim_lock_swapped(struct sim_locker *locker, enum cf_rc rc)
 
 /* ---- grants ---- */
 
+/* A conversion that is through counts from its grant on, also before its owner has looked. */
+static uint8_t mode_of(const struct sim_locker *locker, uint32_t h)
+{
+    const struct sim_locker_held *held = &locker->held[h];
+    bool is_converted = sim_locker_waits(locker) && h == locker->at && locker->op.kind == CF_OP_CONVERT &&
+                        (uint32_t)held->claim.mode == (uint32_t)locker->args.mode;
+
+    return is_converted ? (uint8_t)held->claim.mode : held->mode;
+}
+
 void sim_lock_granted(struct sim_locker *locker, struct sim_locker_held *held, uint8_t mode)
 {
     struct sim_cluster *cluster = locker->cluster;
@@ -147,11 +157,11 @@ void sim_lock_granted(struct sim_locker *locker, struct sim_locker_held *held, u
 
         for (uint32_t h = 0; h < other->held_count && !is_gone(other); h++)
             if (&other->held[h] != held && other->held[h].lock == held->lock &&
-                !grd_lock_compatible(other->held[h].mode, mode))
+                !grd_lock_compatible(mode_of(other, h), mode))
                 sim_cluster_break(cluster,
                                   "I-11 lock %u: node %u client %u got %s while node %u client %u holds %s",
                                   held->lock, locker->node, locker->number, grd_lock_mode_name(mode),
-                                  other->node, other->number, grd_lock_mode_name(other->held[h].mode));
+                                  other->node, other->number, grd_lock_mode_name(mode_of(other, h)));
     }
     held->mode = mode;
 }
@@ -166,7 +176,7 @@ static bool stands_before(const struct sim_locker *locker, const struct sim_lock
     for (uint32_t h = 0; h < other->held_count; h++)
         if (other->held[h].lock == locker->held[locker->at].lock &&
             ((by_order && waits && h == other->at) ||
-             !grd_lock_compatible(other->held[h].mode, (uint8_t)locker->args.mode)))
+             !grd_lock_compatible(mode_of(other, h), (uint8_t)locker->args.mode)))
             return true;
     return false;
 }
