@@ -50,6 +50,7 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
 {
     char seed_text[16];
     bool is_link = is_about(mutant, SIM_LINK_MUTANT), is_lock = is_about(mutant, SIM_LOCK_MUTANT);
+    bool is_crowd = is_about(mutant, "cold_passed"); /* takes three who pass one */
     const char *argv[] = {path,
                           "sim",
                           "--quiet",
@@ -62,13 +63,16 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
                           "--faults",
                           is_link ? "loss,duplicate,reorder" : "all",
                           "--instances",
-                          is_link ? "2" : "0",
+                          is_link    ? "2"
+                          : is_crowd ? "8"
+                                     : "0",
                           "--seconds",
                           is_link ? "10" : "1",
                           "--ops",
-                          is_link   ? "20000"
-                          : is_lock ? "6000"
-                                    : "1500",
+                          is_link    ? "20000"
+                          : is_lock  ? "6000"
+                          : is_crowd ? "4000"
+                                     : "1500",
                           "--cold",
                           is_about(mutant, "cold_") || is_about(mutant, "move_forgets") ? "10" : "0",
                           "--moves",
