@@ -13,6 +13,8 @@
 #include "tools/sim/cluster.h"
 
 #define BORN_NOT 0u
+/* Who holds blocks does not wait for ever: all conversations may be taken by who waits for these (docs/limits.md). */
+#define HOLDING_NS_MAX UINT64_C(1000000000)
 #define BORN_MAKING 1u
 #define BORN_YES 2u
 /* Calls a client still makes after its instance has stopped, to see that they are refused. */
@@ -207,6 +209,8 @@ static void submit(struct sim_client *client, enum cf_op_kind kind, enum cf_mode
         if (plan->works[SIM_WORK_TRY] && kind == CF_OP_GET && chance(client, 10))
             op->flags |= CF_GET_TRY;
     }
+    if (kind == CF_OP_GET && client->holds_count > 0 && op->deadline_ns == CF_FOREVER)
+        op->deadline_ns = cluster->now_ns + HOLDING_NS_MAX;
     client->ops++;
     cluster->counts.ops++;
     client->state = SIM_CLIENT_WAITS;

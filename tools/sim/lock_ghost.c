@@ -277,9 +277,12 @@ static bool is_settled(struct sim_cluster *cluster)
     struct sim_locks *locks = cluster->locks;
     bool is_faultless = sim_lock_is_faultless(cluster);
 
-    if (locks->settled_ns == 0 && (is_faultless || cluster->is_calm) && sim_net_is_whole(cluster->net))
-        locks->settled_ns = cluster->now_ns +
+    if (locks->settled_ns == 0 && (is_faultless || cluster->is_calm) && sim_net_is_whole(cluster->net)) {
+        uint64_t calm_ns = is_faultless ? 0 : sim_net_calm_ns(cluster->net);
+
+        locks->settled_ns = (calm_ns > cluster->now_ns ? calm_ns : cluster->now_ns) +
                             (cluster->plan.net.order == SIM_LINKS && !is_faultless ? SIM_LOCK_SETTLE_NS : 0);
+    }
     return locks->settled_ns != 0 && cluster->now_ns >= locks->settled_ns;
 }
 

@@ -84,6 +84,24 @@ bool sim_net_is_whole(const struct sim_net *net)
     return true;
 }
 
+uint64_t sim_net_calm_ns(const struct sim_net *net)
+{
+    uint64_t calm_ns = 0;
+
+    for (uint32_t n = 0; n < net->options.nodes; n++) {
+        const struct sim_node *node = &net->nodes[n];
+
+        if (node->is_gone)
+            continue;
+        if (node->stall_until_ns > calm_ns)
+            calm_ns = node->stall_until_ns;
+        for (uint32_t i = 0; i < node->heap.count; i++)
+            if (node->heap.due[i].at_ns > calm_ns)
+                calm_ns = node->heap.due[i].at_ns;
+    }
+    return calm_ns;
+}
+
 bool sim_net_flap(struct sim_net *net, uint16_t a, uint16_t b, uint64_t reopen_ns)
 {
     if (a == b || net->nodes[a].is_gone || net->nodes[b].is_gone || !sim_link_of(net, a, b)->is_open ||

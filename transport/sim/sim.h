@@ -106,6 +106,8 @@ void sim_net_heal(struct sim_net *net);
 bool sim_net_flap(struct sim_net *net, uint16_t a, uint16_t b, uint64_t reopen_ns);
 /* Every instance that is not gone may post to every other one. */
 bool sim_net_is_whole(const struct sim_net *net);
+/* When the last of what is under way now has arrived and every instance runs; 0: that is so. */
+uint64_t sim_net_calm_ns(const struct sim_net *net);
 /* The harness will not run turns of the instance until then. */
 void sim_net_stall(struct sim_net *net, uint16_t node, uint64_t until_ns);
 uint64_t sim_net_stalled_until(const struct sim_net *net, uint16_t node);
