@@ -228,7 +228,7 @@ static bool shares_queue(const struct sim_locker *locker, const struct sim_locke
 }
 
 /*
- * Who waits at home, for an owner that runs or behind another one that waits there and will be served, has not asked the
+ * Who waits at home, for an owner that will go on or behind another one that waits there and will be served, has not asked the
  * master: what stands in its way elsewhere is told when it has (docs/locks-detector.md).
  */
 static bool is_latent(const struct sim_cluster *cluster, const struct sim_locker *locker, const bool *goes)
@@ -236,8 +236,7 @@ static bool is_latent(const struct sim_cluster *cluster, const struct sim_locker
     for (uint32_t b = 0; b < sim_lockers_count(cluster); b++) {
         const struct sim_locker *other = sim_locker_at(cluster, b);
 
-        if (other != locker && other->node == locker->node && !sim_locker_waits(other) &&
-            stands_before(locker, other, false))
+        if (other != locker && other->node == locker->node && goes[b] && stands_before(locker, other, false))
             return true;
         if (goes[b] && shares_queue(locker, other))
             return true;
