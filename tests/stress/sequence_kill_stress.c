@@ -32,8 +32,8 @@
 #define ALIVE_S_MAX 60u
 
 struct shared {
-    _Atomic uint64_t highest; /* of all that were handed out */
-    _Atomic uint64_t count, twice, not_above, beyond;
+    _Atomic uint64_t highest; /* of all that were handed out; one that is killed may not have said its last */
+    _Atomic uint64_t twice, not_above, beyond;
     _Atomic uint64_t taken[NODES];
     _Atomic uint64_t map[NUMBERS_MAX / 64]; /* bit i: number i + 1 was handed out */
 };
@@ -58,7 +58,6 @@ static void mark(struct shared *shared, uint64_t number)
     }
     if (atomic_fetch_or(&shared->map[at / 64], UINT64_C(1) << (at % 64)) >> (at % 64) & 1)
         atomic_fetch_add(&shared->twice, 1);
-    atomic_fetch_add(&shared->count, 1);
     while (highest < number && !atomic_compare_exchange_weak(&shared->highest, &highest, number))
         ;
 }
@@ -140,9 +139,16 @@ static int forget(const char *path, const struct stat *status, int kind, struct 
 
 static void judge(const struct shared *shared, uint32_t episode, bool is_ordered, bool *is_good)
 {
-    uint64_t highest = atomic_load(&shared->highest), count = atomic_load(&shared->count);
+    uint64_t highest = 0, count = 0;
     uint64_t allowed = THREADS + (is_ordered ? 0 : NODES * CACHE);
 
+    for (uint64_t i = 0; i < NUMBERS_MAX / 64; i++) {
+        uint64_t bits = atomic_load_explicit(&shared->map[i], memory_order_relaxed);
+
+        count += (uint64_t)__builtin_popcountll(bits);
+        if (bits != 0)
+            highest = i * 64 + 64 - (uint64_t)__builtin_clzll(bits);
+    }
     printf("episode %u, %s: node %u killed; %llu numbers to %llu, %llu missing of %llu that may be\n",
            episode, is_ordered ? "ordered" : "not ordered", episode % NODES, (unsigned long long)count,
            (unsigned long long)highest, (unsigned long long)(highest - count), (unsigned long long)allowed);
