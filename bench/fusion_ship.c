@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/hist.h"
+#include "bench/members.h"
 #include "engine/format.h"
 
 struct settings {
@@ -32,24 +33,6 @@ struct settings {
     uint16_t nodes; /* 3: the third is open and does nothing; what it takes of a processor is printed */
     bool json;
 };
-
-static void check(enum cf_rc rc, const char *what, const struct cf_error *error)
-{
-    if (rc == CF_OK)
-        return;
-    fprintf(stderr, "%s: %s: %s\n", what, cf_rc_name(rc), error ? error->text : "");
-    exit(3);
-}
-
-static void pin(int cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (cpu >= 0 && sched_setaffinity(0, sizeof set, &set) != 0)
-        perror("sched_setaffinity");
-}
 
 /* A byte each way: the other side has done its part of the round. */
 static void pass(int fd)
@@ -82,26 +65,26 @@ static void side_open(struct side *side, const struct settings *settings, uint16
 
     cf_options_init(&options);
     snprintf(text, sizeof text, "shm:%s", directory);
-    check(cf_options_set(&options, "transport", text, &error), "transport", &error);
+    members_check(cf_options_set(&options, "transport", text, &error), "transport", &error);
     options.remaster = 0; /* off: what is measured are two hops, or three */
     options.node = node;
     options.nodes = settings->nodes;
     options.cache_bytes = (settings->blocks + 1024) * 8192;
     options.dirty_age = 3600000000000;
-    check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
-    check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
-    check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
-    check(cf_session_open(side->instance, &side->session), "session", NULL);
+    members_check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
+    members_check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
+    members_check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
+    members_check(cf_session_open(side->instance, &side->session), "session", NULL);
     cf_file_options_init(&file);
     file.path = settings->file;
     file.file_id = 1;
-    check(cf_attach(side->session, &file, &side->file), "attach", cf_session_error(side->session));
+    members_check(cf_attach(side->session, &file, &side->file), "attach", cf_session_error(side->session));
 }
 
 static void side_close(struct side *side)
 {
-    check(cf_session_close(&side->session), "session close", NULL);
-    check(cf_close(&side->instance), "close", NULL);
+    members_check(cf_session_close(&side->session), "session close", NULL);
+    members_check(cf_close(&side->instance), "close", NULL);
 }
 
 static void change_all(struct side *side, uint64_t blocks)
@@ -110,10 +93,10 @@ static void change_all(struct side *side, uint64_t blocks)
     uint64_t b;
 
     for (b = 0; b < blocks; b++) {
-        check(cf_get(side->session, side->file, b, CF_MODE_X, 0, CF_FOREVER, &ref), "get X",
-              cf_session_error(side->session));
+        members_check(cf_get(side->session, side->file, b, CF_MODE_X, 0, CF_FOREVER, &ref), "get X",
+                      cf_session_error(side->session));
         memset(ref.data, (int)b, 64);
-        check(cf_dirty(side->session, &ref, 0), "dirty", cf_session_error(side->session));
+        members_check(cf_dirty(side->session, &ref, 0), "dirty", cf_session_error(side->session));
         cf_put(side->session, &ref);
     }
 }
@@ -123,7 +106,7 @@ static void holder(const struct settings *settings, const char *directory, int i
     struct side side;
     uint32_t r;
 
-    pin(settings->cpus[1]);
+    members_pin(settings->cpus[1]);
     side_open(&side, settings, 1, directory);
     for (r = 0; r < settings->rounds; r++) {
         change_all(&side, settings->blocks);
@@ -170,14 +153,14 @@ static void requester(const struct settings *settings, const char *directory, in
     uint32_t r;
 
     cf_hist_init(hist);
-    pin(settings->cpus[0]);
+    members_pin(settings->cpus[0]);
     side_open(&side, settings, 0, directory);
     for (r = 0; r < settings->rounds; r++) {
         await(in);
         for (b = 0; b < settings->blocks; b++) {
             began = cf_now_ns();
-            check(cf_get(side.session, side.file, b, mode, 0, CF_FOREVER, &ref), "get",
-                  cf_session_error(side.session));
+            members_check(cf_get(side.session, side.file, b, mode, 0, CF_FOREVER, &ref), "get",
+                          cf_session_error(side.session));
             ended = cf_now_ns();
             cf_put(side.session, &ref);
             if (r > 0) /* the first round warms up */
@@ -187,7 +170,7 @@ static void requester(const struct settings *settings, const char *directory, in
     }
     if (to_idler >= 0)
         pass(to_idler);
-    check(cf_stats_read(side.instance, &stats), "stats", NULL);
+    members_check(cf_stats_read(side.instance, &stats), "stats", NULL);
     if (getenv("SHIP_STATS"))
         fprintf(stderr,
                 "sleeps %" PRIu64 " turns %" PRIu64 " client_turns %" PRIu64 " wakeups sent %" PRIu64
@@ -240,7 +223,7 @@ int main(int argc, char **argv)
     settings.file = file;
     mkfs.path = file;
     mkfs.blocks = settings.blocks;
-    check(eng_format_make(&mkfs, &error), "making the file", &error);
+    members_check(eng_format_make(&mkfs, &error), "making the file", &error);
     child = fork();
     if (child == 0) {
         holder(&settings, directory, to_holder[0], to_requester[1]);

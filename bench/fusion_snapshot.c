@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/hist.h"
+#include "bench/members.h"
 #include "engine/format.h"
 
 #define BLOCK_BYTES 8192u
@@ -46,24 +47,6 @@ struct side {
     struct cf_session *session;
     struct cf_file *file;
 };
-
-static void check(enum cf_rc rc, const char *what, const struct cf_error *error)
-{
-    if (rc == CF_OK)
-        return;
-    fprintf(stderr, "%s: %s: %s\n", what, cf_rc_name(rc), error ? error->text : "");
-    exit(3);
-}
-
-static void pin(int cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (cpu >= 0 && sched_setaffinity(0, sizeof set, &set) != 0)
-        perror("sched_setaffinity");
-}
 
 /* A byte each way: the other side has done its part of the round. */
 static void pass(int fd)
@@ -87,12 +70,12 @@ static void side_open(struct side *side, const struct settings *settings, uint16
     struct cf_error error;
 
     cf_options_init(&options);
-    check(cf_options_set(&options, "transport", settings->transport, &error), "transport", &error);
-    check(cf_options_set(&options, "cluster", "fusion-snapshot", &error), "cluster", &error);
-    check(cf_options_set(&options, "secret", "a benchmark on one host", &error), "secret", &error);
-    check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
-    check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
-    check(cf_options_set(&options, "speculative_read", "on", &error), "speculative_read", &error);
+    members_check(cf_options_set(&options, "transport", settings->transport, &error), "transport", &error);
+    members_check(cf_options_set(&options, "cluster", "fusion-snapshot", &error), "cluster", &error);
+    members_check(cf_options_set(&options, "secret", "a benchmark on one host", &error), "secret", &error);
+    members_check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
+    members_check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
+    members_check(cf_options_set(&options, "speculative_read", "on", &error), "speculative_read", &error);
     options.remaster = 0; /* off: what is measured are two hops, or three */
     options.node = node;
     options.nodes = 2;
@@ -100,18 +83,18 @@ static void side_open(struct side *side, const struct settings *settings, uint16
     options.dirty_age = 3600000000000;
     options.lane_slots = 256;
     options.resend = RESEND_NS;
-    check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
-    check(cf_session_open(side->instance, &side->session), "session", NULL);
+    members_check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
+    members_check(cf_session_open(side->instance, &side->session), "session", NULL);
     cf_file_options_init(&file);
     file.path = settings->file;
     file.file_id = 1;
-    check(cf_attach(side->session, &file, &side->file), "attach", cf_session_error(side->session));
+    members_check(cf_attach(side->session, &file, &side->file), "attach", cf_session_error(side->session));
 }
 
 static void side_close(struct side *side)
 {
-    check(cf_session_close(&side->session), "session close", NULL);
-    check(cf_close(&side->instance), "close", NULL);
+    members_check(cf_session_close(&side->session), "session close", NULL);
+    members_check(cf_close(&side->instance), "close", NULL);
 }
 
 static void holder(const struct settings *settings, int in, int out)
@@ -120,18 +103,19 @@ static void holder(const struct settings *settings, int in, int out)
     struct side side;
     cf_scn scn;
 
-    pin(settings->cpus[1]);
+    members_pin(settings->cpus[1]);
     side_open(&side, settings, 1);
     for (uint32_t r = 0; r < settings->rounds; r++) {
         for (uint64_t b = 0; b < settings->blocks; b++) {
-            check(cf_get(side.session, side.file, b, CF_MODE_X, 0, CF_FOREVER, &ref), "get X",
-                  cf_session_error(side.session));
+            members_check(cf_get(side.session, side.file, b, CF_MODE_X, 0, CF_FOREVER, &ref), "get X",
+                          cf_session_error(side.session));
             memset(ref.data, (int)(b + r), 64);
-            check(cf_dirty(side.session, &ref, 0), "dirty", cf_session_error(side.session));
+            members_check(cf_dirty(side.session, &ref, 0), "dirty", cf_session_error(side.session));
             cf_put(side.session, &ref);
         }
         /* Every master knows by now that the grants have begun. */
-        check(cf_scn_snapshot(side.session, CF_SCN_EXTERNAL, &scn), "scn", cf_session_error(side.session));
+        members_check(cf_scn_snapshot(side.session, CF_SCN_EXTERNAL, &scn), "scn",
+                      cf_session_error(side.session));
         pass(out);
         await(in);
     }
@@ -153,7 +137,7 @@ static void look(struct side *side, enum way way, uint64_t block, struct cf_hist
              : cf_read_snapshot(side->session, side->file, block, image, sizeof image, CF_FOREVER, NULL);
     if (hist != NULL)
         cf_hist_add(hist, cf_now_ns() - began_ns);
-    check(rc, names[way], cf_session_error(side->session));
+    members_check(rc, names[way], cf_session_error(side->session));
     if (way == WAY_GET)
         cf_put(side->session, &ref);
 }
@@ -190,7 +174,7 @@ static void reader(const struct settings *settings, int in, int out)
             exit(3);
         cf_hist_init(hists[w]);
     }
-    pin(settings->cpus[0]);
+    members_pin(settings->cpus[0]);
     side_open(&side, settings, 0);
     for (uint32_t r = 0; r < settings->rounds; r++) {
         await(in);
@@ -203,7 +187,7 @@ static void reader(const struct settings *settings, int in, int out)
                 look(&side, WAY_AGAIN, b, r > 0 ? hists[WAY_AGAIN] : NULL);
         pass(out);
     }
-    check(cf_stats_read(side.instance, &stats), "stats", NULL);
+    members_check(cf_stats_read(side.instance, &stats), "stats", NULL);
     report(settings, hists, &stats);
     side_close(&side);
     for (uint32_t w = 0; w < WAYS; w++)
@@ -220,7 +204,7 @@ static int run(struct settings *settings)
 
     if (pipe(to_holder) != 0 || pipe(to_reader) != 0)
         return 3;
-    check(eng_format_make(&mkfs, &error), "making the file", &error);
+    members_check(eng_format_make(&mkfs, &error), "making the file", &error);
     child = fork();
     if (child == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);

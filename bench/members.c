@@ -2,6 +2,7 @@
 #include "bench/members.h"
 
 #include <ftw.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,18 @@
 #define SPARE_FRAMES 256u
 #define FOLDERS_OPEN_MAX 8
 #define STATUS_TROUBLE 3
+
+void members_pin(int cpu)
+{
+    cpu_set_t set;
+
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0)
+        perror("sched_setaffinity");
+}
 
 void members_check(enum cf_rc rc, const char *what, const struct cf_error *error)
 {

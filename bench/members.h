@@ -45,6 +45,8 @@ void members_run(const struct members_options *options, void (*work)(struct memb
 void members_meet(struct member *member);
 /* Gets a block and, in X, changes it. */
 void member_get(struct member *member, uint64_t block, enum cf_mode mode, struct cf_ref *ref_out);
+/* The calling thread runs on this processor alone; below 0: wherever it may. */
+void members_pin(int cpu);
 void members_check(enum cf_rc rc, const char *what, const struct cf_error *error);
 
 #endif

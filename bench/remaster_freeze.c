@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/hist.h"
+#include "bench/members.h"
 #include "engine/format.h"
 #include "engine/instance.h"
 
@@ -58,24 +59,6 @@ struct side {
     uint16_t node;
 };
 
-static void check(enum cf_rc rc, const char *what, const struct cf_error *error)
-{
-    if (rc == CF_OK)
-        return;
-    fprintf(stderr, "%s: %s: %s\n", what, cf_rc_name(rc), error ? error->text : "");
-    exit(3);
-}
-
-static void pin(int cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (cpu >= 0 && sched_setaffinity(0, sizeof set, &set) != 0)
-        perror("sched_setaffinity");
-}
-
 /* The other side's step is awaited without leaving the processor to anybody for long. */
 static void await(struct shared *shared, uint32_t step)
 {
@@ -93,22 +76,22 @@ static void side_open(struct side *side, const char *directory)
 
     cf_options_init(&options);
     snprintf(text, sizeof text, "shm:%s", directory);
-    check(cf_options_set(&options, "transport", text, &error), "transport", &error);
-    check(cf_options_set(&options, "remaster", "manual", &error), "remaster", &error);
-    check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
-    check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
+    members_check(cf_options_set(&options, "transport", text, &error), "transport", &error);
+    members_check(cf_options_set(&options, "remaster", "manual", &error), "remaster", &error);
+    members_check(cf_options_set(&options, "waiting", settings->waiting, &error), "waiting", &error);
+    members_check(cf_options_set(&options, "placement", "compact", &error), "placement", &error);
     options.node = side->node;
     options.nodes = 2;
     options.buckets = BUCKETS;
     options.cache_bytes = 0;
     options.cache_2k_bytes = (settings->entries + 4096) * BLOCK_BYTES;
     options.dirty_age = options.call_timeout = 3600000000000;
-    check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
-    check(cf_session_open(side->instance, &side->session), "session", NULL);
+    members_check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
+    members_check(cf_session_open(side->instance, &side->session), "session", NULL);
     cf_file_options_init(&file);
     file.path = settings->file;
     file.file_id = FILE_ID;
-    check(cf_attach(side->session, &file, &side->file), "attach", cf_session_error(side->session));
+    members_check(cf_attach(side->session, &file, &side->file), "attach", cf_session_error(side->session));
 }
 
 /* The first blocks of the file that belong to the bucket. */
@@ -131,11 +114,11 @@ static void touch(struct side *side, uint64_t block, enum cf_mode mode)
 {
     struct cf_ref ref;
 
-    check(cf_get(side->session, side->file, block, mode, 0, CF_FOREVER, &ref), "get",
-          cf_session_error(side->session));
+    members_check(cf_get(side->session, side->file, block, mode, 0, CF_FOREVER, &ref), "get",
+                  cf_session_error(side->session));
     if (mode == CF_MODE_X) {
         memset(ref.data, (int)block, 64);
-        check(cf_dirty(side->session, &ref, 0), "dirty", cf_session_error(side->session));
+        members_check(cf_dirty(side->session, &ref, 0), "dirty", cf_session_error(side->session));
     }
     cf_put(side->session, &ref);
 }
@@ -159,14 +142,14 @@ static void give(struct side *side)
     struct cf_error error;
     struct cf_stats before = {.size = sizeof before}, now = {.size = sizeof now};
 
-    check(cf_stats_read(side->instance, &before), "stats", NULL);
+    members_check(cf_stats_read(side->instance, &before), "stats", NULL);
     while ((rc = cf_remaster(side->instance, side->bucket, (uint16_t)(1 - side->node), &error)) == CF_BUSY &&
            cf_now_ns() < until_ns)
         calls += idle(side, calls);
-    check(rc, "remaster", &error);
+    members_check(rc, "remaster", &error);
     do {
         calls += idle(side, calls);
-        check(cf_stats_read(side->instance, &now), "stats", NULL);
+        members_check(cf_stats_read(side->instance, &now), "stats", NULL);
     } while (now.remaster_given == before.remaster_given &&
              now.remaster_given_up == before.remaster_given_up &&
              now.remaster_refused == before.remaster_refused && cf_now_ns() < until_ns);
@@ -184,7 +167,7 @@ static void side_run(struct side *side, const char *directory)
     uint64_t i, calls = 0;
     uint32_t step;
 
-    pin(side->settings->cpus[side->node]);
+    members_pin(side->settings->cpus[side->node]);
     side_open(side, directory);
     find_blocks(side);
     key = (struct cf_block_key){
@@ -208,8 +191,8 @@ static void side_run(struct side *side, const char *directory)
     atomic_fetch_add(&shared->over, 1);
     while (atomic_load(&shared->over) < 2 || !eng_moves_are_quiet(side->instance)) /* the last entries come */
         usleep(200);
-    check(cf_session_close(&side->session), "session close", NULL);
-    check(cf_close(&side->instance), "close", NULL);
+    members_check(cf_session_close(&side->session), "session close", NULL);
+    members_check(cf_close(&side->instance), "close", NULL);
     free(side->blocks);
 }
 
@@ -260,7 +243,7 @@ int main(int argc, char **argv)
     snprintf(file, sizeof file, "%s/data", directory);
     settings.file = mkfs.path = file;
     mkfs.blocks = settings.entries * BUCKETS + settings.entries * 2;
-    check(eng_format_make(&mkfs, &error), "making the file", &error);
+    members_check(eng_format_make(&mkfs, &error), "making the file", &error);
     child = fork();
     side_run(&(struct side){.settings = &settings, .shared = shared, .node = child == 0}, directory);
     if (child == 0)
