@@ -70,6 +70,8 @@ static void *open_main(void *arg)
         cluster->opened[node] = cf_options_set(&options, "placement", "compact", NULL);
     if (cluster->deadlock_ns)
         options.deadlock_after = options.deadlock_period = cluster->deadlock_ns;
+    if (cluster->resend_ns)
+        options.resend = cluster->resend_ns;
     options.node = node;
     options.nodes = cluster->nodes;
     options.remaster = 0; /* off: tests count hops and messages */

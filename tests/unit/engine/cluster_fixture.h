@@ -25,6 +25,7 @@ struct cluster {
     bool is_dedicated;        /* placement=dedicated, with two shards: directory workers of their own */
     bool is_compact;          /* placement=compact */
     uint64_t deadlock_ns;     /* options deadlock_after and deadlock_period; 0 = default */
+    uint64_t resend_ns;       /* option; 0 = default */
     uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
     const struct cf_callbacks *callbacks; /* of every node; NULL = none */
     struct cf_instance *instance[CLUSTER_NODES_MAX];

@@ -54,6 +54,8 @@ static int set_up_as(void **state, bool is_dedicated)
     assert_non_null(world);
     cluster_init(&world->cluster, 3);
     world->cluster.is_dedicated = is_dedicated;
+    /* Where a block is, is waited for so long, then it is got by message: never here, however busy the machine. */
+    world->cluster.resend_ns = 5 * CF_NS_PER_S;
     cluster_file(&world->cluster, "data", 1, BLOCKS);
     cluster_open(&world->cluster);
     for (uint32_t n = 0; n < 3; n++)
