@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "engine/detect_impl.h"
 #include "engine/instance.h"
 
@@ -94,6 +95,8 @@ bool eng_role_victim_take(struct eng_role *role, uint64_t now_ns)
     if (role->victims_open++ == 0)
         role->again_ns = now_ns + role->instance->options.deadlock_period * ENG_DETECT_PERIODS_MAX;
     tell(role, victim);
+    CF_PROBE6(deadlock, role->instance->node, victim->node, victim->wait, cycle.owners_count, victim->age_ns,
+              victim->number);
     eng_detect_cycle_text(role->instance, &cycle, text, sizeof text);
     told_add(role, victim->number, text, now_ns);
     cf_log_warn(&role->instance->log, "detect", "deadlock of %u owners: %s", cycle.owners_count, text);

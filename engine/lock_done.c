@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/probe.h"
 #include "engine/instance.h"
 #include "engine/lock_impl.h"
 
@@ -108,14 +109,22 @@ static void done_out(struct eng_locks *locks, struct cf_op *op, const struct grd
         eng_lock_value_out(op, grd_lock_local_value(locks->local, done->lock));
 }
 
+/* The probe is given where the name stands, and nothing is read: the handle may be closed beside, and its record reused. */
+static void wait_end(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns)
+{
+    const struct cf_lock *lock = op->kind == CF_OP_CONVERT ? op->lock->claim->lock : op->lock->lock;
+    const struct grd_lock_name *name = grd_lock_resource_name((const void *)lock);
+    uint64_t began_ns = eng_op_of(op)->started_ns, wait_ns = now_ns > began_ns ? now_ns - began_ns : 0;
+
+    waiting_remove(&instance->locks, op);
+    cf_hist_add(&instance->locks.wait_hist, wait_ns);
+    CF_PROBE6(lock_wait, instance->node, name->bytes, op->lock->mode, op->kind, rc, wait_ns);
+}
+
 void eng_lock_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns)
 {
-    struct eng_op *inner = eng_op_of(op);
-
-    if (inner->state == ENG_OP_LOCK) {
-        waiting_remove(&instance->locks, op);
-        cf_hist_add(&instance->locks.wait_hist, now_ns > inner->started_ns ? now_ns - inner->started_ns : 0);
-    }
+    if (eng_op_of(op)->state == ENG_OP_LOCK)
+        wait_end(instance, op, rc, now_ns);
     instance->locks.timeouts += rc == CF_TIMEOUT;
     instance->locks.deadlocks += rc == CF_DEADLOCK;
     eng_op_complete_owner(instance, op, rc);
