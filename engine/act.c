@@ -282,12 +282,12 @@ void eng_frames_sent(struct cf_instance *instance)
 
 void eng_attention_add(struct cf_instance *instance, struct grd_block *block)
 {
-    uint32_t number = (uint32_t)(block - instance->local->blocks), i;
+    uint32_t number = (uint32_t)(block - instance->local->blocks);
 
-    for (i = 0; i < instance->attention_count; i++)
-        if (instance->attention_list[i] == number)
-            return;
+    if (instance->is_attended[number])
+        return;
     cf_assert(instance->attention_count < instance->local->blocks_count);
+    instance->is_attended[number] = true;
     instance->attention_list[instance->attention_count++] = number;
 }
 
@@ -317,8 +317,10 @@ void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns)
         struct grd_block *block = &instance->local->blocks[number];
         bool is_waiting = false;
 
-        if (!block->in_use)
+        if (!block->in_use) {
+            instance->is_attended[number] = false;
             continue;
+        }
         if (block->closing && !block->is_closed) {
             enum cf_mode to = (enum cf_mode)(block->closing - 1);
 
@@ -338,9 +340,12 @@ void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns)
         if (block->in_use &&
             ((block->closing && !block->is_closed) || (block->waiter_first && block->mode != CF_MODE_N)))
             is_waiting = true;
-        if (is_waiting)
+        if (is_waiting) {
             instance->attention_list[kept++] = number;
-        else if (block->in_use) /* an action may have settled it */
+            continue;
+        }
+        instance->is_attended[number] = false;
+        if (block->in_use) /* an action may have settled it */
             grd_local_settle(instance->local, block);
     }
     /* Steps above may have added blocks behind `count`. */

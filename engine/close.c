@@ -45,9 +45,11 @@ void eng_instance_free(struct cf_instance *instance)
     cf_free(a, instance->backlog, ENG_BACKLOG_SLOTS * sizeof *instance->backlog);
     cf_free(a, instance->backlog_next, ENG_BACKLOG_SLOTS * sizeof *instance->backlog_next);
     cf_free(a, instance->peers, instance->nodes * sizeof *instance->peers);
-    if (instance->local)
+    if (instance->local) {
         cf_free(a, instance->attention_list,
                 instance->local->blocks_count * sizeof *instance->attention_list);
+        cf_free(a, instance->is_attended, instance->local->blocks_count * sizeof *instance->is_attended);
+    }
     if (instance->frames)
         cf_free(a, instance->sending_list,
                 eng_frames_count(instance->frames) * sizeof *instance->sending_list);

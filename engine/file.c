@@ -383,6 +383,19 @@ enum cf_rc cf_detach(struct cf_session *session, struct cf_file **file_io)
     return rc;
 }
 
+/*
+ * Of an instance that closes: as a detach, but the copies stay and serve the others until all have left. Nobody has a
+ * session any more, so that what is clean stays clean.
+ */
+static enum cf_rc close_file(struct cf_session *session, struct cf_file *file)
+{
+    enum cf_rc rc = eng_file_settle(session, file);
+
+    if (rc == CF_OK && file->is_entered && cf_peek_u32(&file->is_stopped) != ENG_FILE_DROPPED)
+        rc = super_leave(session, file);
+    return rc;
+}
+
 enum cf_rc eng_files_close_all(struct cf_session *session)
 {
     struct cf_instance *instance = session->instance;
@@ -394,7 +407,7 @@ enum cf_rc eng_files_close_all(struct cf_session *session)
 
         if (!file->is_reserved)
             continue;
-        rc = cf_detach(session, &file);
+        rc = close_file(session, file);
         if (rc != CF_OK)
             cf_log_warn(&instance->log, "engine", "file %u: %s", instance->files[i].id,
                         cf_session_error(session)->text);

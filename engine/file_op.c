@@ -25,155 +25,6 @@
 #include "engine/pool.h"
 
 #define FILE_FLAG_DROPPED 0x1u
-#define FILE_LOOK_NS 500000ull
-/*
- * Releases that giving a file up leaves open at once. More would wait at masters whose directories are small, and be said
- * again meanwhile: a rebuild each, as many at once as half of the conversations.
- */
-#define GIVE_UP_RELEASES_MAX 128u
-/* Records that a look which finds no room for releases goes through. */
-#define GIVE_UP_LOOKS_MAX 2048u
-
-/* ------------------------------------------------------------------ giving up what is held */
-
-static bool give_up_copy(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
-{
-    bool has_room = instance->local->releases_used < GIVE_UP_RELEASES_MAX;
-
-    /* Without the duty there is nothing to write, and a look at the frame would be for nothing. */
-    if (block->waiter_first || (!has_room && !block->has_duty) || !eng_block_refresh(instance, block))
-        return false;
-    if (grd_local_can_write(block)) {
-        eng_write_start(instance, block, now_ns);
-        return false;
-    }
-    return has_room && grd_local_can_evict(instance->local, block) &&
-           eng_block_evict(instance, block, now_ns);
-}
-
-/*
- * A look at the file's blocks, from record *hand on; returns how many are still held or under way. `spare_super`: that one
- * may stay. Once no more can be released it ends after GIVE_UP_LOOKS_MAX records, and what it returns is not 0.
- */
-static uint32_t give_up_pass(struct cf_instance *instance, const struct cf_file *file, bool spare_super,
-                             uint32_t *hand, uint64_t now_ns)
-{
-    struct grd_local *local = instance->local;
-    uint32_t looked, left = 0;
-
-    for (looked = 0; looked < local->blocks_count; looked++) {
-        struct grd_block *block = &local->blocks[*hand];
-
-        if (looked >= GIVE_UP_LOOKS_MAX && left != 0 && local->releases_used >= GIVE_UP_RELEASES_MAX)
-            break;
-        *hand = *hand + 1 < local->blocks_count ? *hand + 1 : 0;
-        if (!block->in_use || block->key.file != file->id ||
-            (spare_super && block->key.block == ENG_SUPER_BLOCK))
-            continue;
-        left++;
-        if (block->past_version != 0)
-            eng_past_ask(instance, block, now_ns);
-        if (block->mode != CF_MODE_N)
-            (void)give_up_copy(instance, block, now_ns);
-        eng_actions_run(instance, now_ns);
-    }
-    return left;
-}
-
-/*
- * Callers that wait outside of the file's blocks. Prefetches are ended, they are nobody's; the others are left, and so
- * is what has not been looked at yet in the inbox: it may be of this file.
- */
-static uint32_t end_starved(struct cf_instance *instance, const struct cf_file *file)
-{
-    struct cf_op *op = instance->starved_first, *next;
-    uint32_t left = cf_mpsc_count(&instance->inbox) != 0;
-
-    for (; op != NULL; op = next) {
-        next = eng_op_of(op)->next;
-        if (op->file != file)
-            continue;
-        if (eng_op_of(op)->is_internal)
-            eng_op_cancel_owner(instance, op);
-        else
-            left++;
-    }
-    return left;
-}
-
-struct give_up {
-    struct cf_file *file;
-    bool spare_super; /* the changer holds it, or detaching needs it once more */
-    bool is_leaving;  /* the file goes from this instance */
-    uint32_t hand;
-    uint32_t left;
-    uint32_t used; /* records of this instance in use */
-};
-
-static void give_up_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
-{
-    struct give_up *what = arg;
-
-    if (what->is_leaving)
-        eng_inbox_take(instance, now_ns); /* as cf_cancel does: what is in there may be of this file */
-    what->left = what->is_leaving ? end_starved(instance, what->file) : 0;
-    what->left += give_up_pass(instance, what->file, what->spare_super, &what->hand, now_ns);
-    what->used = instance->local->blocks_used;
-}
-
-static bool never(void *arg)
-{
-    (void)arg;
-    return false;
-}
-
-/* Lets the engine work for a moment. */
-static void let_work(struct cf_session *session)
-{
-    struct eng_wait wait = {never, NULL, cf_now_ns() + FILE_LOOK_NS, &session->wake, &session->sleeping};
-
-    (void)eng_wait_for(session->instance, &wait);
-}
-
-/* `patience_ns`: as long as fewer and fewer are left the deadline is that much after the last that went. */
-static enum cf_rc give_up_until(struct cf_session *session, struct give_up *what, uint64_t deadline_ns,
-                                uint64_t patience_ns)
-{
-    uint32_t least = UINT32_MAX;
-    enum cf_rc rc;
-
-    for (;;) {
-        (void)eng_call_run(session->instance, give_up_run, what);
-        if (what->left == 0)
-            return CF_OK;
-        rc = eng_state(session->instance);
-        if (rc != CF_OK)
-            return eng_fail(session, rc, "%s", cf_rc_text(rc));
-        if (what->used < least) {
-            least = what->used;
-            if (patience_ns != 0)
-                deadline_ns = cf_now_ns() + patience_ns;
-        }
-        if (cf_now_ns() >= deadline_ns)
-            return eng_fail(session, CF_BUSY, "%u blocks of file %u, or more, are still in use", what->left,
-                            what->file->id);
-        let_work(session);
-    }
-}
-
-enum cf_rc eng_file_give_up_data(struct cf_session *session, struct cf_file *file)
-{
-    struct give_up what = {.file = file, .is_leaving = true, .spare_super = true};
-
-    return give_up_until(session, &what, 0, session->instance->options.call_timeout);
-}
-
-enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file)
-{
-    struct give_up what = {.file = file, .is_leaving = true};
-
-    return give_up_until(session, &what, 0, session->instance->options.call_timeout);
-}
 
 /* ------------------------------------------------------------------ those who are asked to stop */
 
@@ -287,8 +138,8 @@ bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns)
             continue;
         did = true;
         /* Until the file is given up: often. Then, in case the GO is lost: at the pace of other repetitions. */
-        file->stop_next_ns = now_ns + (file->stop_told ? instance->options.resend * 4 : FILE_LOOK_NS);
-        if (!file->stop_told && give_up_pass(instance, file, true, &hand, now_ns) != 0)
+        file->stop_next_ns = now_ns + (file->stop_told ? instance->options.resend * 4 : ENG_FILE_LOOK_NS);
+        if (!file->stop_told && eng_file_give_up_pass(instance, file, true, &hand, now_ns) != 0)
             continue;
         file->stop_told = true;
         key.file = file->id;
@@ -430,15 +281,14 @@ static enum cf_rc change_begin(struct cf_session *session, struct change *change
             return eng_fail(session, rc, "%s", cf_rc_text(rc));
         if (cf_now_ns() >= change->deadline_ns)
             return eng_fail(session, CF_TIMEOUT, "file %u: another change is under way", change->file->id);
-        let_work(session);
+        eng_file_let_work(session);
     }
 }
 
 /* Stops the file everywhere; the caller holds the superblock in X. */
 static enum cf_rc stop_everywhere(struct cf_session *session, struct change *change)
 {
-    struct give_up what = {.file = change->file, .spare_super = true};
-    enum cf_rc rc = give_up_until(session, &what, change->deadline_ns, 0);
+    enum cf_rc rc = eng_file_give_up_stopped(session, change->file, change->deadline_ns);
 
     while (rc == CF_OK) {
         (void)eng_call_run(session->instance, ask_run, change);
@@ -449,7 +299,7 @@ static enum cf_rc stop_everywhere(struct cf_session *session, struct change *cha
             return eng_fail(session, rc, "%s", cf_rc_text(rc));
         if (cf_now_ns() >= change->deadline_ns)
             return eng_fail(session, CF_TIMEOUT, "not every member gave up file %u", change->file->id);
-        let_work(session);
+        eng_file_let_work(session);
     }
     return rc;
 }

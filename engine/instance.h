@@ -98,6 +98,7 @@ struct cf_file {
     _Atomic uint32_t is_stopped; /* [atomic] enum eng_file_stop: unless it is open, gets answer CF_STALE */
     uint16_t stop_from;    /* [own] a peer changes the file and asked to stop it; CF_NODE_NONE = nobody */
     bool stop_told;        /* [own] it was told that nothing of the file is held here */
+    bool is_given_up;      /* [own] this instance gives its blocks up, of its own accord */
     uint64_t stop_request; /* [own] number of that change */
     uint64_t stop_next_ns; /* [own] next look */
     uint64_t bytes;        /* [const] foreign: length */
@@ -343,6 +344,7 @@ struct cf_instance {
     struct cf_op *flush_first;                  /* [own] */
     uint32_t *attention_list; /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
     uint32_t attention_count;
+    bool *is_attended; /* [own] by number of the block: it is in that list */
     uint64_t block_wait_last; /* [own] number of the last op that may wait for a block */
     uint64_t scan_next_ns;
     uint64_t timers_next_ns; /* next look at the wheels: twice a tick is often enough */
@@ -518,6 +520,8 @@ void eng_format_start(struct cf_instance *instance, struct grd_block *block, uin
 void eng_past_ask(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 /* Closes the frame and releases the copy, if it may go and nobody holds it. False: not now, nothing changed. */
 bool eng_block_evict(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
+/* The same without a message: the answer to the master's question, which follows, names the release. */
+bool eng_block_withdraw(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
 /* After a stop: takes what storage still completes, without any effect. */
 void eng_store_abandon(struct cf_instance *instance);
 bool eng_store_turn(struct cf_instance *instance, uint64_t now_ns);
@@ -554,6 +558,12 @@ void eng_futex_wake(_Atomic uint32_t *word);
 enum cf_rc eng_file_give_up_data(struct cf_session *session, struct cf_file *file);
 /* The same, the superblock included. */
 enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file);
+/* As eng_file_give_up_data, of a file that stays and is stopped everywhere. */
+enum cf_rc eng_file_give_up_stopped(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
+/* Nothing of the file is under way, and what this instance changed is on storage; its copies stay. */
+enum cf_rc eng_file_settle(struct cf_session *session, struct cf_file *file);
+/* Lets the engine work for a moment. */
+void eng_file_let_work(struct cf_session *session);
 /* Reads the length of a file again, when another instance may have extended it. */
 enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
 /* ---- remaster.c: buckets that move. Owner, but for open and close. ---- */
@@ -578,7 +588,17 @@ void eng_workers_known(const struct cf_instance *instance, struct eng_detect_cou
 /* Sends what the workers want sent. True when there was something. */
 bool eng_workers_take(struct cf_instance *instance);
 
-/* ---- file.c, file_op.c: attach, extend, truncate, drop. ---- */
+/* ---- file.c, file_give.c, file_op.c: attach, extend, detach, truncate, drop. ---- */
+/* Between two looks of who waits for blocks to go. */
+#define ENG_FILE_LOOK_NS 500000ull
+/*
+ * A look at the file's blocks, from record *hand on; returns how many are still held or under way. `spare_super`: that one
+ * may stay. Once no more can be released it ends early, and what it returns is not 0.
+ */
+uint32_t eng_file_give_up_pass(struct cf_instance *instance, const struct cf_file *file, bool spare_super,
+                               uint32_t *hand, uint64_t now_ns);
+/* RECALL asks what is here of a block. Where its file is being given up the copy goes first, if it can. */
+void eng_file_asked_owner(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns);
 /* The file is not stopped by a peer any more, or goes. */

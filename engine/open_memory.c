@@ -264,6 +264,7 @@ enum cf_rc eng_open_pools(struct cf_instance *instance, struct cf_error *error)
     TAKE(backlog_next, ENG_BACKLOG_SLOTS, "messages that wait for credit");
     TAKE(peers, instance->nodes, "peers");
     TAKE(attention_list, instance->local->blocks_count, "the list of blocks to look at");
+    TAKE(is_attended, instance->local->blocks_count, "the list of blocks to look at");
     TAKE(sending_list, eng_frames_count(instance->frames), "frames that are being sent");
     TAKE(read_wait, instance->options.outstanding, "reads that wait");
     TAKE(slots, depth, "disk transfers");

@@ -167,6 +167,10 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_FILE_GO:
         eng_file_op_on_message(instance, msg, now_ns);
         break;
+    case GRD_MSG_RECALL:
+        eng_file_asked_owner(instance, msg, now_ns);
+        grd_local_step(instance->local, msg, frame, now_ns, instance->actions);
+        break;
     default:
         grd_local_step(instance->local, msg, frame, now_ns, instance->actions);
         break;

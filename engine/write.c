@@ -391,7 +391,8 @@ static bool accept_victim(void *arg, uint32_t frame)
     return grd_local_can_evict(instance->local, block);
 }
 
-bool eng_block_evict(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
+/* Closes the frame of a copy that may go. */
+static bool frame_goes(struct cf_instance *instance, struct grd_block *block)
 {
     uint32_t frame = block->frame;
 
@@ -405,7 +406,22 @@ bool eng_block_evict(struct cf_instance *instance, struct grd_block *block, uint
         return false;
     }
     eng_frame_close_end_owner(instance->frames, frame, CF_MODE_N);
+    return true;
+}
+
+bool eng_block_evict(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
+{
+    if (!frame_goes(instance, block))
+        return false;
     grd_local_evict(instance->local, block, now_ns, instance->actions);
+    return true;
+}
+
+bool eng_block_withdraw(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
+{
+    if (!frame_goes(instance, block))
+        return false;
+    grd_local_withdraw(instance->local, block, now_ns, instance->actions);
     return true;
 }
 

@@ -285,8 +285,8 @@ bool grd_local_can_evict(const struct grd_local *local, const struct grd_block *
     return !(block->has_duty && block->version > block->durable) || grd_mutant(GRD_MUT_DROP_DIRTY);
 }
 
-void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
-                     struct grd_actions *actions)
+void grd_local_withdraw(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                        struct grd_actions *actions)
 {
     uint32_t frame = block->frame;
 
@@ -298,8 +298,14 @@ void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t 
     block->frame = GRD_FRAME_NONE;
     block->has_duty = false;
     grd_local_free_frame(actions, frame);
-    grd_local_send_release(local, block, actions);
     grd_local_arm(local, block, now_ns);
+}
+
+void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                     struct grd_actions *actions)
+{
+    grd_local_withdraw(local, block, now_ns, actions);
+    grd_local_send_release(local, block, actions);
 }
 
 bool grd_local_can_write(const struct grd_block *block)

@@ -204,6 +204,9 @@ bool grd_local_can_evict(const struct grd_local *local, const struct grd_block *
 /* The frame is closed to N already: the copy ends, a release goes out. */
 void grd_local_evict(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
                      struct grd_actions *actions);
+/* The same, and the release is said by the answer to a RECALL that is at hand, or by the timer. */
+void grd_local_withdraw(struct grd_local *local, struct grd_block *block, uint64_t now_ns,
+                        struct grd_actions *actions);
 /* Is a disk write of the copy due and allowed? */
 bool grd_local_can_write(const struct grd_block *block);
 void grd_local_write_begin(struct grd_block *block, uint64_t version);

@@ -323,9 +323,10 @@ void member_close(struct member *member)
     clients_close(&member->clients);
     own_end(member);
     if (member->file != NULL) {
-        rc = cf_detach(member->session, &member->file);
+        /* Written before the last counters are told; the rest of it is cf_close's. */
+        rc = cf_flush(member->session, member->file, CF_FOREVER);
         if (rc != CF_OK)
-            call_failed(member, "detach", rc, cf_session_error(member->session));
+            call_failed(member, "flush", rc, cf_session_error(member->session));
     }
     if (member->session != NULL) {
         rc = cf_session_close(&member->session);

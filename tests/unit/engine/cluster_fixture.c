@@ -76,7 +76,11 @@ static void *open_main(void *arg)
     options.nodes = cluster->nodes;
     options.remaster = 0; /* off: tests count hops and messages */
     options.cache_bytes = 0;
-    options.cache_2k_bytes = 64 * CLUSTER_BLOCK_BYTES;
+    options.cache_2k_bytes = (cluster->cache_blocks ? cluster->cache_blocks : 64) * CLUSTER_BLOCK_BYTES;
+    if (cluster->directory_bytes) {
+        options.directory_bytes = cluster->directory_bytes;
+        options.locks = 0;
+    }
     options.outstanding = 8;
     options.sessions = 8;
     options.call_timeout = cluster->call_timeout_ns ? cluster->call_timeout_ns : CLUSTER_CALL_TIMEOUT_NS;

@@ -27,6 +27,8 @@ struct cluster {
     uint64_t deadlock_ns;     /* options deadlock_after and deadlock_period; 0 = default */
     uint64_t resend_ns;       /* option; 0 = default */
     uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
+    uint64_t cache_blocks;    /* 0 = 64 */
+    uint64_t directory_bytes; /* option; 0 = default */
     const struct cf_callbacks *callbacks; /* of every node; NULL = none */
     struct cf_instance *instance[CLUSTER_NODES_MAX];
     struct cf_session *session[CLUSTER_NODES_MAX];
