@@ -5,6 +5,7 @@
 
 console_lines_max=40
 hub_start_s_max=20
+instruction_ns_log2=3 # about what the emulation of one takes
 
 # What the guests are to run, as a script, so that quoting is the shell's business.
 write_command() {
@@ -30,11 +31,15 @@ start_child() {
 # Joins the guests by a hub that is a process of its own, so that the death of one guest does not part the others. The
 # hub's greeting tells that its sockets listen.
 start_network() {
-    local guest greeting hub=()
+    local guest number greeting hub=()
     [ "$guests" -gt 1 ] || return 0
     for ((guest = 0; guest < guests; guest++)); do
         hub+=(-netdev "stream,id=s$guest,server=on,addr.type=unix,addr.path=${run_dir//,/,,}/net$guest"
             -netdev "hubport,id=h$guest,hubid=0,netdev=s$guest")
+        for number in "${!cards[@]}"; do
+            hub+=(-netdev "stream,id=s$guest.$number,server=on,addr.type=unix,addr.path=${run_dir//,/,,}/card$guest.$number"
+                -netdev "hubport,id=h$guest.$number,hubid=1,netdev=s$guest.$number")
+        done
     done
     mkfifo "$run_dir/hub"
     start_child qemu-system-x86_64 -machine none -nodefaults -no-user-config -display none \
@@ -80,6 +85,23 @@ numa_nodes() {
     done
 }
 
+# Sets `slots` to QEMU's options for the guest's cards, at addresses that do not depend on what else there is.
+card_slots() { # guest
+    local number more
+    slots=()
+    for number in "${!cards[@]}"; do
+        if [ "$guests" -gt 1 ]; then
+            slots+=(-netdev "stream,id=c$number,server=off,addr.type=unix,addr.path=${run_dir//,/,,}/card$1.$number")
+        else
+            slots+=(-netdev "hubport,id=c$number,hubid=1")
+        fi
+        more=
+        # An old virtio device passes by the IOMMU.
+        [ "$iommu" -eq 0 ] || [[ ${cards[number]} != virtio-* ]] || more=,iommu_platform=on,disable-legacy=on
+        slots+=(-device "${cards[number]},netdev=c$number,addr=0x1$number,romfile=,mac=52:54:00:78:0$1:0$number$more")
+    done
+}
+
 # Copies a guest's output to ours, with the guest's number in front where there are several, and without the padding that
 # follows it (scripts/lab/main).
 forward() { # guest, pipe
@@ -89,7 +111,7 @@ forward() { # guest, pipe
 }
 
 start_guest() { # guest
-    local dir=$run_dir/guest$1 shares nodes arguments network=()
+    local dir=$run_dir/guest$1 shares nodes slots arguments network=() machine=pc iommu_options=() kernel_options='' threads=,thread=multi clock=()
     mkdir "$dir"
     mkfifo "$dir/out" "$dir/err"
     cp "$run_dir/command" "$dir/command"
@@ -97,10 +119,15 @@ start_guest() { # guest
         echo "guest=$1"
         echo "guests=$guests"
         echo "devices=$devices"
+        echo "cards=${#cards[@]}"
         printf 'netem=%q\n' "$netem"
     } >"$dir/settings"
     share_folders "$dir"
     numa_nodes
+    card_slots "$1"
+    [ "$iommu" -eq 0 ] || machine=q35 iommu_options=(-device intel-iommu) kernel_options=intel_iommu=on
+    [ "$accel" != kvm ] || threads=
+    [ "$own_clock" -eq 0 ] || threads=,thread=single clock=(-icount "shift=$instruction_ns_log2,sleep=off")
     forward "$1" "$dir/out" &
     outputs+=($!)
     forward "$1" "$dir/err" >&2 &
@@ -112,16 +139,16 @@ start_guest() { # guest
     # shellcheck disable=SC2054 # QEMU's commas
     arguments=(
         -nodefaults -no-user-config -display none -monitor none -no-reboot
-        -machine pc -accel "$accel$([ "$accel" = kvm ] || echo ,thread=multi)" -cpu max
+        -machine "$machine" -accel "$accel$threads" "${clock[@]}" -cpu max "${iommu_options[@]}"
         -smp "$cpus" -m "$memory_mib" "${nodes[@]}"
         -kernel "$image/vmlinuz" -initrd "$run_dir/initrd"
-        -append "console=ttyS0 loglevel=4 panic=-1 oops=panic mitigations=off nokaslr cryptomgr.notests hugepages=$hugepages"
+        -append "console=ttyS0 loglevel=4 panic=-1 oops=panic mitigations=off nokaslr cryptomgr.notests hugepages=$hugepages $kernel_options"
         -serial "file:$dir/console"
         -device virtio-rng-pci
         -device virtio-serial-pci
         -chardev "file,id=out,path=$dir/out" -device virtserialport,chardev=out,nr=1,name=out
         -chardev "file,id=err,path=$dir/err" -device virtserialport,chardev=err,nr=2,name=err
-        "${network[@]}" "${shares[@]}"
+        "${network[@]}" "${shares[@]}" "${slots[@]}"
     )
     start_child qemu-system-x86_64 "${arguments[@]}" >"$dir/qemu" 2>&1
     machines[$!]=$1

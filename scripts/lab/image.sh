@@ -10,6 +10,8 @@ modules=(
     # rdma_rxe asks for the "crc32" algorithm when a device is made, which no module's dependencies tell
     crc32_generic
 )
+# Loaded where there are cards: what hands one to a process, and a driver of the kernel's to take it from.
+card_modules=(uio_pci_generic vfio_pci vfio_iommu_type1 e1000e)
 tools=(qemu-system-x86_64 busybox modprobe depmod cpio ip rdma ibv_devinfo rping ib_send_lat)
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -60,7 +62,7 @@ update_lists() {
 
 have_image() { # cache folder
     [ -n "$kernel" ] || return 1
-    image=$1/${kernel}_${kernel_version}_$(printf '%s ' "${modules[@]}" | cksum | cut -d ' ' -f 1)
+    image=$1/${kernel}_${kernel_version}_$(printf '%s ' "${modules[@]}" "${card_modules[@]}" | cksum | cut -d ' ' -f 1)
     [ -e "$image/base.cpio" ] || { download_kernel "$image.new" && build_image "$image"; }
 }
 
@@ -79,23 +81,35 @@ download_kernel() { # folder to work in
 
 # Without help from errexit: callers ask whether it worked.
 build_image() { # the folder to make, complete or not at all; the package is in FOLDER.new
-    local work=$1.new release=${kernel#linux-image-} module
+    local work=$1.new release=${kernel#linux-image-}
     if ! dpkg -x "$work/deb"/*.deb "$work/kernel" || ! depmod -b "$work/kernel" "$release"; then
         fail "cannot unpack $kernel in $work"
     fi
-    for module in "${modules[@]}"; do
-        modprobe -d "$work/kernel" -S "$release" --show-depends "$module" >>"$work/depends" || fail "$kernel has no module $module"
-    done
-    awk '$1 == "insmod" && !seen[$2]++ { print $2 }' "$work/depends" >"$work/list"
+    list_modules "$work"
     pack_image "$work" "$release" || fail "cannot write the image to $work"
-    rm -rf -- "$work/deb" "$work/kernel" "$work/files" "$work/list" "$work/depends" "$1"
+    rm -rf -- "$work/deb" "$work/kernel" "$work/files" "$work/order" "$work/cards" "$work/depends" "$1"
     mv -- "$work" "$1" || fail "cannot write $1"
+}
+
+# The modules' files and those they need, in the order of loading; `cards` has what is not in `order`.
+list_modules() { # folder with the unpacked kernel
+    local work=$1 module
+    for module in "${modules[@]}" -- "${card_modules[@]}"; do
+        if [ "$module" = -- ]; then
+            echo "$module"
+        else
+            modprobe -d "$work/kernel" -S "$release" --show-depends "$module" || fail "$kernel has no module $module"
+        fi
+    done >"$work/depends"
+    awk -v work="$work" '$1 == "--" { cards = 1 } $1 == "insmod" && !seen[$2]++ { print $2 >(work (cards ? "/cards" : "/order")) }' \
+        "$work/depends"
 }
 
 pack_image() { # folder with the unpacked kernel and the list of modules, the kernel's release
     mkdir -p "$1/files/modules" &&
-        xargs -a "$1/list" cp -t "$1/files/modules" &&
-        sed 's,.*/,,' "$1/list" >"$1/files/modules/order" &&
+        cat "$1/order" "$1/cards" | xargs cp -t "$1/files/modules" &&
+        sed 's,.*/,,' "$1/order" >"$1/files/modules/order" &&
+        sed 's,.*/,,' "$1/cards" >"$1/files/modules/cards" &&
         cp "$(command -v busybox)" "$1/files/busybox" &&
         (cd "$1/files" && find . | cpio -o -H newc -R 0:0 --quiet) >"$1/base.cpio" &&
         mv "$1/kernel/boot/vmlinuz-$2" "$1/vmlinuz"

@@ -88,8 +88,8 @@ card() { # driver or nothing, free hugepages; a command for `refused`
     cat >"$work/card" <<END
 mount -t tmpfs none /sys/bus/pci/devices && mkdir /sys/bus/pci/devices/0000:3b:00.0 &&
     { [ -z '$1' ] || ln -s '/sys/bus/pci/drivers/$1' /sys/bus/pci/devices/0000:3b:00.0/driver; } &&
-    mount -t tmpfs none /sys/kernel/mm/hugepages && echo 'HugePages_Free: $2' >'$work/meminfo' &&
-    mount --bind '$work/meminfo' /proc/meminfo && exec "\$@"
+    mount -t tmpfs none /sys/kernel/mm/hugepages && mkdir /sys/kernel/mm/hugepages/hugepages-2048kB &&
+    echo '$2' >/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages && exec "\$@"
 END
 }
 in_card() {

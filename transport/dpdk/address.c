@@ -9,6 +9,7 @@
 #include "transport/link/wire.h"
 
 #define MTU_MIN (XP_LINK_PACKET_BYTES_MIN + XP_ETHER_IP_BYTES + XP_ETHER_UDP_BYTES)
+#define MTU_ETHERNET 1500u
 /*
  * Congestion control's target. On software devices a packet waits for a processor, not in a switch, so the target only
  * keeps a peer that is scheduled out from being flooded; on a network Swift's order of magnitude.
@@ -25,48 +26,56 @@ static CF_COLD enum cf_rc fail(struct cf_error *error, const char *what, const c
     return CF_OPTION;
 }
 
-static bool is_pci(const char *text)
+/* The name that DPDK and the kernel have for a PCI device; false: the text is none. */
+static bool pci_name(const char *text, char name[XP_DPDK_NAME_BYTES])
 {
     unsigned domain, bus, device, function;
-    char end;
+    int end = 0;
 
-    return sscanf(text, "%x:%x:%x.%x%c", &domain, &bus, &device, &function, &end) == 4;
+    if (sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4 || text[end] != 0)
+        return false;
+    snprintf(name, XP_DPDK_NAME_BYTES, "%04x:%02x:%02x.%x", domain, bus, device, function);
+    return true;
 }
 
-static enum cf_rc kind_parse(char *text, uint16_t node, struct xp_dpdk_address *address,
+/* A % in the name of a device is the node's number. False: too long. */
+static bool expand(const char *text, uint16_t node, char name[XP_DPDK_NAME_BYTES])
+{
+    const char *percent = strchr(text, '%');
+    int bytes = percent == NULL ? snprintf(name, XP_DPDK_NAME_BYTES, "%s", text)
+                                : snprintf(name, XP_DPDK_NAME_BYTES, "%.*s%u%s", (int)(percent - text), text,
+                                           node, percent + 1);
+
+    return bytes < (int)XP_DPDK_NAME_BYTES;
+}
+
+static enum cf_rc kind_parse(const char *text, uint16_t node, struct xp_dpdk_address *address,
                              struct cf_error *error)
 {
-    const char *name = "", *percent;
-    int bytes;
+    char device[XP_DPDK_NAME_BYTES];
+    bool fits = true;
 
+    address->target_ns = TARGET_SOFT_NS;
+    address->mtu = XP_DPDK_MTU_MAX;
     if (strcmp(text, "ring") == 0) {
         address->kind = XP_DPDK_RING;
     } else if (strncmp(text, "memif", 5) == 0 && (text[5] == 0 || text[5] == ':')) {
         address->kind = XP_DPDK_MEMIF;
-        name = text[5] == 0 ? "" : text + 6;
+        fits = snprintf(address->name, sizeof(address->name), "%s", text[5] == 0 ? "" : text + 6) <
+               (int)sizeof(address->name);
     } else if (strncmp(text, "af_packet:", 10) == 0 && text[10] != 0) {
         address->kind = XP_DPDK_AF_PACKET;
-        name = text + 10;
-    } else if (is_pci(text)) {
+        address->mtu = MTU_ETHERNET;
+        fits = expand(text + 10, node, address->name);
+    } else if (expand(text, node, device) && pci_name(device, address->name)) {
         address->kind = XP_DPDK_PCI;
-        name = text;
+        address->mtu = MTU_ETHERNET;
+        address->target_ns = TARGET_WIRE_NS;
     } else {
         return fail(error, "an address is ring, memif, af_packet:IFACE or a PCI device as 0000:3b:00.0, not",
                     text);
     }
-    percent = address->kind == XP_DPDK_AF_PACKET ? strchr(name, '%') : NULL;
-    bytes = percent == NULL ? snprintf(address->name, sizeof(address->name), "%s", name)
-                            : snprintf(address->name, sizeof(address->name), "%.*s%u%s",
-                                       (int)(percent - name), name, node, percent + 1);
-    if (bytes >= (int)sizeof(address->name))
-        return fail(error, "the address is too long", text);
-    address->target_ns = xp_dpdk_is_local(address->kind) || address->kind == XP_DPDK_AF_PACKET
-                             ? TARGET_SOFT_NS
-                             : TARGET_WIRE_NS;
-    address->mtu = address->kind == XP_DPDK_AF_PACKET ? 1500 : XP_DPDK_MTU_MAX;
-    if (address->kind == XP_DPDK_PCI)
-        address->mtu = 1500;
-    return CF_OK;
+    return fits ? CF_OK : fail(error, "the address is too long", text);
 }
 
 static bool number(const char *text, double min, double max, double *value_out)

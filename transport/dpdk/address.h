@@ -10,7 +10,7 @@
  *   af_packet:IFACE     a network interface that the kernel keeps
  *   0000:3b:00.0        a network card that has been bound to a driver of DPDK
  *
- * A % in IFACE stands for the number of the node: all nodes of a cluster file may say the same.
+ * A % in IFACE or the card's address stands for the number of the node: all nodes of a cluster file may say the same.
  *
  * Values: mtu (bytes of an IP packet), target (nanoseconds of round trip that congestion control aims at), and those of
  * fault.h, for tests.

@@ -38,6 +38,8 @@ enum cf_rc xp_dpdk_bus_open(struct xp_dpdk_bus *bus, const struct xp_dpdk_bus_op
     if (bus->pool == NULL)
         return fail(error, CF_MEMORY, "no memory for a pool of packets",
                     "fewer instances in one process, or a smaller mtu");
+    if (bus->address.kind == XP_DPDK_PCI && (bus->joint = rte_pktmbuf_alloc(bus->pool)) == NULL)
+        rc = fail(error, CF_MEMORY, "no packet buffer", "more hugepages");
     for (uint32_t i = 0; rc == CF_OK && i < bus->ports_count; i++) {
         struct xp_dpdk_port *port = &bus->ports[i];
 
@@ -64,9 +66,28 @@ void xp_dpdk_bus_close(struct xp_dpdk_bus *bus)
         if (port->is_there)
             xp_device_close(bus, port);
     }
+    if (bus->joint != NULL)
+        xp_dpdk_frames_free(&bus->joint, 1);
+    bus->joint = NULL;
     xp_dpdk_fault_close(&bus->fault);
     xp_dpdk_pool_close(bus->address.kind, bus->pool);
     bus->pool = NULL;
+}
+
+/* A card whose buffers are smaller than ours gives a large frame in pieces; elsewhere one in pieces is larger than any of ours. */
+static CF_COLD void join(struct xp_dpdk_bus *bus, const struct rte_mbuf *frame, uint32_t port,
+                         xp_dpdk_frame_fn fn, void *arg)
+{
+    uint8_t *whole;
+
+    if (bus->joint == NULL || frame->pkt_len > bus->frame_bytes) {
+        bus->frames_cut++;
+        return;
+    }
+    bus->frames_joined++;
+    whole = rte_pktmbuf_mtod(bus->joint, uint8_t *);
+    (void)rte_pktmbuf_read(frame, 0, frame->pkt_len, whole);
+    fn(arg, port, whole, frame->pkt_len);
 }
 
 bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg)
@@ -90,9 +111,10 @@ bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg
         for (uint16_t i = 0; i < count; i++) {
             if (i + 1 < count)
                 rte_prefetch0(rte_pktmbuf_mtod(frames[i + 1], void *));
-            /* A frame in several pieces is larger than any of ours. */
             if (CF_LIKELY(frames[i]->nb_segs == 1))
                 fn(arg, p, rte_pktmbuf_mtod(frames[i], uint8_t *), frames[i]->data_len);
+            else
+                join(bus, frames[i], p, fn, arg);
         }
         xp_dpdk_frames_free(frames, count);
     }

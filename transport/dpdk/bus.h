@@ -17,6 +17,7 @@
 #define XP_DPDK_BURST 32u
 /* Of af_packet's ring. */
 #define XP_DPDK_SLOT_BYTES 2048u
+#define XP_DPDK_CARD_TAIL_BYTES 12u
 
 struct xp_dpdk_bus_options {
     const struct xp_dpdk_address *address;
@@ -26,13 +27,17 @@ struct xp_dpdk_bus_options {
     uint32_t nodes;
 };
 
+struct xp_card_rings {
+    uint16_t rx, tx;
+};
+
 struct xp_dpdk_port {
     uint16_t id;
     uint16_t node; /* the peer behind it; of a shared port: ours */
     bool is_there;
     bool is_started;
-    bool is_linked;
-    bool was_gone; /* memif: the process at the other end, since the port was started */
+    bool is_linked; /* memif: now; a card: since it was started */
+    bool was_gone;  /* memif: the process at the other end, since the port was started */
     uint16_t queued;
     struct rte_mbuf *spare; /* begun and not ended */
     struct rte_mbuf *queue[XP_DPDK_BURST];
@@ -46,9 +51,10 @@ struct xp_dpdk_bus {
     uint16_t node;
     uint32_t frame_bytes;
     struct rte_mempool *pool;
+    struct rte_mbuf *joint; /* cards: where the pieces of a frame are put together */
     struct xp_dpdk_fault fault;
     struct xp_ether_end end;
-    uint64_t frames_received, frames_sent, frames_refused, no_memory;
+    uint64_t frames_received, frames_sent, frames_refused, frames_joined, frames_cut, no_memory;
 };
 
 /* What a received frame is given to. It may change the frame, and return it by xp_dpdk_bus_answer. */
@@ -73,6 +79,13 @@ CF_CHECK bool xp_dpdk_bus_turn(struct xp_dpdk_bus *bus, const struct xp_shm_plac
 static inline uint32_t xp_dpdk_bus_room(const struct xp_dpdk_bus *bus)
 {
     uint32_t bytes = (bus->frame_bytes + 63) & ~63u;
+
+    /*
+     * Many cards count a buffer in KiB, rounded down, and reckon with two VLAN tags and a checksum; where a frame does not
+     * fit they cut it in pieces.
+     */
+    if (bus->address.kind == XP_DPDK_PCI)
+        return (bus->frame_bytes + XP_DPDK_CARD_TAIL_BYTES + 1023) & ~1023u;
 
     /* af_packet wants room for a whole slot of its ring. */
     return bus->address.kind == XP_DPDK_AF_PACKET && bytes < XP_DPDK_SLOT_BYTES ? XP_DPDK_SLOT_BYTES : bytes;

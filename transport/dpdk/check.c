@@ -2,15 +2,18 @@
 #include "transport/dpdk/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#define CARDS "/sys/bus/pci/devices/"
 #define AF_PACKET_MTU_MAX 1500u
 #define WHAT_BYTES 120u
 
@@ -41,10 +44,10 @@ static enum cf_rc card_check(const char *card, struct cf_error *error)
     const char *driver = "";
     ssize_t bytes;
 
-    snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", card);
+    snprintf(path, sizeof(path), CARDS "%s", card);
     if (access(path, F_OK) != 0)
         return fail(error, CF_NOT_FOUND, card, "no such PCI device", "lspci -D shows those there are");
-    snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver", card);
+    snprintf(path, sizeof(path), CARDS "%s/driver", card);
     bytes = readlink(path, link, sizeof(link) - 1);
     if (bytes > 0) {
         link[bytes] = 0;
@@ -58,6 +61,27 @@ static enum cf_rc card_check(const char *card, struct cf_error *error)
     else
         snprintf(what, sizeof(what), "the device is not bound to any driver");
     return fail(error, CF_NOT_FOUND, card, what, "dpdk-devbind.py --bind=vfio-pci, see docs/dpdk.md");
+}
+
+/* vfio gives a card away once, uio to whoever asks: two drivers on one card. A lock on what the kernel shows of it. */
+static enum cf_rc card_claim(const char *card, int *claim_out, struct cf_error *error)
+{
+    char path[160];
+    int fd;
+
+    snprintf(path, sizeof(path), CARDS "%s", card);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        *claim_out = fd;
+        return CF_OK;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (errno != EWOULDBLOCK)
+        return fail(error, CF_SYSTEM, card, strerror(errno),
+                    "the card cannot be locked against other instances");
+    return fail(error, CF_NODE_TAKEN, card, "another instance runs on this card already",
+                "one instance a card: end the other, or name another card");
 }
 
 /* A name in the abstract namespace is, as the interface is, of one network namespace. */
@@ -120,7 +144,8 @@ enum cf_rc xp_dpdk_check(const struct xp_dpdk_address *address, int *claim_out, 
     *claim_out = -1;
     switch (address->kind) {
     case XP_DPDK_PCI:
-        return card_check(address->name, error);
+        rc = card_check(address->name, error);
+        return rc == CF_OK ? card_claim(address->name, claim_out, error) : rc;
     case XP_DPDK_AF_PACKET:
         rc = interface_check(address, error);
         return rc == CF_OK ? claim(address->name, claim_out, error) : rc;

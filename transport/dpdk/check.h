@@ -9,8 +9,8 @@
 #include "transport/dpdk/address.h"
 
 /*
- * *claim_out: a descriptor that keeps other instances off the same interface until it is closed; -1: other things do
- * that, the lock on the node (ring, memif) or the driver (cards).
+ * *claim_out: a descriptor that keeps other instances off the same interface or card until it is closed; -1: the lock on
+ * the node does that (ring, memif).
  */
 CF_CHECK enum cf_rc xp_dpdk_check(const struct xp_dpdk_address *address, int *claim_out,
                                   struct cf_error *error);

@@ -16,10 +16,11 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "transport/dpdk/card.h"
 #include "transport/link/link.h"
 
 #define RING_SLOTS 512u
-#define CARD_SLOTS 512u
+#define SLOTS 512u
 /*
  * memif: descriptors by their logarithm. Both lanes' windows fit; more would only spread the packets over more memory, out
  * of the near caches.
@@ -144,17 +145,6 @@ static enum cf_rc af_packet_open(struct xp_dpdk_bus *bus, struct xp_dpdk_port *p
     return vdev_add(port, args, interface, error);
 }
 
-static enum cf_rc pci_open(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port, struct cf_error *error)
-{
-    snprintf(port->name, sizeof(port->name), "%.47s", bus->address.name);
-    if (rte_eth_dev_get_port_by_name(bus->address.name, &port->id) != 0)
-        return fail(error, CF_NOT_FOUND, bus->address.name,
-                    "DPDK has no driver for this device, or it is in use",
-                    "dpdk-testpmd -a ADDRESS says more");
-    port->is_there = true;
-    return CF_OK;
-}
-
 /* One queue each way. */
 static enum cf_rc configure(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port, struct cf_error *error)
 {
@@ -162,21 +152,24 @@ static enum cf_rc configure(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port, 
     struct rte_eth_conf conf;
     struct rte_eth_dev_info info;
     struct rte_ether_addr mac;
+    struct xp_card_rings rings = {.rx = SLOTS, .tx = SLOTS};
+    enum cf_rc limits = CF_OK;
     int rc;
 
     memset(&conf, 0, sizeof(conf));
     if (rte_eth_dev_info_get(port->id, &info) != 0)
         return fail(error, CF_SYSTEM, port->name, "the device does not answer", "docs/dpdk.md");
-    if (is_card && bus->address.mtu > info.max_mtu)
-        return fail(error, CF_OPTION, port->name, "the card does not take packets that large",
-                    "a smaller mtu=");
+    if (is_card)
+        limits = xp_card_limits(port, &info, bus->address.mtu, &rings, error);
+    if (limits != CF_OK)
+        return limits;
     if (is_card)
         conf.rxmode.mtu = bus->address.mtu;
     rc = rte_eth_dev_configure(port->id, 1, 1, &conf);
     if (rc == 0)
-        rc = rte_eth_rx_queue_setup(port->id, 0, CARD_SLOTS, SOCKET_ID_ANY, NULL, bus->pool);
+        rc = rte_eth_rx_queue_setup(port->id, 0, rings.rx, SOCKET_ID_ANY, NULL, bus->pool);
     if (rc == 0)
-        rc = rte_eth_tx_queue_setup(port->id, 0, CARD_SLOTS, SOCKET_ID_ANY, NULL);
+        rc = rte_eth_tx_queue_setup(port->id, 0, rings.tx, SOCKET_ID_ANY, NULL);
     if (rc != 0)
         return fail(error, CF_SYSTEM, port->name, rte_strerror(-rc), "the device refuses one queue each way");
     if (rte_eth_macaddr_get(port->id, &mac) == 0)
@@ -200,7 +193,7 @@ enum cf_rc xp_device_open(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port,
         rc = af_packet_open(bus, port, error);
         break;
     case XP_DPDK_PCI:
-        rc = pci_open(bus, port, error);
+        rc = xp_card_open(port, bus->address.name, error);
         break;
     }
     if (rc == CF_OK)
@@ -238,8 +231,8 @@ void xp_device_close(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
     struct rte_eth_dev_info info;
 
     port->is_there = false;
-    if (bus->address.kind == XP_DPDK_PCI) { /* stays with EAL, for the next who opens it */
-        (void)rte_eth_dev_stop(port->id);
+    if (bus->address.kind == XP_DPDK_PCI) {
+        xp_card_close(bus, port);
         return;
     }
     if (rte_eth_dev_info_get(port->id, &info) != 0)
@@ -255,6 +248,16 @@ void xp_device_close(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
     (void)rte_eal_hotplug_remove("vdev", port->name);
 }
 
+/* A card is asked until its link has come up once, which takes seconds; afterwards silence tells. */
+static bool has_link(struct xp_dpdk_port *port)
+{
+    struct rte_eth_link link;
+
+    if (!port->is_linked && rte_eth_link_get_nowait(port->id, &link) == 0)
+        port->is_linked = link.link_status == RTE_ETH_LINK_UP;
+    return port->is_linked;
+}
+
 /*
  * A client has to be started to look for its server, and again when that server is gone and another is there; a server
  * listens all the time. A client that hung up before the server has taken its call would end the server's process
@@ -265,6 +268,8 @@ bool xp_device_connect(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port, const
 {
     struct rte_eth_link link;
 
+    if (bus->address.kind == XP_DPDK_PCI)
+        return has_link(port);
     if (bus->address.kind != XP_DPDK_MEMIF)
         return true;
     if (!port->is_started) {

@@ -140,7 +140,7 @@ static enum cf_rc ports_open(struct xp_dpdk *dpdk, struct cf_error *error)
     enum cf_rc rc = xp_dpdk_check(&dpdk->address, &dpdk->claim_fd, error);
 
     if (rc == CF_OK)
-        rc = xp_dpdk_eal_start(dpdk->address.kind == XP_DPDK_PCI ? dpdk->address.name : NULL, error);
+        rc = xp_dpdk_eal_start(&dpdk->address, error);
     if (rc != CF_OK)
         return rc;
     dpdk->gate = xp_dpdk_gate_open();

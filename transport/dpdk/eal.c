@@ -2,6 +2,7 @@
 /* The one thing of this provider that a process has once: EAL, and the thread of it that is kept parked. */
 #include "transport/dpdk/eal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/membarrier.h>
@@ -27,7 +28,8 @@
 #define GATE_USERS_MAX 64u
 /* Memory of EAL without hugepages; touched only as far as pools use it. */
 #define MEMORY_MIB "768"
-#define HUGE_PAGES_MIN 64u
+#define HUGE_SIZES "/sys/kernel/mm/hugepages"
+#define HUGE_BYTES_MIN (UINT64_C(64) << 20)
 #define LOG_BYTES 256u
 
 /*
@@ -40,6 +42,7 @@ static struct {
     bool has_failed;
     bool has_pci;
     bool has_membarrier;
+    bool has_cause; /* last_log is an error */
     char why[LOG_BYTES];
     char last_log[LOG_BYTES];
     _Atomic uint32_t closed;
@@ -57,13 +60,16 @@ static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char
     return rc;
 }
 
-/* EAL's own words go nowhere but into an error message: the last line is the cause. */
+/* EAL's own words go nowhere but into an error message: its first error is the cause, else its last line. */
 static ssize_t log_write(void *cookie, const char *text, size_t bytes)
 {
     size_t take = bytes < LOG_BYTES - 1 ? bytes : LOG_BYTES - 1;
 
     (void)cookie;
-    if (!eal.is_started && bytes > 1) {
+    if (!eal.is_started && !eal.has_cause && bytes > 1) {
+        int level = rte_log_cur_msg_loglevel();
+
+        eal.has_cause = level > 0 && level <= (int)RTE_LOG_ERR;
         memcpy(eal.last_log, text, take);
         eal.last_log[take] = 0;
         eal.last_log[strcspn(eal.last_log, "\n")] = 0;
@@ -81,19 +87,30 @@ static ssize_t error_write(void *cookie, const char *text, size_t bytes)
     return write(STDERR_FILENO, text, bytes);
 }
 
+/* Of all sizes: EAL takes what it needs of the largest. */
 static bool has_hugepages(void)
 {
-    char line[128];
-    unsigned free_count = 0;
-    FILE *file = fopen("/proc/meminfo", "re");
+    char path[320];
+    uint64_t bytes = 0;
+    DIR *sizes = opendir(HUGE_SIZES);
+    const struct dirent *size;
 
-    if (file == NULL)
-        return false;
-    while (fgets(line, sizeof(line), file) != NULL)
-        if (sscanf(line, "HugePages_Free: %u", &free_count) == 1)
-            break;
-    fclose(file);
-    return free_count >= HUGE_PAGES_MIN;
+    while (sizes != NULL && (size = readdir(sizes)) != NULL) {
+        unsigned long kib, count = 0;
+        FILE *file;
+
+        if (sscanf(size->d_name, "hugepages-%lukB", &kib) != 1)
+            continue;
+        snprintf(path, sizeof(path), HUGE_SIZES "/%s/free_hugepages", size->d_name);
+        file = fopen(path, "re");
+        if (file != NULL && fscanf(file, "%lu", &count) == 1)
+            bytes += (uint64_t)count * kib * 1024;
+        if (file != NULL)
+            fclose(file);
+    }
+    if (sizes != NULL)
+        closedir(sizes);
+    return bytes >= HUGE_BYTES_MIN;
 }
 
 /* "0@(2-5,7)": one logical core, on the processors this thread may use. */
@@ -181,7 +198,10 @@ static const char *start_eal(const char *pci)
     if (rte_eal_init(count, args) < 0)
         return eal.last_log[0] != 0 ? eal.last_log : rte_strerror(rte_errno);
     rte_log_set_global_level(RTE_LOG_CRIT);
-    return xp_dpdk_pool_register() ? park_begin() : "no place for the stack of packet buffers";
+    if (!xp_dpdk_pool_register())
+        return "no place for the stack of packet buffers";
+    /* Some cards' drivers need the interrupt thread; its only other user, memif, is refused beside cards. */
+    return is_huge ? NULL : park_begin();
 }
 
 static FILE *stream_of(cookie_write_function_t *write_fn)
@@ -234,18 +254,22 @@ static enum cf_rc start_in_thread(const char *pci, struct cf_error *error)
     return CF_OK;
 }
 
-enum cf_rc xp_dpdk_eal_start(const char *pci, struct cf_error *error)
+enum cf_rc xp_dpdk_eal_start(const struct xp_dpdk_address *address, struct cf_error *error)
 {
+    const char *pci = address->kind == XP_DPDK_PCI ? address->name : NULL;
     enum cf_rc rc = CF_OK;
     char what[LOG_BYTES + 64];
 
     pthread_mutex_lock(&eal.lock);
     if (pci != NULL && !eal.is_started && !has_hugepages())
-        rc = fail(error, CF_MEMORY, "the device needs hugepages and fewer than 64 of 2 MiB are free",
+        rc = fail(error, CF_MEMORY, "a card needs hugepages and less than 64 MiB of them are free",
                   "sysctl vm.nr_hugepages=512");
     else if (pci != NULL && eal.is_started && !eal.has_pci)
         rc = fail(error, CF_OPTION, "this process has started DPDK for software devices already",
-                  "open the network card first, or in a process of its own");
+                  "open the network card in a process of its own");
+    else if (address->kind == XP_DPDK_MEMIF && eal.has_pci)
+        rc = fail(error, CF_OPTION, "this process has started DPDK for a network card already",
+                  "open memif in a process of its own");
     else if (!eal.is_started && !eal.has_failed)
         rc = start_in_thread(pci, error);
     if (rc == CF_OK && eal.has_failed) {
@@ -304,5 +328,6 @@ void xp_dpdk_gate_force(struct xp_dpdk_gate *gate)
 
 void xp_dpdk_gate_turn(void)
 {
-    sem_post(&eal.asked);
+    if (!eal.has_pci)
+        sem_post(&eal.asked);
 }

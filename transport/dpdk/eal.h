@@ -11,10 +11,12 @@
  * another thread reads in them at that moment. So that thread is kept parked in a callback of ours. It is let go for
  * one round when a connection has to be made or ended (xp_dpdk_gate_turn), and while it is under way nobody else
  * touches a port: xp_dpdk_gate_enter then says no, and the caller finds nothing this time. No poller ever waits.
+ * In a process with network cards the gate stays open: their drivers have work for that thread, and memif is refused there.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "transport/dpdk/address.h"
 #include "transport/xp.h"
 
 /* One a user of ports; written by its owner thread, read by the interrupt thread. */
@@ -23,8 +25,8 @@ struct xp_dpdk_gate {
     bool is_taken; /* [lk:EAL's] */
 };
 
-/* Starts EAL, or finds it started. pci: the address of a device, NULL for software devices. One line says why not. */
-CF_CHECK enum cf_rc xp_dpdk_eal_start(const char *pci, struct cf_error *error);
+/* Starts EAL, or finds it started, for what is at the address. One line says why not. */
+CF_CHECK enum cf_rc xp_dpdk_eal_start(const struct xp_dpdk_address *address, struct cf_error *error);
 
 /* NULL: more instances than there are gates. A gate lives as long as the process. */
 CF_CHECK struct xp_dpdk_gate *xp_dpdk_gate_open(void);

@@ -76,7 +76,8 @@ struct rte_mempool *xp_dpdk_pool_open(enum xp_dpdk_kind kind, uint32_t room_byte
 
     if (kind != XP_DPDK_RING) {
         snprintf(name, sizeof(name), "cf-pool-%x", xp_device_unique());
-        return rte_pktmbuf_pool_create_by_ops(name, BUFFERS, 0, 0, room, SOCKET_ID_ANY, OPS_NAME);
+        return rte_pktmbuf_pool_create_by_ops(name, kind == XP_DPDK_PCI ? XP_DPDK_BUFFERS_CARD : BUFFERS, 0,
+                                              0, room, SOCKET_ID_ANY, OPS_NAME);
     }
     snprintf(name, sizeof(name), "cf-ring-%u", room);
     pool = rte_mempool_lookup(name);

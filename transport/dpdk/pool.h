@@ -10,6 +10,9 @@
  */
 #include "transport/dpdk/address.h"
 
+/* A card keeps its rings full of them in both directions. */
+#define XP_DPDK_BUFFERS_CARD 2047u
+
 struct rte_mbuf;
 struct rte_mempool;
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The dpdk provider over net_ring, several instances in one process: the conformance suite, with and without faults. */
+/*
+ * The dpdk provider over net_ring, several instances in one process: the conformance suite, with and without faults. With an
+ * address behind the program's name only the suite, over that.
+ */
 #include <libgen.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -154,7 +157,7 @@ static void blocks_arrive_once_and_in_order_whatever_the_network_does(void **sta
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_that_cannot_be_are_refused_in_one_line),
@@ -165,6 +168,8 @@ int main(void)
 
     if (!has_module())
         return 0;
+    if (argc > 1)
+        return conformance_of(argv[1]);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     failed += conformance_of("dpdk:ring");
     failed += conformance_of("dpdk:ring,mtu=1500");
