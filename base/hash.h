@@ -23,6 +23,9 @@ void cf_hash_key_random(struct cf_hash_key *key_out);
  */
 CF_HOT uint64_t cf_siphash(const struct cf_hash_key *key, const void *bytes, size_t bytes_count);
 
+/* The same of exactly 16 bytes, which is what keys of blocks have, without a call into the library. */
+CF_HOT uint64_t cf_siphash16(const struct cf_hash_key *key, const void *bytes);
+
 /*
  * A cheap bijective mix for tables of this process only, with a seed of the process. Not for anything a
  * peer can choose freely.

@@ -22,6 +22,7 @@ void cf_wheel_init(struct cf_wheel *wheel, uint64_t now_ns, uint64_t tick_ns)
     cf_assert(tick_ns != 0);
     wheel->tick = now_ns / tick_ns;
     wheel->tick_ns = tick_ns;
+    wheel->ticks_a_ns = UINT64_MAX / tick_ns;
     wheel->armed_count = 0;
     for (uint32_t level = 0; level < CF_WHEEL_LEVELS; level++)
         wheel->occupied[level] = 0;
@@ -46,9 +47,20 @@ static uint32_t slot_of_tick(const struct cf_wheel *wheel, uint64_t due_tick)
     return level * CF_WHEEL_SLOTS + digit;
 }
 
+/* The first tick that is not before the time. The product is too low by less than 3. */
+static uint64_t tick_at(const struct cf_wheel *wheel, uint64_t due_ns)
+{
+    uint64_t tick = (uint64_t)((unsigned __int128)due_ns * wheel->ticks_a_ns >> 64);
+    uint64_t left = due_ns - tick * wheel->tick_ns;
+
+    for (; left > wheel->tick_ns; left -= wheel->tick_ns)
+        tick++;
+    return tick + (left != 0);
+}
+
 static void insert(struct cf_wheel *wheel, struct cf_timer *timer)
 {
-    uint64_t due_tick = timer->due_ns / wheel->tick_ns + (timer->due_ns % wheel->tick_ns != 0);
+    uint64_t due_tick = tick_at(wheel, timer->due_ns);
     uint32_t slot = slot_of_tick(wheel, due_tick > wheel->tick ? due_tick : wheel->tick);
     struct cf_wheel_slot *head = &wheel->slots[slot];
 

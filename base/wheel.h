@@ -42,6 +42,7 @@ struct cf_wheel_slot {
 struct cf_wheel {
     uint64_t tick; /* all timers of earlier ticks have been returned */
     uint64_t tick_ns;
+    uint64_t ticks_a_ns; /* of 2^64 parts, rounded down: no timer costs a division */
     uint64_t armed_count;
     uint64_t occupied[CF_WHEEL_LEVELS]; /* bit s: slot s of the level is not empty */
     struct cf_wheel_slot slots[CF_WHEEL_LEVELS * CF_WHEEL_SLOTS];

@@ -8,7 +8,7 @@
 
 static uint32_t bucket_of(const struct grd_directory *d, const struct cf_block_key *key)
 {
-    return (uint32_t)cf_siphash(&d->options.hash_key, key, sizeof *key) & (d->options.buckets - 1);
+    return (uint32_t)cf_siphash16(&d->options.hash_key, key) & (d->options.buckets - 1);
 }
 
 uint8_t grd_bucket_state(const struct grd_directory *d, uint32_t bucket)

@@ -39,6 +39,21 @@ static void gives_the_published_vectors(void **state)
         assert_true(cf_siphash(&key, message, vectors[i].length) == vectors[i].hash);
 }
 
+static void sixteen_bytes_hash_the_same_by_the_short_way(void **state)
+{
+    struct cf_hash_key key;
+    uint8_t message[17];
+
+    (void)state;
+    assert_true(cf_hash_init());
+    for (uint32_t i = 0; i < 10000; i++) {
+        cf_hash_key_random(&key);
+        for (uint32_t at = 0; at < sizeof message; at++)
+            message[at] = (uint8_t)(i * 31 + at * (i >> 3));
+        assert_true(cf_siphash16(&key, message + i % 2) == cf_siphash(&key, message + i % 2, 16));
+    }
+}
+
 static void another_key_gives_another_hash(void **state)
 {
     struct cf_hash_key one, other;
@@ -72,6 +87,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_the_published_vectors),
+        cmocka_unit_test(sixteen_bytes_hash_the_same_by_the_short_way),
         cmocka_unit_test(another_key_gives_another_hash),
         cmocka_unit_test(mix_keeps_different_numbers_different),
     };
