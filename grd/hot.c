@@ -79,6 +79,7 @@ static CF_COLD void halve_all(struct grd_hot *hot, uint64_t period)
         write_end(entry);
         hot->weight[i] = cf_peek_u32(&entry->s) + cf_peek_u32(&entry->x);
     }
+    hot->least = 0;
     cf_poke_u64(&hot->period, period);
 }
 
@@ -107,10 +108,50 @@ static void node_count(struct grd_hot_entry *entry, uint16_t node, bool is_x)
     cf_publish_u64(&entry->node[at], word);
 }
 
+/* The list of a tag: its places are numbered from 1. A place that has never been used is in none. */
+static uint8_t *list_of(struct grd_hot *hot, uint32_t tag)
+{
+    return &hot->first[tag % GRD_HOT_LISTS];
+}
+
+static void list_leave(struct grd_hot *hot, uint32_t at)
+{
+    uint8_t *link = list_of(hot, hot->tag[at]);
+
+    while (*link != 0 && *link != at + 1)
+        link = &hot->next[*link - 1];
+    if (*link != 0)
+        *link = hot->next[at];
+}
+
+/*
+ * The next place from the hand on that is as cold as any. Weights rise by one, so that a search that goes all the way round
+ * is followed by as many as there are places of that weight, which take a few steps together.
+ */
+static uint32_t coldest(struct grd_hot *hot)
+{
+    uint32_t least = UINT32_MAX, looked, at;
+
+    for (looked = 0; looked < 2 * GRD_HOT_ENTRIES; looked++) {
+        at = hot->hand;
+        if (hot->weight[at] <= hot->least)
+            break;
+        hot->hand = (at + 1) % GRD_HOT_ENTRIES;
+        if (hot->weight[at] < least)
+            least = hot->weight[at];
+        if (looked == GRD_HOT_ENTRIES - 1)
+            hot->least = least;
+    }
+    return hot->hand;
+}
+
 static void entry_begin(struct grd_hot *hot, uint32_t at, const struct cf_block_key *key, uint32_t tag)
 {
     struct grd_hot_entry *entry = &hot->entry[at];
 
+    list_leave(hot, at);
+    hot->next[at] = *list_of(hot, tag);
+    *list_of(hot, tag) = (uint8_t)(at + 1);
     hot->tag[at] = tag;
     hot->x_ns[at] = hot->s_ns[at] = 0;
     cf_publish_u32(&entry->error, hot->weight[at]);
@@ -134,6 +175,16 @@ static uint32_t tag_of(const struct cf_block_key *key)
     return (uint32_t)((key->block ^ file_of(key)) * MIX >> 32);
 }
 
+/* The key's place, or UINT32_MAX. */
+static uint32_t place_of(const struct grd_hot *hot, const struct cf_block_key *key, uint32_t tag)
+{
+    uint32_t number = hot->first[tag % GRD_HOT_LISTS];
+
+    while (number != 0 && !(hot->tag[number - 1] == tag && is_at(hot, number - 1, key)))
+        number = hot->next[number - 1];
+    return number - 1;
+}
+
 static void share_note(struct grd_hot *hot, uint32_t at, enum cf_mode mode, uint64_t now_ns)
 {
     if (mode == CF_MODE_X) {
@@ -146,13 +197,10 @@ static void share_note(struct grd_hot *hot, uint32_t at, enum cf_mode mode, uint
 
 uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *key, uint64_t *until_ns_out)
 {
-    uint32_t tag = tag_of(key), at, s, x, error;
+    uint32_t at = place_of(hot, key, tag_of(key)), s, x, error;
     uint64_t took_ns;
 
-    for (at = 0; at < GRD_HOT_ENTRIES; at++)
-        if (hot->tag[at] == tag && is_at(hot, at, key))
-            break;
-    if (at == GRD_HOT_ENTRIES || hot->s_ns[at] == 0)
+    if (at == UINT32_MAX || hot->s_ns[at] == 0)
         return UINT32_MAX;
     s = cf_peek_u32(&hot->entry[at].s);
     x = cf_peek_u32(&hot->entry[at].x);
@@ -167,22 +215,17 @@ uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *ke
 void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t node, enum cf_mode mode,
                    uint64_t now_ns)
 {
-    uint32_t tag = tag_of(key), at, least = 0;
+    uint32_t tag = tag_of(key), at;
     struct grd_hot_entry *entry;
     _Atomic uint32_t *count;
     bool is_new;
 
     if (CF_UNLIKELY(now_ns / GRD_HOT_HALF_NS > cf_peek_u64(&hot->period)))
         halve_all(hot, now_ns / GRD_HOT_HALF_NS);
-    for (at = 0; at < GRD_HOT_ENTRIES; at++) {
-        if (hot->tag[at] == tag && is_at(hot, at, key))
-            break;
-        if (hot->weight[at] < hot->weight[least])
-            least = at;
-    }
-    is_new = at == GRD_HOT_ENTRIES;
+    at = place_of(hot, key, tag);
+    is_new = at == UINT32_MAX;
     if (is_new)
-        at = least;
+        at = coldest(hot);
     entry = &hot->entry[at];
     write_begin(entry);
     if (is_new)

@@ -25,6 +25,7 @@
 #include "base/compiler.h"
 
 #define GRD_HOT_ENTRIES 64u
+#define GRD_HOT_LISTS 128u
 #define GRD_HOT_NODES 4u /* of an entry: those who ask most */
 #define GRD_HOT_HALF_NS UINT64_C(1000000000)
 /* Reads in the table that make a block read-mostly at all. */
@@ -47,6 +48,10 @@ struct grd_hot_entry {
 struct grd_hot {
     uint32_t tag[GRD_HOT_ENTRIES];    /* [owner] of the key; what a search looks at */
     uint32_t weight[GRD_HOT_ENTRIES]; /* [owner] s + x; 0: free */
+    uint8_t first[GRD_HOT_LISTS];     /* [owner] by tag, the first place + 1 of those with it; 0: none */
+    uint8_t next[GRD_HOT_ENTRIES];    /* [owner] the next place + 1 */
+    uint32_t least;                   /* [owner] no weight is below it */
+    uint32_t hand;                    /* [owner] where the search for the coldest goes on */
     uint64_t x_ns[GRD_HOT_ENTRIES];   /* [owner] last taken in X from others; 0: never */
     uint64_t s_ns[GRD_HOT_ENTRIES];   /* [owner] first read of others after that; 0: none yet */
     _Atomic uint64_t period;          /* halvings made */
