@@ -204,10 +204,22 @@ CF_HOT void grd_holder_set(struct grd_directory *directory, struct grd_entry *en
                            const struct grd_holder *holder);
 /* Is there room for one more holder and past image, by giving others back if need be? */
 bool grd_holder_fits(struct grd_directory *directory, const struct grd_entry *entry);
+/* The holder's grant has begun: it is pending no more. */
+CF_HOT void grd_holder_begun(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
 CF_HOT bool grd_holder_remove(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
 /* Iterates: cursor starts at 0; false = end. Holders may be removed or changed by node between calls only where the text of the caller says so: here NOT. */
 CF_HOT bool grd_holder_next(const struct grd_directory *directory, const struct grd_entry *entry,
                             uint32_t *cursor, struct grd_holder *holder_out);
+
+/* All of them at one look, as one instance sees them. */
+struct grd_holders {
+    uint32_t others; /* who hold beside it */
+    bool has_own;
+    struct grd_holder own;
+    struct grd_holder other; /* if there is one alone: that one */
+};
+CF_HOT void grd_holders_look(const struct grd_directory *directory, const struct grd_entry *entry,
+                             uint16_t node, struct grd_holders *holders_out);
 
 /* Waiters: first come, first served. */
 struct grd_waiter *grd_waiter_first(struct grd_directory *directory, struct grd_entry *entry);
@@ -247,6 +259,11 @@ bool grd_list_next(const struct grd_directory *directory, const struct grd_entry
                    uint32_t *cursor, struct grd_pair *pair_out);
 uint32_t grd_list_count(const struct grd_directory *directory, const struct grd_entry *entry,
                         enum grd_list list);
+
+/* The lowest known version of a past image; UINT64_MAX: there is none. */
+uint64_t grd_past_oldest(const struct grd_directory *directory, const struct grd_entry *entry);
+/* Past images whose version is not known are of this one; 0: they go. */
+void grd_past_learn(struct grd_directory *directory, struct grd_entry *entry, uint64_t version);
 
 /* Newest version known durable; kept only while there is a side record (0 otherwise). Raise never lowers. */
 uint64_t grd_entry_durable(const struct grd_directory *directory, const struct grd_entry *entry);

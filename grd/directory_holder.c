@@ -32,21 +32,16 @@ static void inline_set(struct grd_entry *entry, uint32_t i, uint16_t word, uint6
     slot[4] = (uint8_t)(tenure >> 16);
 }
 
-/* The slot whose word, but for the flags, is `word`; HOLDERS_INLINE: none. An idle entry's room is not of holders. */
-static uint32_t inline_find(const struct grd_entry *entry, uint16_t word, uint16_t mask)
+/* The node's slot; HOLDERS_INLINE: none. An idle entry's room is not of holders. */
+static uint32_t inline_of(const struct grd_entry *entry, uint16_t node)
 {
     uint32_t i = 0;
 
     if (entry->side == SIDE_IDLE)
         return HOLDERS_INLINE;
-    while (i < HOLDERS_INLINE && (grd_inline_word(entry, i) & mask) != word)
+    while (i < HOLDERS_INLINE && (grd_inline_word(entry, i) & (W_USED | W_NODE)) != (W_USED | node))
         i++;
     return i;
-}
-
-static uint32_t inline_of(const struct grd_entry *entry, uint16_t node)
-{
-    return inline_find(entry, W_USED | node, W_USED | W_NODE);
 }
 
 static uint16_t word_of(const struct grd_holder *holder)
@@ -120,6 +115,40 @@ uint32_t grd_holders_count(const struct grd_directory *d, const struct grd_entry
     return count;
 }
 
+/* Slot i < HOLDERS_INLINE, or a pair of a chunk, into what is seen. */
+static void look_add(struct grd_holders *look, uint16_t node, uint16_t word, uint64_t tenure)
+{
+    if ((word & W_NODE) == node) {
+        look->has_own = true;
+        holder_read(word, tenure, &look->own);
+        return;
+    }
+    if (look->others++ == 0)
+        holder_read(word, tenure, &look->other);
+}
+
+void grd_holders_look(const struct grd_directory *d, const struct grd_entry *entry, uint16_t node,
+                      struct grd_holders *look)
+{
+    const struct grd_side *side = grd_side_of(d, entry);
+    uint32_t i, cursor = 0;
+    uint64_t tenure;
+    uint16_t word;
+
+    look->others = 0;
+    look->has_own = false;
+    if (entry->side == SIDE_IDLE)
+        return;
+    for (i = 0; i < HOLDERS_INLINE; i++) {
+        word = grd_inline_word(entry, i);
+        if (word & W_USED)
+            look_add(look, node, word, inline_tenure(entry, i));
+    }
+    if (side && side->chain[CHAIN_HOLDERS] != GRD_NONE)
+        while (grd_chain_next(d, side->chain[CHAIN_HOLDERS], &cursor, &word, &tenure))
+            look_add(look, node, word, tenure);
+}
+
 bool grd_holder_find(const struct grd_directory *d, const struct grd_entry *entry, uint16_t node,
                      struct grd_holder *holder_out)
 {
@@ -139,8 +168,8 @@ bool grd_holder_find(const struct grd_directory *d, const struct grd_entry *entr
 
 void grd_holder_set(struct grd_directory *d, struct grd_entry *entry, const struct grd_holder *holder)
 {
-    struct grd_side *side = grd_side_of(d, entry);
-    uint32_t i = inline_of(entry, holder->node), at;
+    uint32_t own = HOLDERS_INLINE, room = HOLDERS_INLINE, i, at;
+    struct grd_side *side;
     struct grd_chunk *chunk;
     bool is_young;
 
@@ -148,24 +177,47 @@ void grd_holder_set(struct grd_directory *d, struct grd_entry *entry, const stru
     cf_assert_id(holder->tenure <= entry->last_tenure, "G-5");
     is_young = entry->last_tenure - holder->tenure < SPILL_AGE;
     grd_entry_wake(d, entry);
-    if (i == HOLDERS_INLINE && side &&
+    side = grd_side_of(d, entry);
+    for (i = HOLDERS_INLINE; i-- > 0;) {
+        uint16_t word = grd_inline_word(entry, i);
+
+        if (!(word & W_USED))
+            room = i;
+        else if ((word & W_NODE) == holder->node)
+            own = i;
+    }
+    if (own == HOLDERS_INLINE && side &&
         grd_chain_find(d, side->chain[CHAIN_HOLDERS], holder->node, &chunk, &at)) {
-        if (!is_young || inline_find(entry, 0, W_USED) == HOLDERS_INLINE) {
+        if (!is_young || room == HOLDERS_INLINE) {
             chunk->word[at] = word_of(holder);
             chunk->value[at] = holder->tenure;
             return;
         }
         grd_chain_remove(d, side, CHAIN_HOLDERS, chunk, at);
     }
-    if (i == HOLDERS_INLINE)
-        i = inline_find(entry, 0, W_USED);
+    i = own < HOLDERS_INLINE ? own : room;
     if (i < HOLDERS_INLINE && is_young) {
         inline_set(entry, i, word_of(holder), holder->tenure);
         return;
     }
-    if (inline_of(entry, holder->node) < HOLDERS_INLINE)
-        inline_set(entry, i, 0, 0);
+    if (own < HOLDERS_INLINE)
+        inline_set(entry, own, 0, 0);
     grd_chain_add(d, grd_side_make(d, entry), CHAIN_HOLDERS, word_of(holder), holder->tenure);
+}
+
+void grd_holder_begun(struct grd_directory *d, struct grd_entry *entry, uint16_t node)
+{
+    const struct grd_side *side = grd_side_of(d, entry);
+    uint32_t i = inline_of(entry, node), at;
+    struct grd_chunk *chunk;
+
+    if (i < HOLDERS_INLINE) {
+        uint16_t word = (uint16_t)(grd_inline_word(entry, i) & ~W_PENDING);
+
+        memcpy(entry->holder + i * SLOT_BYTES, &word, sizeof word);
+    } else if (side && grd_chain_find(d, side->chain[CHAIN_HOLDERS], node, &chunk, &at)) {
+        chunk->word[at] &= (uint16_t)~W_PENDING;
+    }
 }
 
 bool grd_holder_remove(struct grd_directory *d, struct grd_entry *entry, uint16_t node)

@@ -2,7 +2,10 @@
 #ifndef GRD_DIRECTORY_IMPL_H
 #define GRD_DIRECTORY_IMPL_H
 
-/* Private to grd/directory*.c: the records, their pools, and what the files give each other. */
+/*
+ * Private to grd/directory*.c, and to steps of the master that look at one side record again and again: the records, their
+ * pools, and what the files give each other.
+ */
 #include <string.h>
 
 #include "base/assert.h"
@@ -182,6 +185,24 @@ static inline struct grd_side *grd_side_of(const struct grd_directory *directory
                                            const struct grd_entry *entry)
 {
     return entry->side >= SIDE_VACANT ? NULL : &directory->sides[entry->side];
+}
+
+/* What a side record leads to; side may be NULL. */
+static inline struct grd_waiter *grd_side_waiter(const struct grd_directory *directory,
+                                                 const struct grd_side *side)
+{
+    return side && side->waiter_first != GRD_NONE ? &directory->waiters[side->waiter_first] : NULL;
+}
+
+static inline struct grd_pending *grd_side_pending(const struct grd_directory *directory,
+                                                   const struct grd_side *side)
+{
+    return side && side->pending_first != GRD_NONE ? &directory->pendings[side->pending_first] : NULL;
+}
+
+static inline bool grd_side_lists(const struct grd_side *side, enum grd_list list)
+{
+    return side && side->chain[list] != GRD_NONE;
 }
 
 /* directory_index.c: to the idle list if nothing is kept of the entry; out of it before something is. */

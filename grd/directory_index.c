@@ -45,7 +45,8 @@ static uint32_t number_of(const struct grd_directory *d, const struct grd_entry 
     return (uint32_t)(entry - d->entries);
 }
 
-static struct grd_entry *probe(const struct grd_directory *d, const struct cf_block_key *key, uint32_t tag)
+static inline struct grd_entry *probe(const struct grd_directory *d, const struct cf_block_key *key,
+                                      uint32_t tag)
 {
     uint64_t slot = home_of(d, tag), word;
 

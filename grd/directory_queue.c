@@ -4,9 +4,7 @@
 
 struct grd_waiter *grd_waiter_first(struct grd_directory *d, struct grd_entry *entry)
 {
-    const struct grd_side *side = grd_side_of(d, entry);
-
-    return side && side->waiter_first != GRD_NONE ? &d->waiters[side->waiter_first] : NULL;
+    return grd_side_waiter(d, grd_side_of(d, entry));
 }
 
 struct grd_waiter *grd_waiter_next(struct grd_directory *d, const struct grd_waiter *waiter)
@@ -34,8 +32,7 @@ struct grd_waiter *grd_waiter_add(struct grd_directory *d, struct grd_entry *ent
     if (number == GRD_NONE)
         return NULL;
     side = grd_side_make(d, entry);
-    memset(&d->waiters[number], 0, sizeof d->waiters[number]);
-    d->waiters[number].next = GRD_NONE;
+    d->waiters[number] = (struct grd_waiter){.next = GRD_NONE};
     if (side->waiter_first == GRD_NONE)
         side->waiter_first = number;
     else
@@ -82,9 +79,7 @@ struct grd_entry *grd_waited_next(struct grd_directory *d, uint32_t *cursor, uin
 
 struct grd_pending *grd_pending_first(struct grd_directory *d, const struct grd_entry *entry)
 {
-    const struct grd_side *side = grd_side_of(d, entry);
-
-    return side && side->pending_first != GRD_NONE ? &d->pendings[side->pending_first] : NULL;
+    return grd_side_pending(d, grd_side_of(d, entry));
 }
 
 struct grd_pending *grd_pending_next(struct grd_directory *d, const struct grd_pending *pending)
@@ -112,8 +107,7 @@ struct grd_pending *grd_pending_add(struct grd_directory *d, struct grd_entry *e
     if (number == GRD_NONE)
         return NULL;
     side = grd_side_make(d, entry);
-    memset(&d->pendings[number], 0, sizeof d->pendings[number]);
-    d->pendings[number].next = side->pending_first;
+    d->pendings[number] = (struct grd_pending){.next = side->pending_first};
     side->pending_first = number;
     return &d->pendings[number];
 }

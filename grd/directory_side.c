@@ -5,7 +5,7 @@
  *   chain --> [ 1..6 pairs ] --> [ 6 pairs ] --> [ 6 pairs ]      pairs come and go at the first chunk; a hole
  *                                                                further back is filled with the first's last pair
  *
- * so n pairs take n / 6 chunks, rounded up, whatever was removed before.
+ * so n pairs take n / 6 chunks, rounded up, whatever was removed before, and the first free pair of a chunk is its end.
  */
 #include "grd/directory_impl.h"
 
@@ -67,13 +67,16 @@ bool grd_chain_find(const struct grd_directory *d, uint32_t first, uint16_t node
 {
     uint32_t i;
 
-    for (; first != GRD_NONE; first = d->chunks[first].next)
-        for (i = 0; i < CHUNK_PAIRS; i++)
-            if ((d->chunks[first].word[i] & (W_USED | W_NODE)) == (W_USED | node)) {
-                *chunk_out = &d->chunks[first];
+    for (; first != GRD_NONE; first = d->chunks[first].next) {
+        struct grd_chunk *chunk = &d->chunks[first];
+
+        for (i = 0; i < CHUNK_PAIRS && (chunk->word[i] & W_USED); i++)
+            if ((chunk->word[i] & W_NODE) == node) {
+                *chunk_out = chunk;
                 *at_out = i;
                 return true;
             }
+    }
     return false;
 }
 
@@ -222,6 +225,45 @@ uint32_t grd_list_count(const struct grd_directory *d, const struct grd_entry *e
     while (grd_list_next(d, entry, list, &cursor, &pair))
         count++;
     return count;
+}
+
+uint64_t grd_past_oldest(const struct grd_directory *d, const struct grd_entry *entry)
+{
+    const struct grd_side *side = grd_side_of(d, entry);
+    uint32_t number = side ? side->chain[GRD_LIST_PAST] : GRD_NONE, i;
+    uint64_t oldest = UINT64_MAX;
+
+    for (; number != GRD_NONE; number = d->chunks[number].next) {
+        const struct grd_chunk *chunk = &d->chunks[number];
+
+        for (i = 0; i < CHUNK_PAIRS && (chunk->word[i] & W_USED); i++)
+            if (chunk->value[i] - 1 < oldest - 1) /* 0 is the highest so */
+                oldest = chunk->value[i];
+    }
+    return oldest;
+}
+
+void grd_past_learn(struct grd_directory *d, struct grd_entry *entry, uint64_t version)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+    uint32_t number = side ? side->chain[GRD_LIST_PAST] : GRD_NONE, after, i;
+
+    for (; number != GRD_NONE; number = after) {
+        struct grd_chunk *chunk = &d->chunks[number];
+
+        after = chunk->next;
+        for (i = 0; i < CHUNK_PAIRS && (chunk->word[i] & W_USED); i++) {
+            if (chunk->value[i] != 0)
+                continue;
+            if (version != 0) {
+                chunk->value[i] = version;
+                continue;
+            }
+            grd_chain_remove(d, side, GRD_LIST_PAST, chunk, i);
+            after = side->chain[GRD_LIST_PAST]; /* another pair is there now, or the chunk has gone */
+            break;
+        }
+    }
 }
 
 uint64_t grd_entry_durable(const struct grd_directory *d, const struct grd_entry *entry)

@@ -131,10 +131,15 @@ static void send_bounce(struct grd_master *master, const struct grd_msg *msg, st
 static void on_request(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
                        uint64_t now_ns, struct grd_actions *actions)
 {
-    struct grd_pending *pending = grd_pending_of(master->directory, entry, msg->from);
+    const struct grd_side *side = grd_side_of(master->directory, entry);
+    struct grd_pending *pending;
     struct grd_waiter *waiter;
 
     master->counters.requests++;
+    if ((side == NULL || grd_side_is_quiet(side)) && msg->request > master->mark[msg->from] &&
+        grd_master_serve_alone(master, entry, msg, now_ns, actions))
+        return;
+    pending = grd_pending_of(master->directory, entry, msg->from);
     if (pending && pending->request >= msg->request) {
         if (pending->request == msg->request)
             grd_master_repeat(master, entry, pending, actions);
@@ -227,10 +232,13 @@ static void on_other(struct grd_master *master, struct grd_entry *entry, const s
     }
 }
 
+#define OF_RELEASES \
+    (UINT64_C(1) << GRD_MSG_RELEASE | UINT64_C(1) << GRD_MSG_NOT_HELD | UINT64_C(1) << GRD_MSG_HELD)
+
 /* What a message says of its sender's releases, whatever else becomes of it. */
 static void hear_number(struct grd_master *master, const struct grd_msg *msg)
 {
-    if (msg->type != GRD_MSG_RELEASE && msg->type != GRD_MSG_NOT_HELD && msg->type != GRD_MSG_HELD)
+    if (!(msg->type < GRD_MSG_MAX && (OF_RELEASES >> msg->type & 1)))
         return;
     if (msg->number > msg->behind)
         grd_window_raise(&master->seen[msg->from], msg->number - msg->behind);

@@ -54,6 +54,8 @@ void grd_master_durable(struct grd_master *master, struct grd_entry *entry, uint
 
     grd_entry_durable_raise(master->directory, entry, durable);
     durable = grd_entry_durable(master->directory, entry);
+    if (grd_past_oldest(master->directory, entry) > durable)
+        return;
     while (grd_list_next(master->directory, entry, GRD_LIST_PAST, &cursor, &pair)) {
         if (pair.value == 0 || pair.value > durable)
             continue;
@@ -74,22 +76,7 @@ void grd_master_durable(struct grd_master *master, struct grd_entry *entry, uint
 static void past_images_learn(struct grd_master *master, struct grd_entry *entry, uint64_t version,
                               uint64_t durable)
 {
-    struct grd_pair pair;
-    uint32_t cursor = 0;
-    struct grd_set gone;
-    uint32_t node;
-
-    grd_set_clear(&gone);
-    while (grd_list_next(master->directory, entry, GRD_LIST_PAST, &cursor, &pair)) {
-        if (pair.value != 0)
-            continue;
-        if (version <= durable)
-            grd_set_add(&gone, pair.node);
-        else
-            grd_list_set(master->directory, entry, GRD_LIST_PAST, pair.node, version);
-    }
-    for (node = grd_set_next(&gone, 0); node < CF_NODES_MAX; node = grd_set_next(&gone, node + 1))
-        grd_list_remove(master->directory, entry, GRD_LIST_PAST, (uint16_t)node);
+    grd_past_learn(master->directory, entry, version <= durable ? 0 : version);
 }
 
 /* The grant began: learn what the past images are worth, let the source drop what it kept. */
@@ -118,16 +105,12 @@ void grd_master_on_installed(struct grd_master *master, struct grd_entry *entry,
                              uint64_t now_ns, struct grd_actions *actions)
 {
     struct grd_pending *pending = grd_pending_of(master->directory, entry, msg->from);
-    struct grd_holder holder;
 
     if (pending == NULL || pending->tenure != msg->tenure) {
         master->counters.stale++;
         return;
     }
-    if (grd_holder_find(master->directory, entry, msg->from, &holder)) {
-        holder.is_pending = false;
-        grd_holder_set(master->directory, entry, &holder);
-    }
+    grd_holder_begun(master->directory, entry, msg->from);
     version_learn(entry, msg->version);
     grant_began(master, entry, pending, msg, actions);
     grd_master_durable(master, entry, msg->durable, actions);

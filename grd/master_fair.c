@@ -35,15 +35,12 @@ struct grd_waiter *grd_fair_first(struct grd_master *master, struct grd_entry *e
 }
 
 /* Sharers there are at least two: from one alone a block is taken as cheaply as it is given. */
-bool grd_fair_is_shared(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter,
-                        uint64_t now_ns)
+bool grd_fair_is_shared(struct grd_master *master, struct grd_entry *entry, uint32_t others, uint64_t now_ns)
 {
-    struct grd_holder own;
     struct grd_share *share;
     uint64_t until_ns;
-    uint32_t others = grd_holders_count(master->directory, entry), at;
+    uint32_t at;
 
-    others -= others > 0 && grd_holder_find(master->directory, entry, waiter->node, &own);
     if (others < 2)
         return false;
     at = grd_hot_shared(master->hot, &entry->key, &until_ns);
@@ -84,11 +81,15 @@ void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const 
                       uint64_t now_ns)
 {
     struct grd_waiter *before;
+    struct grd_holders look;
 
     for (before = grd_waiter_first(master->directory, entry); before != waiter;
          before = grd_waiter_next(master->directory, before)) {
-        if (before->mode == CF_MODE_X && grd_fair_is_shared(master, entry, before, now_ns))
-            continue; /* G-18 */
+        if (before->mode == CF_MODE_X) {
+            grd_holders_look(master->directory, entry, before->node, &look);
+            if (grd_fair_is_shared(master, entry, look.others, now_ns))
+                continue; /* G-18 */
+        }
         cf_assert_id(before->overtaken < GRD_OVERTAKEN_MAX, "G-16");
         before->overtaken++;
         master->counters.overtakings++;

@@ -21,28 +21,28 @@ struct grd_pending *grd_master_pending_x(struct grd_master *master, const struct
     return NULL;
 }
 
-/* "Tenure held" of a queued request agrees with the entry; else it overtook a release and waits for it [7]. */
-static bool is_ready(struct grd_master *master, const struct grd_entry *entry,
-                     const struct grd_waiter *waiter)
+/* "Tenure held" of a request agrees with the entry; else it overtook a release and waits for it [7]. */
+static bool is_ready(const struct grd_holders *look, uint64_t held)
 {
-    struct grd_holder holder;
-
-    if (!grd_holder_find(master->directory, entry, waiter->node, &holder))
-        return true;
-    return !holder.is_x && !holder.is_pending && holder.tenure == waiter->held;
+    return !look->has_own || (!look->own.is_x && !look->own.is_pending && look->own.tenure == held);
 }
 
 /*
  * The holder to ship from: installed, not the requester. For X the write-responsible one if there is one [2]; otherwise
  * the nearest, and of those as near as each other now this one, now that (grd_source_rank).
  */
-static bool choose_source(struct grd_master *master, const struct grd_entry *entry, uint16_t requester,
-                          enum cf_mode mode, struct grd_holder *source_out)
+static bool choose_source(struct grd_master *master, const struct grd_entry *entry,
+                          const struct grd_holders *look, uint16_t requester, enum cf_mode mode,
+                          struct grd_holder *source_out)
 {
     struct grd_holder holder;
     uint64_t rank, best = 0;
     uint32_t cursor = 0;
 
+    if (look->others < 2) { /* there is no choice */
+        *source_out = look->other;
+        return look->others == 1 && !look->other.is_pending;
+    }
     while (grd_holder_next(master->directory, entry, &cursor, &holder)) {
         if (holder.node == requester || holder.is_pending)
             continue;
@@ -69,7 +69,8 @@ static void fill_sharers(struct grd_master *master, const struct grd_entry *entr
     uint32_t cursor = 0;
     bool skip = grd_mutant(GRD_MUT_SKIP_SHARER);
 
-    grd_set_clear(set);
+    if (!grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS))
+        return;
     while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair)) {
         if (!skip)
             grd_set_add(set, pair.node);
@@ -120,13 +121,37 @@ static void send_invalidate(struct grd_master *master, const struct grd_entry *e
     master->counters.invalidates++;
 }
 
+/* To every name of the pending X's set. */
+static void send_invalidates(struct grd_master *master, const struct grd_entry *entry,
+                             const struct grd_pending *pending, struct grd_actions *actions)
+{
+    struct grd_pair pair;
+    uint32_t cursor = 0;
+
+    if (!grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS))
+        return;
+    while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
+        send_invalidate(master, entry, pair.node, pair.value, pending, actions);
+}
+
 /* ------------------------------------------------------------------ granting */
+
+/*
+ * A request that is granted now, with who holds the block at this moment. The waiter is one of the queue, or of a request
+ * that never stood in it.
+ */
+struct turn {
+    struct grd_waiter *waiter;
+    bool is_queued;
+    struct grd_holders look;
+};
 
 /* NULL: no room for another pending grant now; the request stays queued and its repetition serves it. */
 static struct grd_pending *grant_begin(struct grd_master *master, struct grd_entry *entry,
-                                       struct grd_waiter *waiter, uint64_t now_ns)
+                                       const struct turn *turn, uint64_t now_ns)
 {
     struct grd_pending *pending = grd_pending_add(master->directory, entry);
+    const struct grd_waiter *waiter = turn->waiter;
     struct grd_holder holder;
 
     if (pending ==
@@ -137,16 +162,15 @@ static struct grd_pending *grant_begin(struct grd_master *master, struct grd_ent
     pending->node = waiter->node;
     pending->mode = waiter->mode;
     pending->flags = waiter->flags;
-    pending->again = 0;
     pending->source = CF_NODE_NONE;
-    pending->source_tenure = 0;
     pending->request = waiter->request;
     pending->tenure = grd_entry_tenure(master->directory, entry);
-    pending->probes = 0;
     pending->since_ns = now_ns;
     pending->key = entry->key;
-    grd_fair_granted(master, entry, waiter, now_ns);
-    grd_waiter_remove(master->directory, entry, waiter);
+    if (turn->is_queued) {
+        grd_fair_granted(master, entry, waiter, now_ns);
+        grd_waiter_remove(master->directory, entry, turn->waiter);
+    }
 
     holder.node = pending->node;
     holder.is_x = pending->mode == CF_MODE_X;
@@ -161,13 +185,14 @@ static struct grd_pending *grant_begin(struct grd_master *master, struct grd_ent
 }
 
 /* Says where the data of an S grant comes from: an installed holder, or the disk when there is none. */
-static void do_source_s(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
-                        struct grd_actions *actions)
+static void do_source_s(struct grd_master *master, struct grd_entry *entry, const struct grd_holders *look,
+                        struct grd_pending *pending, struct grd_actions *actions)
 {
     struct grd_holder source;
 
     pending->again = 0;
-    if (!grd_mutant(GRD_MUT_DISK_ANY) && choose_source(master, entry, pending->node, CF_MODE_S, &source)) {
+    if (!grd_mutant(GRD_MUT_DISK_ANY) &&
+        choose_source(master, entry, look, pending->node, CF_MODE_S, &source)) {
         pending->how = GRD_HOW_SHIP;
         pending->source = source.node;
         pending->source_tenure = source.tenure;
@@ -196,38 +221,45 @@ static bool next_sharer(struct grd_master *master, const struct grd_entry *entry
     return false;
 }
 
+/* They are names of the pending X's set from here on, and hold nothing. */
+static void sharers_out(struct grd_master *master, struct grd_entry *entry, uint16_t requester,
+                        uint16_t source)
+{
+    struct grd_holder holder;
+
+    while (next_sharer(master, entry, requester, source, &holder)) {
+        grd_master_holder_out(master, entry, &holder);
+        grd_list_set(master->directory, entry, GRD_LIST_SHARERS, holder.node, holder.tenure);
+    }
+}
+
 /*
  * X: everybody else who holds, pending S grants included, becomes a name of the set; the source of the image
  * leaves by its forward. An S copy of the requester itself is raised in place.
  */
-static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter,
+static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, const struct turn *turn,
                        uint64_t now_ns, struct grd_actions *actions)
 {
-    struct grd_directory *directory = master->directory;
-    struct grd_holder holder, own, source;
+    struct grd_holder source;
     struct grd_pending *pending;
-    struct grd_pair pair;
-    uint32_t cursor = 0;
-    uint16_t requester = waiter->node;
-    bool is_upgrade = grd_holder_find(directory, entry, requester, &own);
-    bool is_new = (waiter->flags & GRD_FLAG_NEW) != 0;
-    bool has_source = !is_upgrade && choose_source(master, entry, requester, CF_MODE_X, &source);
+    uint32_t others = turn->look.others;
+    uint16_t requester = turn->waiter->node;
+    bool is_upgrade = turn->look.has_own;
+    bool is_new = (turn->waiter->flags & GRD_FLAG_NEW) != 0;
+    bool has_source = !is_upgrade && choose_source(master, entry, &turn->look, requester, CF_MODE_X, &source);
 
-    pending = grant_begin(master, entry, waiter, now_ns);
+    pending = grant_begin(master, entry, turn, now_ns);
     if (pending == NULL)
         return false;
-    grd_list_clear(directory, entry, GRD_LIST_SHARERS);
-    while (next_sharer(master, entry, requester, has_source ? source.node : requester, &holder)) {
-        grd_master_holder_out(master, entry, &holder);
-        grd_list_set(directory, entry, GRD_LIST_SHARERS, holder.node, holder.tenure);
-    }
+    if (grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS))
+        grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
+    if (others > (has_source ? 1u : 0u))
+        sharers_out(master, entry, requester, has_source ? source.node : requester);
     if (has_source)
         grd_master_holder_out(master, entry, &source);
-    if (has_source || grd_list_count(directory, entry, GRD_LIST_SHARERS) != 0)
+    if (others != 0)
         grd_hot_count(master->hot, &entry->key, requester, CF_MODE_X, now_ns);
-    cursor = 0;
-    while (grd_list_next(directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
-        send_invalidate(master, entry, pair.node, pair.value, pending, actions);
+    send_invalidates(master, entry, pending, actions);
     if (has_source) {
         pending->how = GRD_HOW_SHIP;
         pending->source = source.node;
@@ -240,14 +272,14 @@ static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, struc
     return true;
 }
 
-static bool do_grant_s(struct grd_master *master, struct grd_entry *entry, struct grd_waiter *waiter,
+static bool do_grant_s(struct grd_master *master, struct grd_entry *entry, const struct turn *turn,
                        uint64_t now_ns, struct grd_actions *actions)
 {
-    struct grd_pending *pending = grant_begin(master, entry, waiter, now_ns);
+    struct grd_pending *pending = grant_begin(master, entry, turn, now_ns);
 
     if (pending == NULL)
         return false;
-    do_source_s(master, entry, pending, actions);
+    do_source_s(master, entry, &turn->look, pending, actions);
     return true;
 }
 
@@ -255,13 +287,15 @@ static bool do_grant_s(struct grd_master *master, struct grd_entry *entry, struc
 static void do_again(struct grd_master *master, struct grd_entry *entry, struct grd_actions *actions)
 {
     struct grd_pending *pending;
+    struct grd_holders look;
 
     for (pending = grd_pending_first(master->directory, entry); pending;
          pending = grd_pending_next(master->directory, pending)) {
         if (!pending->again)
             continue;
         if (pending->mode == CF_MODE_S) {
-            do_source_s(master, entry, pending, actions);
+            grd_holders_look(master->directory, entry, pending->node, &look);
+            do_source_s(master, entry, &look, pending, actions);
         } else {
             pending->again = 0;
             pending->how = GRD_HOW_DISK;
@@ -271,32 +305,59 @@ static void do_again(struct grd_master *master, struct grd_entry *entry, struct 
     }
 }
 
+static bool do_grant(struct grd_master *master, struct grd_entry *entry, const struct turn *turn,
+                     uint64_t now_ns, struct grd_actions *actions)
+{
+    return turn->waiter->mode == CF_MODE_S ? do_grant_s(master, entry, turn, now_ns, actions)
+                                           : do_grant_x(master, entry, turn, now_ns, actions);
+}
+
+bool grd_master_serve_alone(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                            uint64_t now_ns, struct grd_actions *actions)
+{
+    struct grd_waiter waiter = {.node = msg->from,
+                                .mode = msg->mode & 3u,
+                                .flags = msg->flags,
+                                .request = msg->request,
+                                .held = msg->held};
+    struct turn turn = {.waiter = &waiter};
+
+    grd_holders_look(master->directory, entry, msg->from, &turn.look);
+    if (!is_ready(&turn.look, msg->held) ||
+        (msg->mode == CF_MODE_X && grd_fair_is_shared(master, entry, turn.look.others, now_ns)))
+        return false;
+    return do_grant(master, entry, &turn, now_ns, actions);
+}
+
 /* Serves the queue in order of arrival, as far as it can be served now. */
 void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
                       struct grd_actions *actions)
 {
-    struct grd_waiter *waiter, *next;
+    const struct grd_side *side = grd_side_of(master->directory, entry);
+    struct turn turn = {.is_queued = true};
+    struct grd_waiter *next;
     bool is_shared = false;
 
-    if (grd_rebuild_of(master->directory, entry))
+    if (side == NULL || grd_side_is_quiet(side) || side->rebuild != GRD_NONE)
         return;
     do_again(master, entry, actions);
-    for (waiter = grd_fair_first(master, entry); waiter && !grd_master_pending_x(master, entry);
-         waiter = next) {
-        next = grd_waiter_next(master->directory, waiter);
-        if (!is_ready(master, entry, waiter)) {
-            if (grd_fair_is_due(waiter))
+    for (turn.waiter = grd_fair_first(master, entry); turn.waiter && !grd_master_pending_x(master, entry);
+         turn.waiter = next) {
+        bool is_x = turn.waiter->mode == CF_MODE_X;
+
+        next = grd_waiter_next(master->directory, turn.waiter);
+        grd_holders_look(master->directory, entry, turn.waiter->node, &turn.look);
+        if (!is_ready(&turn.look, turn.waiter->held)) {
+            if (grd_fair_is_due(turn.waiter))
                 return;
             continue;
         }
-        is_shared = is_shared ||
-                    (waiter->mode == CF_MODE_X && grd_fair_is_shared(master, entry, waiter, now_ns));
-        if (waiter->mode == CF_MODE_X && is_shared) /* nor does another X pass this one */
+        is_shared = is_shared || (is_x && grd_fair_is_shared(master, entry, turn.look.others, now_ns));
+        if (is_x && is_shared) /* nor does another X pass this one */
             continue;
-        if (waiter->mode == CF_MODE_X && grd_fair_reader_first(master, entry))
+        if (is_x && grd_fair_reader_first(master, entry))
             return;
-        if (!(waiter->mode == CF_MODE_S ? do_grant_s(master, entry, waiter, now_ns, actions)
-                                        : do_grant_x(master, entry, waiter, now_ns, actions)))
+        if (!do_grant(master, entry, &turn, now_ns, actions))
             return;
     }
 }
@@ -305,15 +366,11 @@ void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64
 void grd_master_repeat(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
                        struct grd_actions *actions)
 {
-    struct grd_pair pair;
-    uint32_t cursor = 0;
-
     master->counters.repeated++;
     if (pending->again)
         return;
     if (pending->mode == CF_MODE_X && !grd_mutant(GRD_MUT_NO_XSET))
-        while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
-            send_invalidate(master, entry, pair.node, pair.value, pending, actions);
+        send_invalidates(master, entry, pending, actions);
     if (pending->how == GRD_HOW_SHIP)
         send_forward(master, entry, pending, actions);
     else
@@ -334,10 +391,13 @@ static void send_nowhere(const struct grd_msg *msg, struct grd_actions *actions)
 void grd_master_on_where(struct grd_master *master, const struct grd_entry *entry, const struct grd_msg *msg,
                          struct grd_actions *actions)
 {
+    struct grd_holders holders = {0};
     struct grd_holder source;
     struct grd_msg *look;
 
-    if (entry == NULL || !choose_source(master, entry, msg->from, CF_MODE_S, &source)) {
+    if (entry)
+        grd_holders_look(master->directory, entry, msg->from, &holders);
+    if (entry == NULL || !choose_source(master, entry, &holders, msg->from, CF_MODE_S, &source)) {
         send_nowhere(msg, actions);
         return;
     }

@@ -3,6 +3,7 @@
 #define GRD_MASTER_IMPL_H
 
 /* Shared by the files that make up the master: dispatch (master.c), granting, ends, rebuilds. */
+#include "grd/directory_impl.h"
 #include "grd/master.h"
 
 /* master.c: one message, without those that waited for it. */
@@ -16,7 +17,7 @@ void grd_master_late_run(struct grd_master *master, uint64_t now_ns, struct grd_
 /* master_fair.c */
 /* Where the queue is served from. */
 struct grd_waiter *grd_fair_first(struct grd_master *master, struct grd_entry *entry);
-/* The waiter is granted now: those that came before it and still wait have been overtaken once more [G-16]. */
+/* The queued waiter is granted now: those that came before it and still wait have been overtaken once more [G-16]. */
 void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter,
                       uint64_t now_ns);
 /* Nobody behind this one, which is not ready, may be served any more. */
@@ -25,9 +26,11 @@ bool grd_fair_is_due(const struct grd_waiter *waiter);
 bool grd_fair_reader_first(struct grd_master *master, const struct grd_entry *entry);
 /* That reader; NULL: there is none. */
 struct grd_pending *grd_fair_reader(struct grd_master *master, const struct grd_entry *entry);
-/* The waiter wants X of a read-mostly block whose sharers have not had it for long: others go first meanwhile [G-18]. */
-bool grd_fair_is_shared(struct grd_master *master, struct grd_entry *entry, const struct grd_waiter *waiter,
-                        uint64_t now_ns);
+/*
+ * X is wanted of a read-mostly block whose sharers, so many beside who wants it, have not had it for long: others go first
+ * meanwhile [G-18].
+ */
+bool grd_fair_is_shared(struct grd_master *master, struct grd_entry *entry, uint32_t others, uint64_t now_ns);
 /* One such time that has ended. False: none has. */
 bool grd_fair_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 /*
@@ -40,6 +43,12 @@ uint64_t grd_source_rank(const struct grd_master *master, uint16_t requester, ui
 /* master_grant.c */
 /* The X grant that has not begun, if there is one. */
 struct grd_pending *grd_master_pending_x(struct grd_master *master, const struct grd_entry *entry);
+/*
+ * A request that finds nobody before it: it is granted without having stood in the queue. False: it must wait, and nothing
+ * has been done.
+ */
+bool grd_master_serve_alone(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
+                            uint64_t now_ns, struct grd_actions *actions);
 /* Serves the queue in order of arrival, as far as it can be served now; nothing while the entry is in rebuild. */
 void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
                       struct grd_actions *actions);
