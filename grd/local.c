@@ -21,6 +21,9 @@
 #define GRD_STAY_PARTS 16u
 #define GRD_STAY_TICK_NS_MIN UINT64_C(1000)
 
+/* 2^64 divided by the golden ratio: neighbours lie far from each other. */
+#define SLOT_MIX UINT64_C(0x9e3779b97f4a7c15)
+
 static uint32_t table_slots(uint32_t blocks)
 {
     uint32_t slots = 64;
@@ -43,6 +46,7 @@ static enum cf_rc pools_take(struct grd_local *local, const struct grd_local_opt
     if (local->table == NULL || local->blocks == NULL || local->convs == NULL || local->demands == NULL)
         return CF_MEMORY;
     local->table_mask = slots - 1;
+    local->table_shift = 64 - (uint32_t)__builtin_ctz(slots);
     memset(local->table, 0xff, slots * sizeof *local->table);
     for (i = 0; i < local->blocks_count; i++)
         local->blocks[i].next = i + 1 < local->blocks_count ? i + 1 : GRD_FRAME_NONE;
@@ -116,7 +120,7 @@ static uint32_t slot_of(const struct grd_local *local, const struct cf_block_key
 {
     uint64_t name = key->block ^ ((uint64_t)key->file << 40) ^ ((uint64_t)key->generation << 52);
 
-    return (uint32_t)cf_mix64(name, local->seed) & local->table_mask;
+    return (uint32_t)((name ^ local->seed) * SLOT_MIX >> local->table_shift);
 }
 
 struct grd_block *grd_local_find(struct grd_local *local, const struct cf_block_key *key)
@@ -228,6 +232,20 @@ void grd_local_conv_free(struct grd_local *local, struct grd_block *block)
     block->conv = GRD_FRAME_NONE;
 }
 
+/* What a forward and an invalidate carry. */
+static void demand_copy(struct grd_msg *to, const struct grd_msg *from)
+{
+    to->type = from->type;
+    to->from = from->from;
+    to->requester = from->requester;
+    to->mode = from->mode;
+    to->key = from->key;
+    to->request = from->request;
+    to->tenure = from->tenure;
+    to->held = from->held;
+    grd_set_copy(&to->set, &from->set);
+}
+
 /* Parks a demand at the end of the block's queue. Doubles are dropped; so is one that finds the pool empty: its
  * sender's timer says it again. */
 uint32_t grd_local_demand_add(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg)
@@ -249,8 +267,7 @@ uint32_t grd_local_demand_add(struct grd_local *local, struct grd_block *block, 
     demand = &local->demands[number];
     local->demand_free = demand->next;
     local->demands_used++;
-    memcpy(&demand->msg, msg, offsetof(struct grd_msg, set));
-    grd_set_copy(&demand->msg.set, &msg->set);
+    demand_copy(&demand->msg, msg);
     demand->next = GRD_FRAME_NONE;
     if (block->demand_first == GRD_FRAME_NONE)
         block->demand_first = number;
@@ -304,10 +321,22 @@ void grd_local_past_drop(struct grd_local *local, struct grd_block *block, struc
 
 /* ------------------------------------------------------------------ timers */
 
+static void arm_at(struct grd_local *local, struct grd_block *block, uint64_t due_ns)
+{
+    block->quiet_ns = due_ns;
+    cf_wheel_arm(&local->wheel, &block->timer, due_ns);
+}
+
+/* A timer that is armed already goes off where it is and is put to the later time then: most have nothing to do by then. */
 void grd_local_arm(struct grd_local *local, struct grd_block *block, uint64_t now_ns)
 {
+    uint64_t due_ns = now_ns + local->resend_ns;
+
     block->retries = 0;
-    cf_wheel_arm(&local->wheel, &block->timer, now_ns + local->resend_ns);
+    if (cf_timer_armed(&block->timer) && block->timer.due_ns <= due_ns)
+        block->quiet_ns = due_ns;
+    else
+        arm_at(local, block, due_ns);
 }
 
 bool grd_local_release_has_room(const struct grd_local *local, uint32_t but)
@@ -434,11 +463,15 @@ bool grd_local_tick(struct grd_local *local, uint64_t now_ns, struct grd_actions
         grd_local_settle(local, block);
         return true;
     }
+    if (now_ns < block->quiet_ns) {
+        arm_at(local, block, block->quiet_ns);
+        return true;
+    }
     grd_requester_on_released(local, block, now_ns,
                               actions); /* a failed grant that found no release number */
     send_again(local, block, now_ns, actions);
     block->retries++;
-    cf_wheel_arm(&local->wheel, &block->timer, now_ns + grd_backoff_ns(local->resend_ns, block->retries));
+    arm_at(local, block, now_ns + grd_backoff_ns(local->resend_ns, block->retries));
     grd_holder_serve(local, block, now_ns, actions);
     return true;
 }
@@ -477,7 +510,7 @@ void grd_local_reset(struct grd_local *local, uint16_t node, uint64_t now_ns)
 
         if (block->in_use && cf_timer_armed(&block->timer)) {
             block->retries = GRD_SLOW_PERIODS - 1;
-            cf_wheel_arm(&local->wheel, &block->timer, now_ns);
+            arm_at(local, block, now_ns);
         }
     }
 }
@@ -532,23 +565,16 @@ static void on_released(struct grd_local *local, struct grd_block *block, const 
 }
 
 /* What only a block's master may say: a peer that says it of another's block has gone wrong. */
+#define OF_MASTERS                                                                                       \
+    (UINT64_C(1) << GRD_MSG_GRANT | UINT64_C(1) << GRD_MSG_FORWARD | UINT64_C(1) << GRD_MSG_INVALIDATE | \
+     UINT64_C(1) << GRD_MSG_RELEASED | UINT64_C(1) << GRD_MSG_DISCARD | UINT64_C(1) << GRD_MSG_PROBE |   \
+     UINT64_C(1) << GRD_MSG_CONFIRMED | UINT64_C(1) << GRD_MSG_BOUNCE | UINT64_C(1) << GRD_MSG_WRITE |   \
+     UINT64_C(1) << GRD_MSG_RECALL)
+_Static_assert(GRD_MSG_MAX <= 64, "a bit for each type");
+
 static bool is_masters(uint16_t type)
 {
-    switch (type) {
-    case GRD_MSG_GRANT:
-    case GRD_MSG_FORWARD:
-    case GRD_MSG_INVALIDATE:
-    case GRD_MSG_RELEASED:
-    case GRD_MSG_DISCARD:
-    case GRD_MSG_PROBE:
-    case GRD_MSG_CONFIRMED:
-    case GRD_MSG_BOUNCE:
-    case GRD_MSG_WRITE:
-    case GRD_MSG_RECALL:
-        return true;
-    default:
-        return false;
-    }
+    return type < GRD_MSG_MAX && (OF_MASTERS >> type & 1) != 0;
 }
 
 /* It may have become the master without this instance having heard. */

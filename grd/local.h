@@ -95,6 +95,7 @@ struct grd_block {
     uint32_t demand_first, demand_last;
     uint32_t next;         /* free list */
     struct cf_timer timer; /* of `wheel`: what is unanswered is said again */
+    uint64_t quiet_ns;     /* until when it says nothing: it is armed for then, or for earlier */
     struct cf_timer stay;  /* of `stays`: the residency is over and demands wait */
     /* the engine's: ops that wait for the block, first come first served; the record stays while there are any */
     void *waiter_first, *waiter_last;
@@ -139,7 +140,7 @@ struct grd_local {
     uint32_t block_free, conv_free, demand_free;
     uint32_t blocks_used, convs_used, demands_used, past_used, kept_used, releases_used, releases_max;
     uint32_t *table; /* open addressing: number of a block or NONE */
-    uint32_t table_mask;
+    uint32_t table_mask, table_shift;
     uint64_t seed;
     struct grd_local_counters counters;
 };

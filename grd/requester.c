@@ -106,6 +106,8 @@ static bool acks_are_in(const struct grd_conv *conv)
 {
     uint32_t node;
 
+    if (conv->need.count == 0)
+        return true;
     for (node = grd_set_next(&conv->need, 0); node < CF_NODES_MAX; node = grd_set_next(&conv->need, node + 1))
         if (!grd_set_has(&conv->acks, (uint16_t)node))
             return false;
