@@ -81,16 +81,12 @@ __attribute__((target("sse4.2,pclmul"))) static uint32_t crc_short(uint32_t crc,
 }
 #endif
 
-uint32_t cf_crc32c(uint32_t seed, const void *bytes, size_t bytes_count)
+/* A function of its own: the short way needs none of its registers. */
+__attribute__((noinline)) static uint32_t crc_long(uint32_t crc, const void *bytes, size_t bytes_count)
 {
     /* ISA-L declares the buffer without const and does not write it. */
     unsigned char *next = (unsigned char *)(uintptr_t)bytes;
-    uint32_t crc = ~seed;
 
-#if defined(__x86_64__)
-    if (bytes_count <= SHORT_BYTES_MAX && has_instructions())
-        return ~crc_short(crc, bytes, bytes_count);
-#endif
     while (bytes_count > 0) {
         size_t chunk = bytes_count < CRC_CHUNK_BYTES_MAX ? bytes_count : CRC_CHUNK_BYTES_MAX;
         crc = crc32_iscsi(next, (int)chunk, crc);
@@ -98,4 +94,13 @@ uint32_t cf_crc32c(uint32_t seed, const void *bytes, size_t bytes_count)
         bytes_count -= chunk;
     }
     return ~crc;
+}
+
+uint32_t cf_crc32c(uint32_t seed, const void *bytes, size_t bytes_count)
+{
+#if defined(__x86_64__)
+    if (bytes_count <= SHORT_BYTES_MAX && has_instructions())
+        return ~crc_short(~seed, bytes, bytes_count);
+#endif
+    return crc_long(~seed, bytes, bytes_count);
 }

@@ -74,8 +74,7 @@ static void post_one(struct end *end, uint64_t now_ns)
 
     cf_assert(slot != NULL);
     memset(slot->body, (int)now_ns, BODY_BYTES);
-    slot->header.type = 1;
-    xp_link_post(&end->link, XP_CONTROL, NULL);
+    xp_link_post(&end->link, XP_CONTROL, 1, now_ns, NULL);
 }
 
 static uint32_t send_all(struct end *end, uint64_t now_ns, uint8_t *frame)

@@ -181,6 +181,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
     return 0;
 }
 
+/* What the link has to send, behind `at`; returns where the next frame goes. */
+static size_t frames_put(struct cf_rng *rng, struct xp_link *link, const uint8_t *front, uint8_t *input,
+                         size_t at)
+{
+    struct xp_link_sent sent;
+    uint32_t bytes;
+
+    while (at + 2 + XP_ETHER_FRONT_BYTES + PACKET_BYTES <= FUZZ_BYTES_MAX) {
+        bytes = xp_link_send(link, 1000000, front, input + at + 2, &sent);
+        if (bytes == 0)
+            break;
+        input[at] = (uint8_t)bytes;
+        input[at + 1] = (uint8_t)((bytes >> 8) | (cf_rng_chance(rng, 0.8) ? RIGHT >> 8 : 0));
+        at += 2 + bytes;
+    }
+    return at;
+}
+
 /* What an honest sender says: messages of several sizes, some with blocks of 2 KiB. */
 size_t fuzz_make(struct cf_rng *rng, uint8_t *input)
 {
@@ -188,11 +206,12 @@ size_t fuzz_make(struct cf_rng *rng, uint8_t *input)
     const struct xp_ether_end from = {.ip = 1}, to = {.ip = 2};
     struct xp_link_block block = {.bytes = block_bytes, .class_index = 0};
     uint8_t *memory = aligned_alloc(CF_CACHE_LINE, xp_link_bytes(SLOTS));
-    struct xp_link_packet packet;
+    uint8_t front[XP_ETHER_FRONT_BYTES];
     struct xp_link link;
     size_t at = 0;
 
     fuzz_check(memory != NULL);
+    xp_ether_front(front, &from, &to, XP_ETHER_SOURCE_PORT);
     memset(memory, 0, xp_link_bytes(SLOTS));
     link_begin(&link, memory, 0);
     for (uint32_t i = 0; i < 6; i++) {
@@ -202,21 +221,11 @@ size_t fuzz_make(struct cf_rng *rng, uint8_t *input)
 
         if (slot == NULL)
             continue;
-        memset(&slot->header, (int)i, sizeof(slot->header));
         memset(slot->body, (int)i, bytes);
-        xp_link_post(&link, lane, lane == XP_DATA && cf_rng_chance(rng, 0.3) ? &block : NULL);
-    }
-    while (at + 2 + XP_ETHER_FRONT_BYTES + PACKET_BYTES <= FUZZ_BYTES_MAX &&
-           xp_link_build(&link, 1000000, &packet)) {
-        uint8_t *frame = input + at + 2;
-        uint32_t bytes;
-
-        xp_ether_front(frame, &from, &to, XP_ETHER_SOURCE_PORT);
-        bytes = XP_ETHER_FRONT_BYTES + xp_link_encode(&packet, frame + XP_ETHER_FRONT_BYTES);
-        xp_ether_finish(frame, bytes - XP_ETHER_FRONT_BYTES);
-        input[at] = (uint8_t)bytes;
-        input[at + 1] = (uint8_t)((bytes >> 8) | (cf_rng_chance(rng, 0.8) ? RIGHT >> 8 : 0));
-        at += 2 + bytes;
+        xp_link_post(&link, lane, (uint16_t)(1 + i), i,
+                     lane == XP_DATA && cf_rng_chance(rng, 0.3) ? &block : NULL);
+        if (i == 5 || cf_rng_chance(rng, 0.5)) /* one alone, or several in a packet */
+            at = frames_put(rng, &link, front, input, at);
     }
     free(memory);
     return at;

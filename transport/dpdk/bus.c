@@ -69,6 +69,8 @@ void xp_dpdk_bus_close(struct xp_dpdk_bus *bus)
     if (bus->joint != NULL)
         xp_dpdk_frames_free(&bus->joint, 1);
     bus->joint = NULL;
+    xp_dpdk_frames_free(bus->seen, bus->seen_count);
+    bus->seen_count = 0;
     xp_dpdk_fault_close(&bus->fault);
     xp_dpdk_pool_close(bus->address.kind, bus->pool);
     bus->pool = NULL;
@@ -90,35 +92,62 @@ static CF_COLD void join(struct xp_dpdk_bus *bus, const struct rte_mbuf *frame, 
     fn(arg, port, whole, frame->pkt_len);
 }
 
+static void seen_free(struct xp_dpdk_bus *bus)
+{
+    if (bus->seen_count != 0)
+        xp_dpdk_frames_free(bus->seen, bus->seen_count);
+    bus->seen_count = 0;
+}
+
+/* A burst of one port lies in bus->seen. */
+static void burst_give(struct xp_dpdk_bus *bus, uint32_t port, uint16_t count, xp_dpdk_frame_fn fn, void *arg)
+{
+    struct rte_mbuf **frames = bus->seen;
+
+    bus->frames_received += count;
+    for (uint16_t i = 0; i < count; i++) {
+        if (i + 1 < count)
+            rte_prefetch0(rte_pktmbuf_mtod(frames[i + 1], void *));
+        if (CF_LIKELY(frames[i]->nb_segs == 1))
+            fn(arg, port, rte_pktmbuf_mtod(frames[i], uint8_t *), frames[i]->data_len);
+        else
+            join(bus, frames[i], port, fn, arg);
+    }
+}
+
 bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, void *arg)
 {
     bool has_any = false;
 
     for (uint32_t p = 0; p < bus->ports_count; p++) {
-        struct rte_mbuf *frames[2 * XP_DPDK_BURST];
         uint16_t count;
 
-        if (!bus->ports[p].is_started)
+        if (CF_UNLIKELY(!bus->ports[p].is_started))
             continue;
-        count = rte_eth_rx_burst(bus->ports[p].id, 0, frames, XP_DPDK_BURST);
-        xp_dpdk_enter_thread(frames, count);
+        seen_free(bus);
+        count = rte_eth_rx_burst(bus->ports[p].id, 0, bus->seen, XP_DPDK_BURST);
+        xp_dpdk_enter_thread(bus->seen, count);
         if (CF_UNLIKELY(bus->fault.is_on))
-            count = xp_dpdk_fault_apply(&bus->fault, bus->pool, frames, count, 2 * XP_DPDK_BURST);
+            count = xp_dpdk_fault_apply(&bus->fault, bus->pool, bus->seen, count, 2 * XP_DPDK_BURST);
         if (count == 0)
             continue;
         has_any = true;
-        bus->frames_received += count;
-        for (uint16_t i = 0; i < count; i++) {
-            if (i + 1 < count)
-                rte_prefetch0(rte_pktmbuf_mtod(frames[i + 1], void *));
-            if (CF_LIKELY(frames[i]->nb_segs == 1))
-                fn(arg, p, rte_pktmbuf_mtod(frames[i], uint8_t *), frames[i]->data_len);
-            else
-                join(bus, frames[i], p, fn, arg);
-        }
-        xp_dpdk_frames_free(frames, count);
+        bus->seen_count = count;
+        burst_give(bus, p, count, fn, arg);
     }
     return has_any;
+}
+
+/* False without memory. */
+static bool spare_take(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
+{
+    if (rte_mempool_generic_get(bus->pool, (void **)&port->spare, 1, NULL) != 0) {
+        port->spare = NULL;
+        return false;
+    }
+    xp_dpdk_enter_thread(&port->spare, 1);
+    rte_pktmbuf_reset(port->spare);
+    return true;
 }
 
 static void port_flush(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
@@ -134,6 +163,9 @@ static void port_flush(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
         xp_dpdk_frames_free(port->queue + sent, port->queued - sent);
     }
     port->queued = 0;
+    /* While the frames are under way is the time for it. */
+    if (port->spare == NULL)
+        (void)spare_take(bus, port);
 }
 
 uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port)
@@ -142,14 +174,9 @@ uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port)
 
     if (p->queued == XP_DPDK_BURST)
         port_flush(bus, p);
-    if (p->spare == NULL) {
-        if (rte_mempool_generic_get(bus->pool, (void **)&p->spare, 1, NULL) != 0) {
-            p->spare = NULL;
-            bus->no_memory++;
-            return NULL;
-        }
-        xp_dpdk_enter_thread(&p->spare, 1);
-        rte_pktmbuf_reset(p->spare);
+    if (CF_UNLIKELY(p->spare == NULL) && !spare_take(bus, p)) {
+        bus->no_memory++;
+        return NULL;
     }
     return rte_pktmbuf_mtod(p->spare, uint8_t *);
 }

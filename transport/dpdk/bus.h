@@ -39,7 +39,7 @@ struct xp_dpdk_port {
     bool is_linked; /* memif: now; a card: since it was started */
     bool was_gone;  /* memif: the process at the other end, since the port was started */
     uint16_t queued;
-    struct rte_mbuf *spare; /* begun and not ended */
+    struct rte_mbuf *spare; /* for the next frame; it may be begun and not ended */
     struct rte_mbuf *queue[XP_DPDK_BURST];
     char name[48];
 };
@@ -52,6 +52,9 @@ struct xp_dpdk_bus {
     uint32_t frame_bytes;
     struct rte_mempool *pool;
     struct rte_mbuf *joint; /* cards: where the pieces of a frame are put together */
+    /* Frames that were looked at, of one burst: they go back when the next one comes, not while a message waits. */
+    struct rte_mbuf *seen[2 * XP_DPDK_BURST];
+    uint32_t seen_count;
     struct xp_dpdk_fault fault;
     struct xp_ether_end end;
     uint64_t frames_received, frames_sent, frames_refused, frames_joined, frames_cut, no_memory;

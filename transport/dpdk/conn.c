@@ -137,6 +137,9 @@ static void link_open(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
                                       .session = peer->session,
                                       .node = dpdk->node,
                                       .peer = peer->node,
+                                      .incarnation = dpdk->facts.incarnation,
+                                      .peer_incarnation = peer->facts.incarnation,
+                                      .message_tag = dpdk->tag,
                                       .rto_ns_min = RTO_NS_MIN,
                                       .rto_ns_max = RTO_NS_MAX,
                                       .ack_delay_ns = ACK_DELAY_NS,
@@ -146,17 +149,14 @@ static void link_open(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
                                                                                       : WINDOW_MIN_SOFT};
 
     xp_link_open(&peer->link, &options, peer->memory, dpdk->now_ns);
-    for (uint32_t i = 0; i < XP_LANES; i++) {
-        struct xp_lane_facts facts = {
-            .lane_class = (uint16_t)i, .generation = peer->session, .tag = dpdk->tag, .epoch = dpdk->epoch};
-
-        facts.node = dpdk->node;
-        facts.incarnation = dpdk->facts.incarnation;
-        peer->out[i] = facts;
-        facts.node = peer->node;
-        facts.incarnation = peer->facts.incarnation;
-        peer->in[i] = facts;
-    }
+    peer->link.epoch = dpdk->epoch;
+    for (uint32_t i = 0; i < XP_LANES; i++)
+        peer->in[i] = (struct xp_lane_facts){.node = peer->node,
+                                             .lane_class = (uint16_t)i,
+                                             .incarnation = peer->facts.incarnation,
+                                             .generation = peer->session,
+                                             .tag = dpdk->tag,
+                                             .epoch = dpdk->epoch};
     xp_ether_front(peer->front, &dpdk->bus.end, &peer->end, (uint16_t)(XP_ETHER_SOURCE_PORT + dpdk->node));
 }
 
@@ -325,8 +325,9 @@ void xp_dpdk_conn_epoch(struct xp *xp, uint64_t epoch)
     for (uint32_t i = 0; i < dpdk->nodes; i++) {
         struct xp_dpdk_peer *peer = &dpdk->peers[i];
 
+        peer->link.epoch = epoch;
         for (uint32_t lane = 0; lane < XP_LANES; lane++)
-            peer->out[lane].epoch = peer->in[lane].epoch = epoch;
+            peer->in[lane].epoch = epoch;
         if (peer->state == XP_DPDK_REFUSED) {
             peer->retry_ns = dpdk->now_ns;
             peer->told_rc = CF_OK;

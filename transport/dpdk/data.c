@@ -73,16 +73,12 @@ static void post(struct xp_dpdk *dpdk, uint16_t node, enum xp_class lane, uint16
                  const struct xp_link_block *block)
 {
     struct xp_dpdk_peer *peer = &dpdk->peers[node];
-    struct xp_link_tx *tx = &peer->link.tx[lane];
-    struct xp_link_slot *slot = &tx->slots[(tx->credit.sent + 1) & tx->mask];
 
-    xp_lane_stamp(&peer->out[lane], &slot->header, type, tx->body_bytes, scn);
-    slot->header.sequence = tx->credit.sent + 1;
-    xp_link_post(&peer->link, lane, block);
+    xp_link_post(&peer->link, lane, type, scn, block);
     peer->has_posted = true;
     dpdk->quiet_until_ns = 0;
     dpdk->base.counters.sent++;
-    dpdk->base.counters.bytes_sent += tx->body_bytes;
+    dpdk->base.counters.bytes_sent += peer->link.tx[lane].body_bytes;
 }
 
 void xp_dpdk_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn)
@@ -148,12 +144,11 @@ void xp_dpdk_send(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
 
 static void on_packet(struct xp_dpdk *dpdk, const uint8_t *packet, uint32_t bytes)
 {
-    struct xp_dpdk_peer *peer;
-    struct xp_link_head head;
+    uint16_t from = (uint16_t)(xp_link_word(packet, 1) >> 32);
+    uint32_t session = (uint32_t)xp_link_word(packet, 2);
+    struct xp_dpdk_peer *peer = from < dpdk->nodes ? &dpdk->peers[from] : NULL;
 
-    memcpy(&head, packet, sizeof(head));
-    peer = head.from < dpdk->nodes ? &dpdk->peers[head.from] : NULL;
-    if (CF_UNLIKELY(peer == NULL || !peer->is_open || head.session != peer->session)) {
+    if (CF_UNLIKELY(peer == NULL || !peer->is_open || session != peer->session)) {
         dpdk->unknown_session++;
         dpdk->base.counters.stale_generation++;
         return;
@@ -220,8 +215,7 @@ static bool posted_send(struct xp_dpdk *dpdk)
         if (!peer->is_open)
             continue;
         xp_dpdk_send(dpdk, peer);
-        for (uint32_t lane = 0; lane < XP_LANES; lane++)
-            peer->has_posted |= peer->link.tx[lane].message <= peer->link.tx[lane].credit.sent;
+        peer->has_posted = xp_link_has_unsent(&peer->link.tx[0]) || xp_link_has_unsent(&peer->link.tx[1]);
         is_blocked |= peer->has_posted;
     }
     return is_blocked;
@@ -295,9 +289,12 @@ static void deliver(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t la
 static void lane_take(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t lane,
                       struct xp_dpdk_batch *batch)
 {
+    const struct xp_link_rx *rx = &peer->link.rx[lane];
     struct xp_link_delivery d;
 
-    for (uint32_t i = 0; i < LANE_BUDGET && batch->count < batch->max && peer->is_open; i++) {
+    for (uint32_t i = 0;
+         i < LANE_BUDGET && rx->delivered != rx->complete && batch->count < batch->max && peer->is_open;
+         i++) {
         if (!xp_link_take(&peer->link, (enum xp_class)lane, &d))
             return;
         if (judge(dpdk, peer, lane, &d))
@@ -312,8 +309,7 @@ static void peer_take(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, struct xp
     if (peer->state != XP_DPDK_UP && peer->state != XP_DPDK_DRAINING)
         return;
     for (uint32_t lane = 0; lane < XP_LANES && peer->is_open && !peer->must_say_up; lane++)
-        if (peer->link.rx[lane].delivered != peer->link.rx[lane].complete)
-            lane_take(dpdk, peer, lane, batch);
+        lane_take(dpdk, peer, lane, batch);
     if (CF_UNLIKELY(peer->state == XP_DPDK_DRAINING) && batch->count < batch->max)
         xp_dpdk_conn_drained(dpdk, peer, batch);
 }

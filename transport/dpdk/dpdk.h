@@ -44,7 +44,7 @@ struct xp_dpdk_nonces {
 
 struct xp_dpdk_peer {
     struct xp_link link;
-    struct xp_lane_facts out[XP_LANES], in[XP_LANES];
+    struct xp_lane_facts in[XP_LANES];
     uint8_t front[XP_ETHER_FRONT_BYTES];
     enum xp_dpdk_state state;
     uint16_t node;

@@ -145,18 +145,30 @@ static uint32_t lane_find_lost(struct xp_link *link, struct xp_link_tx *tx)
     return (uint32_t)__builtin_popcountll(lost);
 }
 
-static void sample(struct xp_link *link, uint64_t now_ns, const struct xp_link_head *head, uint32_t fresh)
+void xp_link_settle(struct xp_link *link)
+{
+    const struct xp_link_sample *sample = &link->sample;
+
+    if (sample->now_ns == 0)
+        return;
+    xp_link_rtt_sample(&link->rtt, sample->rtt_ns);
+    if (sample->fresh != 0)
+        xp_swift_on_ack(&link->swift, sample->now_ns, sample->rtt_ns, link->rtt.srtt_ns, sample->fresh);
+    link->sample.now_ns = 0;
+}
+
+static void sample_take(struct xp_link *link, uint64_t now_ns, const struct xp_link_head *head,
+                        uint32_t fresh)
 {
     uint32_t now = (uint32_t)(now_ns >> XP_LINK_STAMP_SHIFT);
-    uint64_t rtt_ns;
 
     if (head->held == XP_LINK_HELD_NONE || head->echo == link->echo_seen || head->held > now - head->echo)
         return;
     link->echo_seen = head->echo;
-    rtt_ns = (uint64_t)(now - head->echo - head->held) << XP_LINK_STAMP_SHIFT;
-    xp_link_rtt_sample(&link->rtt, rtt_ns);
-    if (fresh != 0)
-        xp_swift_on_ack(&link->swift, now_ns, rtt_ns, link->rtt.srtt_ns, fresh);
+    link->sample = (struct xp_link_sample){.now_ns = now_ns,
+                                           .rtt_ns = (uint64_t)(now - head->echo - head->held)
+                                                     << XP_LINK_STAMP_SHIFT,
+                                           .fresh = fresh};
 }
 
 void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_head *head)
@@ -173,7 +185,8 @@ void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_hea
         if (!link->is_violated)
             lane_credit(link, tx, lane->taken);
     }
-    sample(link, now_ns, head, fresh);
+    xp_link_settle(link);
+    sample_take(link, now_ns, head, fresh);
     if (fresh == 0)
         return;
     link->backoff = 0;
@@ -182,6 +195,7 @@ void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_hea
             lost += lane_find_lost(link, &link->tx[i]);
     if (lost != 0) {
         link->counters.lost += lost;
+        xp_link_settle(link);
         xp_swift_on_loss(&link->swift, now_ns, link->rtt.srtt_ns);
     }
     link->timer_ns = link->inflight != 0 ? now_ns + xp_link_rtt_wait_ns(&link->rtt, 0) : 0;
@@ -227,6 +241,7 @@ static uint64_t probe_ns(const struct xp_link *link)
 
 void xp_link_tick(struct xp_link *link, uint64_t now_ns)
 {
+    xp_link_settle(link);
     if (link->timer_ns != 0 && now_ns >= link->timer_ns)
         time_out(link, now_ns);
     if (link->timer_ns == 0 && !link->must_probe && now_ns >= probe_ns(link)) {

@@ -9,8 +9,10 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/compiler.h"
+#include "transport/link/word.h"
 
 #define XP_ETHER_MAC_BYTES 6u
 #define XP_ETHER_BYTES 14u
@@ -42,11 +44,30 @@ struct xp_ether_filter {
     uint16_t node;
 };
 
-/* The 42 bytes in front of a packet; xp_ether_finish brings lengths and header checksum up to date. */
+/* The 42 bytes in front of a packet of no bytes; xp_ether_place puts them before a real one. */
 void xp_ether_front(uint8_t front[XP_ETHER_FRONT_BYTES], const struct xp_ether_end *from,
                     const struct xp_ether_end *to, uint16_t source_port);
-/* Completes a front, or a copy of one, for a link packet of so many bytes. */
+/* Lengths and header checksum of a front, or of a copy of one, for a link packet of so many bytes. */
 void xp_ether_finish(uint8_t *frame, uint32_t packet_bytes);
+
+/* Copies a front, with lengths and header checksum of a link packet of so many bytes: RFC 1624, equation 3. */
+static inline void xp_ether_place(uint8_t *frame, const uint8_t front[XP_ETHER_FRONT_BYTES],
+                                  uint32_t packet_bytes)
+{
+    const uint64_t low = 0xffff;
+    uint32_t udp_bytes = XP_ETHER_UDP_BYTES + packet_bytes, ip_bytes = XP_ETHER_IP_BYTES + udp_bytes;
+    uint32_t sum = __builtin_bswap16((uint16_t)~xp_link_word(front, 3)) + ip_bytes;
+
+    sum = (sum & 0xffff) + (sum >> 16);
+    xp_link_put_word(frame, 0, xp_link_word(front, 0));
+    xp_link_put_word(frame, 1, xp_link_word(front, 1));
+    xp_link_put_word(frame, 2, (xp_link_word(front, 2) & ~low) | __builtin_bswap16((uint16_t)ip_bytes));
+    xp_link_put_word(frame, 3, (xp_link_word(front, 3) & ~low) | __builtin_bswap16((uint16_t)~sum));
+    xp_link_put_word(frame, 4,
+                     xp_link_word(front, 4) << 16 >> 16 | (uint64_t)__builtin_bswap16((uint16_t)udp_bytes)
+                                                              << 48);
+    memset(frame + 40, 0, XP_ETHER_FRONT_BYTES - 40);
+}
 /*
  * Looks at a received frame, the cheapest test first. Ours: *packet_out is the link packet with a checksum that fits,
  * a version and a length that are right, sent to this node by another one.

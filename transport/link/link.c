@@ -11,6 +11,15 @@ uint32_t xp_link_crc(const uint8_t *packet, uint32_t bytes)
     return cf_crc32c(0, packet + XP_LINK_CRC_FROM, bytes - XP_LINK_CRC_FROM);
 }
 
+static struct xp_link_who who_of(const struct xp_link_options *options, uint32_t lane, bool is_own)
+{
+    uint64_t node = is_own ? options->node : options->peer;
+    uint64_t incarnation = is_own ? options->incarnation : options->peer_incarnation;
+
+    return (struct xp_link_who){.sender = node | (uint64_t)lane << 16 | incarnation << 32,
+                                .connection = options->session | (uint64_t)options->message_tag << 32};
+}
+
 uint64_t xp_link_bytes(uint32_t lane_slots)
 {
     return (uint64_t)lane_slots * sizeof(struct xp_link_slot) * XP_LANES * 2;
@@ -38,6 +47,8 @@ void xp_link_open(struct xp_link *link, const struct xp_link_options *options, v
             rx->slots[s].message = 0;
         }
         tx->mask = rx->mask = options->lane_slots - 1;
+        tx->who = who_of(options, i, true);
+        rx->who = who_of(options, i, false);
         rx->window = options->lane_slots;
         tx->message = 1;
         tx->una = tx->next = rx->next = XP_LINK_SEQUENCE_FIRST;

@@ -49,6 +49,9 @@ struct xp_link_options {
     uint32_t session;
     uint16_t node;
     uint16_t peer;
+    uint32_t incarnation; /* of this end; what message headers say, with the session for a generation */
+    uint32_t peer_incarnation;
+    uint32_t message_tag;
     uint64_t rto_ns_min;
     uint64_t rto_ns_max;
     uint64_t ack_delay_ns; /* an acknowledgement waits so long for a message it can travel with */
@@ -100,6 +103,7 @@ struct xp_link_flight {
 struct xp_link_tx {
     struct xp_link_slot *slots;
     uint64_t mask;
+    struct xp_link_who who;
     struct xp_credit credit;
     uint64_t message;    /* under transmission, or the next one */
     uint32_t index;      /* of its next chunk */
@@ -117,6 +121,7 @@ struct xp_link_tx {
 struct xp_link_rx {
     struct xp_link_slot *slots;
     uint64_t mask;
+    struct xp_link_who who;
     uint64_t window;
     struct xp_credit_taker taker;
     uint32_t next;      /* first segment that has not arrived */
@@ -124,6 +129,13 @@ struct xp_link_rx {
     uint64_t last;      /* bit i: it ends a message */
     uint64_t complete;  /* messages that are whole, in order */
     uint64_t delivered; /* messages handed out */
+};
+
+/* A round trip that was seen; the arithmetic on it is done when nobody waits for a message: xp_link_settle. */
+struct xp_link_sample {
+    uint64_t now_ns; /* 0: none */
+    uint64_t rtt_ns;
+    uint32_t fresh; /* segments that it acknowledged */
 };
 
 struct xp_link_counters {
@@ -135,12 +147,14 @@ struct xp_link {
     struct xp_link_tx tx[XP_LANES];
     struct xp_link_rx rx[XP_LANES];
     struct xp_link_options options;
+    uint64_t epoch; /* of messages posted from now on: the caller sets it */
     uint32_t chunk_bytes;
     uint32_t inflight;    /* segments of both lanes that may still arrive */
     uint64_t order;       /* packets built */
     uint64_t order_acked; /* the newest of which a segment has arrived */
     struct xp_link_rtt rtt;
     struct xp_swift swift;
+    struct xp_link_sample sample;
     uint32_t backoff;
     uint64_t timer_ns; /* when the oldest transmission counts as lost; 0: nothing is outstanding */
     uint64_t pace_ns;  /* before it no segment goes */
@@ -193,9 +207,10 @@ void xp_link_open(struct xp_link *link, const struct xp_link_options *options, v
 /* Gives frames of messages that are not whole, or not taken, back. */
 void xp_link_close(struct xp_link *link, const struct xp_link_frames *frames);
 
-/* send.c: a slot for a message, NULL without credit; then its header is stamped by the caller and it is posted. */
+/* send.c: a slot for a message, NULL without credit; then the caller fills its body and it is posted, header stamped. */
 struct xp_link_slot *xp_link_begin(struct xp_link *link, enum xp_class lane, uint32_t body_bytes);
-void xp_link_post(struct xp_link *link, enum xp_class lane, const struct xp_link_block *block);
+void xp_link_post(struct xp_link *link, enum xp_class lane, uint16_t type, uint64_t scn,
+                  const struct xp_link_block *block);
 /* The next packet that may go now. False: none. */
 bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet *packet_out);
 /* Writes the packet with its checksum; a block that moved meanwhile becomes torn. Returns its bytes. */
@@ -211,6 +226,7 @@ bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns);
 
 /* ack.c: what the peer's head says, and the clock. */
 void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_head *head);
+void xp_link_settle(struct xp_link *link);
 void xp_link_tick(struct xp_link *link, uint64_t now_ns);
 /* When the clock alone will have work; UINT64_MAX: never. */
 uint64_t xp_link_due_ns(const struct xp_link *link);
@@ -223,10 +239,23 @@ bool xp_link_take(struct xp_link *link, enum xp_class lane, struct xp_link_deliv
 /* Every message taken so far has been used: their slots are credited. */
 void xp_link_give(struct xp_link *link);
 
+/* A message waits of which not all has been sent. */
+static inline bool xp_link_has_unsent(const struct xp_link_tx *tx)
+{
+    return tx->message <= tx->credit.sent;
+}
+
 /* A segment that was never sent may be, as far as the lane goes. */
 static inline bool xp_link_has_new(const struct xp_link_tx *tx)
 {
-    return tx->message <= tx->credit.sent && tx->next - tx->una < XP_LINK_SEGMENTS;
+    return xp_link_has_unsent(tx) && tx->next - tx->una < XP_LINK_SEGMENTS;
+}
+
+/* Where the next message goes is not in the nearest cache: a window has more slots than it holds. */
+static inline void xp_link_slot_expect(const struct xp_link_slot *slot)
+{
+    __builtin_prefetch(slot, 1);
+    __builtin_prefetch(slot->body, 1);
 }
 
 static inline uint64_t xp_link_max(uint64_t a, uint64_t b)

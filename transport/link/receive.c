@@ -163,6 +163,70 @@ static bool message_receive(struct xp_link *link, const struct xp_link_segment *
     return true;
 }
 
+/* A message of a packet of its own that is not the next one: as a segment, with the header that it stands for. */
+static void one_store(struct xp_link *link, const uint8_t *packet, const struct xp_link_frames *frames)
+{
+    uint8_t bytes[XP_HEADER_BYTES + XP_BODY_BYTES_MAX];
+    struct xp_link_one one;
+    struct xp_link_segment head;
+    struct xp_header header;
+    struct xp_link_rx *rx;
+    int32_t ahead;
+
+    memcpy(&one, packet, sizeof(one));
+    rx = &link->rx[one.lane];
+    ahead = (int32_t)(one.message - (uint32_t)rx->complete);
+    head = (struct xp_link_segment){.sequence = one.sequence,
+                                    .message = one.message,
+                                    .body = one.body,
+                                    .flags = XP_LINK_LAST | (one.lane == XP_DATA ? XP_LINK_LANE : 0),
+                                    .class_index = XP_LINK_NO_BLOCK,
+                                    .bytes = (uint16_t)(XP_HEADER_BYTES + one.body)};
+    xp_link_header_put(&header, &rx->who, one.type, one.body, one.epoch, one.scn,
+                       rx->complete + (uint64_t)(int64_t)ahead);
+    memcpy(bytes, &header, XP_HEADER_BYTES);
+    memcpy(bytes + XP_HEADER_BYTES, packet + XP_LINK_ONE_BYTES, one.body);
+    segment_receive(link, &head, bytes, frames);
+}
+
+/* A message of a packet of its own; nearly always the next one of its lane, with nothing behind a hole. */
+static void one_receive(struct xp_link *link, const uint8_t *packet, uint32_t bytes,
+                        const struct xp_link_frames *frames)
+{
+    uint64_t numbers = xp_link_word(packet, 6), what = xp_link_word(packet, 9), message;
+    uint32_t body_bytes = (uint16_t)(what >> 16), lane = (uint32_t)(what >> 32);
+    struct xp_link_slot *slot;
+    struct xp_link_rx *rx;
+
+    if (lane >= XP_LANES || body_bytes > XP_BODY_BYTES_MAX ||
+        bytes != XP_LINK_ONE_BYTES + xp_link_align(body_bytes)) {
+        link->counters.malformed++;
+        return;
+    }
+    link->ack_count++;
+    rx = &link->rx[lane];
+    message = rx->complete + 1;
+    if (CF_UNLIKELY((uint32_t)numbers != rx->next || rx->got != 0 || numbers >> 32 != (uint32_t)message ||
+                    message - rx->taker.taken > rx->window)) {
+        one_store(link, packet, frames);
+        return;
+    }
+    slot = &rx->slots[message & rx->mask];
+    slot->message = message;
+    slot->body_bytes = body_bytes & 0x7fff;
+    slot->class_index = XP_LINK_NO_BLOCK;
+    slot->frame = XP_LINK_FRAME_NONE;
+    slot->is_torn = false;
+    slot->segments = 1;
+    xp_link_header_put(&slot->header, &rx->who, (uint16_t)what, body_bytes, xp_link_word(packet, 8),
+                       xp_link_word(packet, 7), message);
+    xp_link_copy_body(slot->body, packet + XP_LINK_ONE_BYTES, body_bytes);
+    xp_link_slot_expect(&rx->slots[(message + 1) & rx->mask]);
+    rx->next++;
+    rx->complete = message;
+    link->counters.segments_received++;
+}
+
 static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32_t bytes,
                              const struct xp_link_frames *frames)
 {
@@ -191,6 +255,17 @@ static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32
         link->counters.malformed++;
 }
 
+/* What the head of one message says of the lanes, as the other head has it. */
+static void one_head(const uint8_t *packet, struct xp_link_head *head_out)
+{
+    for (uint32_t i = 0; i < XP_LANES; i++) {
+        uint64_t lane = xp_link_word(packet, 4 + i);
+
+        head_out->lanes[i] = (struct xp_link_lane_head){.next = (uint32_t)lane,
+                                                        .taken = (uint32_t)(lane >> 32)};
+    }
+}
+
 void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packet, uint32_t bytes,
                      const struct xp_link_frames *frames)
 {
@@ -200,6 +275,13 @@ void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packe
     if (bytes < XP_LINK_HEAD_BYTES || link->is_violated)
         return;
     memcpy(&head, packet, sizeof(head));
+    if (head.kind == XP_LINK_ONE) {
+        if (bytes < XP_LINK_ONE_BYTES) {
+            link->counters.malformed++;
+            return;
+        }
+        one_head(packet, &head);
+    }
     link->counters.packets_received++;
     link->has_heard = true;
     link->peer_stamp = head.stamp;
@@ -207,7 +289,11 @@ void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packe
     if (head.kind == XP_LINK_PROBE)
         link->must_ack = true;
     xp_link_ack(link, now_ns, &head);
-    if (!link->is_violated)
+    if (link->is_violated)
+        return;
+    if (head.kind == XP_LINK_ONE)
+        one_receive(link, packet, bytes, frames);
+    else
         segments_receive(link, packet, bytes, frames);
     if (ack_before == 0 && link->ack_count != 0)
         link->ack_since_ns = now_ns;

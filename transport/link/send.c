@@ -33,7 +33,8 @@ static uint32_t total_of(const struct xp_link_slot *slot)
     return XP_HEADER_BYTES + slot->body_bytes + xp_link_block_bytes(slot->class_index);
 }
 
-void xp_link_post(struct xp_link *link, enum xp_class lane, const struct xp_link_block *block)
+void xp_link_post(struct xp_link *link, enum xp_class lane, uint16_t type, uint64_t scn,
+                  const struct xp_link_block *block)
 {
     struct xp_link_tx *tx = &link->tx[lane];
     struct xp_link_slot *slot = &tx->slots[(tx->credit.sent + 1) & tx->mask];
@@ -44,13 +45,15 @@ void xp_link_post(struct xp_link *link, enum xp_class lane, const struct xp_link
     slot->body_bytes = tx->body_bytes & 0x7fff;
     slot->is_torn = 0;
     slot->class_index = XP_LINK_NO_BLOCK;
+    slot->segments = 1;
+    xp_link_header_put(&slot->header, &tx->who, type, tx->body_bytes, link->epoch, scn, slot->message);
     if (block != NULL) {
         slot->block = *block;
         slot->class_index = block->class_index;
+        slot->segments = (uint8_t)((total_of(slot) + link->chunk_bytes - 1) / link->chunk_bytes);
     }
-    slot->segments = block == NULL ? 1
-                                   : (uint16_t)((total_of(slot) + link->chunk_bytes - 1) / link->chunk_bytes);
     cf_assert_id(tx->credit.sent - tx->credit.returned <= tx->credit.window, "L-2");
+    xp_link_slot_expect(&tx->slots[(tx->credit.sent + 1) & tx->mask]);
 }
 
 /* What goes into chunk `index` of the slot's message. */
@@ -168,18 +171,16 @@ bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns)
            (may_send_segments(link, now_ns) || link->must_probe || wants_ack(link, now_ns));
 }
 
-/* Word by word: what a processor has stored in small pieces it does not soon read again in large ones. */
-static void put_word(uint8_t *out, uint32_t word, uint64_t value)
-{
-    memcpy(out + word * sizeof(value), &value, sizeof(value));
-}
 _Static_assert(offsetof(struct xp_link_head, bytes) == 8 && offsetof(struct xp_link_head, version) == 10 &&
                    offsetof(struct xp_link_head, kind) == 11 && offsetof(struct xp_link_head, from) == 12 &&
                    offsetof(struct xp_link_head, to) == 14 && offsetof(struct xp_link_head, session) == 16 &&
                    offsetof(struct xp_link_head, stamp) == 20 && offsetof(struct xp_link_head, echo) == 24 &&
                    offsetof(struct xp_link_head, held) == 28 && offsetof(struct xp_link_head, lanes) == 32 &&
-                   __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "words of the head");
+                   offsetof(struct xp_link_one, lanes) == 32 &&
+                   offsetof(struct xp_link_one, sequence) == 48 && offsetof(struct xp_link_one, scn) == 56 &&
+                   offsetof(struct xp_link_one, type) == 72 && offsetof(struct xp_link_one, body) == 74 &&
+                   offsetof(struct xp_link_one, lane) == 76,
+               "words of the heads");
 
 _Static_assert(offsetof(struct xp_link_segment, message) == 4 &&
                    offsetof(struct xp_link_segment, index) == 8 &&
@@ -189,29 +190,41 @@ _Static_assert(offsetof(struct xp_link_segment, message) == 4 &&
                    offsetof(struct xp_link_segment, bytes) == 14,
                "words of a segment's head");
 
-/* All of a head but its checksum. */
-static void head_put(struct xp_link *link, uint64_t now_ns, uint32_t bytes, uint8_t *out)
+/* What both heads begin with, but for the checksum. What has arrived is told by what the caller puts behind it. */
+static void front_put(struct xp_link *link, uint64_t now_ns, uint32_t bytes, enum xp_link_kind kind,
+                      uint8_t *out)
 {
     const struct xp_link_options *options = &link->options;
-    uint64_t kind = link->must_probe ? XP_LINK_PROBE : XP_LINK_DATA;
     uint64_t stamp = stamp_of(now_ns);
     uint64_t held = link->has_heard ? (uint32_t)(stamp - stamp_of(link->heard_ns)) : XP_LINK_HELD_NONE;
 
-    put_word(out, 0, options->tag);
-    put_word(out, 1,
-             bytes | (uint64_t)XP_LINK_VERSION << 16 | kind << 24 | (uint64_t)options->node << 32 |
-                 (uint64_t)options->peer << 48);
-    put_word(out, 2, options->session | stamp << 32);
-    put_word(out, 3, link->peer_stamp | held << 32);
-    for (uint32_t i = 0; i < XP_LANES; i++) {
-        struct xp_link_rx *rx = &link->rx[i];
-
-        rx->taker.told = rx->taker.taken;
-        put_word(out, 4 + 2 * i, rx->next | rx->taker.taken << 32);
-        put_word(out, 5 + 2 * i, rx->got);
-    }
-    link->must_ack = link->must_probe = false;
+    xp_link_put_word(out, 0, options->tag);
+    xp_link_put_word(out, 1,
+                     bytes | (uint64_t)XP_LINK_VERSION << 16 | (uint64_t)kind << 24 |
+                         (uint64_t)options->node << 32 | (uint64_t)options->peer << 48);
+    xp_link_put_word(out, 2, options->session | stamp << 32);
+    xp_link_put_word(out, 3, link->peer_stamp | held << 32);
+    link->must_ack = false;
     link->ack_count = 0;
+    link->sent_ns = now_ns;
+    link->counters.packets_sent++;
+}
+
+static uint64_t told_of(struct xp_link_rx *rx)
+{
+    rx->taker.told = rx->taker.taken;
+    return rx->next | rx->taker.taken << 32;
+}
+
+/* All of a head but its checksum. */
+static void head_put(struct xp_link *link, uint64_t now_ns, uint32_t bytes, uint8_t *out)
+{
+    front_put(link, now_ns, bytes, link->must_probe ? XP_LINK_PROBE : XP_LINK_DATA, out);
+    for (uint32_t i = 0; i < XP_LANES; i++) {
+        xp_link_put_word(out, 4 + 2 * i, told_of(&link->rx[i]));
+        xp_link_put_word(out, 5 + 2 * i, link->rx[i].got);
+    }
+    link->must_probe = false;
 }
 
 bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet *packet_out)
@@ -241,8 +254,6 @@ bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet 
             link->pace_ns = now_ns + gap_ns;
     }
     head_put(link, now_ns, packet_out->bytes, (uint8_t *)&packet_out->head);
-    link->sent_ns = now_ns;
-    link->counters.packets_sent++;
     return true;
 }
 
@@ -299,34 +310,43 @@ uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out)
 
 /* ------------------------------------------------------------------ one small message */
 
-/* The lane whose next message is all there is to send, a small one; XP_LANES: there is something else as well. */
+/* The lane whose next message is all there is to say, a small one; XP_LANES: there is something else as well. */
 static uint32_t lane_alone(const struct xp_link *link, uint64_t now_ns)
 {
     const struct xp_link_tx *control = &link->tx[XP_CONTROL], *data = &link->tx[XP_DATA], *tx;
     uint32_t lane = xp_link_has_new(control) ? XP_CONTROL : XP_DATA;
 
     tx = &link->tx[lane];
-    if ((control->lost | data->lost) != 0 || link->must_probe || link->is_violated ||
-        now_ns < link->pace_ns || link->swift.window < XP_SWIFT_ONE ||
-        link->inflight >= xp_swift_segments(&link->swift) || tx->message != tx->credit.sent ||
-        !xp_link_has_new(tx) || (lane == XP_CONTROL && xp_link_has_new(data)) ||
+    if ((control->lost | data->lost | link->rx[0].got | link->rx[1].got) != 0 ||
+        (link->must_probe | link->is_violated) || now_ns < link->pace_ns ||
+        link->swift.window < XP_SWIFT_ONE || link->inflight >= xp_swift_segments(&link->swift) ||
+        tx->message != tx->credit.sent || tx->next - tx->una >= XP_LINK_SEGMENTS ||
+        (lane == XP_CONTROL && xp_link_has_new(data)) ||
         tx->slots[tx->message & tx->mask].class_index != XP_LINK_NO_BLOCK)
         return XP_LANES;
     return lane;
 }
 
-/* What build and encode do for it, without a list of pieces. */
+/* What build and encode do for it, in a head that says all of it. */
 static uint32_t send_alone(struct xp_link *link, uint64_t now_ns, uint32_t lane, uint8_t *out)
 {
     struct xp_link_tx *tx = &link->tx[lane];
     struct xp_link_slot *slot = &tx->slots[tx->message & tx->mask];
-    uint32_t front = XP_HEADER_BYTES + slot->body_bytes, padded = xp_link_align(front);
-    uint32_t bytes = XP_LINK_HEAD_BYTES + XP_LINK_SEGMENT_BYTES + padded;
-    uint64_t flags = XP_LINK_LAST | (lane == XP_DATA ? XP_LINK_LANE : 0);
-    uint8_t *at = out + XP_LINK_HEAD_BYTES;
-    uint32_t sequence = tx->next, crc;
+    uint32_t body_bytes = slot->body_bytes, bytes = XP_LINK_ONE_BYTES + xp_link_align(body_bytes), crc;
 
     cf_assert(slot->message == tx->message);
+    front_put(link, now_ns, bytes, XP_LINK_ONE, out);
+    xp_link_put_word(out, 4, told_of(&link->rx[0]));
+    xp_link_put_word(out, 5, told_of(&link->rx[1]));
+    xp_link_put_word(out, 6, tx->next | slot->message << 32);
+    xp_link_put_word(out, 7, slot->header.scn);
+    xp_link_put_word(out, 8, slot->header.epoch);
+    xp_link_put_word(out, 9, slot->header.type | (uint64_t)body_bytes << 16 | (uint64_t)lane << 32);
+    xp_link_copy_body(out + XP_LINK_ONE_BYTES, slot->body, body_bytes);
+    for (uint32_t i = XP_LINK_ONE_BYTES + body_bytes; i < bytes; i++)
+        out[i] = 0;
+    crc = xp_link_crc(out, bytes);
+    memcpy(out + offsetof(struct xp_link_head, crc), &crc, sizeof crc);
     tx->flights[tx->next % XP_LINK_SEGMENTS] = (struct xp_link_flight){.message = tx->message,
                                                                        .order = ++link->order};
     tx->next++;
@@ -335,38 +355,34 @@ static uint32_t send_alone(struct xp_link *link, uint64_t now_ns, uint32_t lane,
     link->counters.segments_sent++;
     if (link->timer_ns == 0)
         link->timer_ns = now_ns + xp_link_rtt_wait_ns(&link->rtt, link->backoff);
-    link->sent_ns = now_ns;
-    link->counters.packets_sent++;
-    head_put(link, now_ns, bytes, out);
-    put_word(at, 0, sequence | slot->message << 32);
-    put_word(at, 1,
-             (uint64_t)slot->body_bytes << 16 | flags << 32 | (uint64_t)XP_LINK_NO_BLOCK << 40 |
-                 (uint64_t)front << 48);
-    memcpy(at + XP_LINK_SEGMENT_BYTES, &slot->header, XP_HEADER_BYTES);
-    xp_link_copy_body(at + XP_LINK_SEGMENT_BYTES + XP_HEADER_BYTES, slot->body, slot->body_bytes);
-    for (uint32_t i = front; i < padded; i++)
-        at[XP_LINK_SEGMENT_BYTES + i] = 0;
-    crc = xp_link_crc(out, bytes);
-    memcpy(out + offsetof(struct xp_link_head, crc), &crc, sizeof crc);
     return bytes;
+}
+
+/* A function of its own: the list of pieces takes room that one message does not need. */
+__attribute__((noinline)) static uint32_t send_pieces(struct xp_link *link, uint64_t now_ns, uint8_t *out,
+                                                      struct xp_link_sent *sent_out)
+{
+    struct xp_link_packet packet;
+
+    if (!xp_link_build(link, now_ns, &packet))
+        return 0;
+    *sent_out = (struct xp_link_sent){.has_pieces = packet.pieces_count != 0, .has_more = true};
+    return xp_link_encode(&packet, out);
 }
 
 uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front[XP_ETHER_FRONT_BYTES],
                       uint8_t *frame, struct xp_link_sent *sent_out)
 {
     uint32_t lane = lane_alone(link, now_ns), bytes;
-    struct xp_link_packet packet;
 
-    if (lane != XP_LANES) {
+    if (CF_LIKELY(lane != XP_LANES)) {
         bytes = send_alone(link, now_ns, lane, frame + XP_ETHER_FRONT_BYTES);
         *sent_out = (struct xp_link_sent){.has_pieces = true};
     } else {
-        if (!xp_link_build(link, now_ns, &packet))
+        bytes = send_pieces(link, now_ns, frame + XP_ETHER_FRONT_BYTES, sent_out);
+        if (bytes == 0)
             return 0;
-        bytes = xp_link_encode(&packet, frame + XP_ETHER_FRONT_BYTES);
-        *sent_out = (struct xp_link_sent){.has_pieces = packet.pieces_count != 0, .has_more = true};
     }
-    memcpy(frame, front, XP_ETHER_FRONT_BYTES);
-    xp_ether_finish(frame, bytes);
+    xp_ether_place(frame, front, bytes);
     return XP_ETHER_FRONT_BYTES + bytes;
 }

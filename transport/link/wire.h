@@ -8,6 +8,9 @@
  *   head     64 bytes  who, which session, times for the measured round trip, and for both lanes what has arrived
  *   segment  16 bytes  which part of which message, then its bytes; every segment head begins on 8 bytes
  *
+ * Or, when all there is to say is one small message and nothing is missing: a head of 80 bytes that says all of that,
+ * then the body. What a header repeats of the session is left out, so a body of 64 bytes is three lines with its front.
+ *
  * A message is header (48), body, block bytes, one behind the other, cut into chunks of the session's size; a
  * segment carries one chunk. Small messages share a packet. A segment is what is numbered, acknowledged and sent
  * again, so a packet is never repeated as a whole.
@@ -20,12 +23,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "transport/link/word.h"
 #include "transport/wire.h"
 #include "transport/xp.h"
 
-#define XP_LINK_VERSION 1u
+#define XP_LINK_VERSION 2u
 #define XP_LINK_HEAD_BYTES 64u
 #define XP_LINK_SEGMENT_BYTES 16u
+#define XP_LINK_ONE_BYTES 80u
 #define XP_LINK_ALIGN 8u
 /* Where the bytes under the checksum begin. */
 #define XP_LINK_CRC_FROM 8u
@@ -37,6 +42,7 @@ enum xp_link_kind {
     XP_LINK_DATA = 1,  /* segments, acknowledgement */
     XP_LINK_PROBE = 2, /* the same, and an answer is asked for */
     XP_LINK_SHAKE = 3, /* a handshake message behind the head; not the business of the link */
+    XP_LINK_ONE = 4,   /* one small message, acknowledgement */
 };
 
 /* held: how long the packet of `echo` waited here, in stamp units; this: nothing has arrived yet. */
@@ -82,6 +88,51 @@ struct xp_link_segment {
     uint16_t bytes;      /* that follow */
 };
 _Static_assert(sizeof(struct xp_link_segment) == XP_LINK_SEGMENT_BYTES, "segment head");
+
+/* Begins as struct xp_link_head does. Nothing is missing, so no lane has a word of what has arrived. */
+struct xp_link_one {
+    uint8_t front[32];
+    struct {
+        uint32_t next;
+        uint32_t taken;
+    } lanes[XP_LANES];
+    uint32_t sequence;
+    uint32_t message;
+    uint64_t scn;
+    uint64_t epoch;
+    uint16_t type;
+    uint16_t body;
+    uint32_t lane; /* enum xp_class */
+};
+_Static_assert(sizeof(struct xp_link_one) == XP_LINK_ONE_BYTES, "head of one message");
+_Static_assert(XP_LINK_ONE_BYTES <= XP_LINK_HEAD_BYTES + XP_LINK_SEGMENT_BYTES + XP_HEADER_BYTES,
+               "it fits wherever a message of a packet of its own does");
+
+/* The words of a header that stay the same for all messages of a lane. */
+struct xp_link_who {
+    uint64_t sender;     /* node, lane, incarnation */
+    uint64_t connection; /* generation, tag */
+};
+
+static inline void xp_link_header_put(struct xp_header *header, const struct xp_link_who *who, uint16_t type,
+                                      uint32_t body_bytes, uint64_t epoch, uint64_t scn, uint64_t message)
+{
+    uint8_t *out = (uint8_t *)header;
+
+    xp_link_put_word(out, 0, XP_WIRE_VERSION | (uint64_t)type << 16 | (uint64_t)body_bytes << 32);
+    xp_link_put_word(out, 1, who->sender);
+    xp_link_put_word(out, 2, epoch);
+    xp_link_put_word(out, 3, scn);
+    xp_link_put_word(out, 4, message);
+    xp_link_put_word(out, 5, who->connection);
+}
+_Static_assert(offsetof(struct xp_header, type) == 2 && offsetof(struct xp_header, bytes) == 4 &&
+                   offsetof(struct xp_header, node) == 8 && offsetof(struct xp_header, lane_class) == 10 &&
+                   offsetof(struct xp_header, incarnation) == 12 && offsetof(struct xp_header, epoch) == 16 &&
+                   offsetof(struct xp_header, scn) == 24 && offsetof(struct xp_header, sequence) == 32 &&
+                   offsetof(struct xp_header, generation) == 40 && offsetof(struct xp_header, tag) == 44 &&
+                   __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "words of a header");
 
 static inline uint32_t xp_link_align(uint32_t bytes)
 {

@@ -52,12 +52,16 @@ void sim_wire_open(struct xp_sim *sim, uint16_t peer)
 {
     struct sim_link *link = sim_link_of(sim->net, sim->node, peer);
     struct xp_ether_end own = ether_end(sim->node), other = ether_end(peer);
+    const struct xp_sim *there = sim_node_xp(sim->net, peer);
     struct xp_link_options options = {.lane_slots = sim->lane_slots,
                                       .packet_bytes = sim->net->options.packet_bytes,
                                       .tag = sim->tag,
                                       .session = link->generation,
                                       .node = sim->node,
                                       .peer = peer,
+                                      .incarnation = sim->incarnation,
+                                      .peer_incarnation = there != NULL ? there->incarnation : 0,
+                                      .message_tag = sim->tag,
                                       .rto_ns_min = sim->net->options.retransmit_ns,
                                       .rto_ns_max = RTO_NS_MAX,
                                       .ack_delay_ns = ACK_DELAY_NS,
@@ -126,24 +130,12 @@ void sim_wire_post(struct xp_sim *sim, uint16_t peer, enum xp_class lane, uint16
                    const struct xp_link_block *block)
 {
     struct sim_wire *wire = wire_of(sim, peer);
-    struct xp_link_tx *tx = &wire->link.tx[lane];
-    struct xp_link_slot *slot = &tx->slots[(tx->credit.sent + 1) & tx->mask];
 
-    slot->header = (struct xp_header){.version = XP_WIRE_VERSION,
-                                      .type = type,
-                                      .bytes = tx->body_bytes,
-                                      .node = sim->node,
-                                      .lane_class = (uint16_t)lane,
-                                      .incarnation = sim->incarnation,
-                                      .epoch = sim->epoch,
-                                      .scn = scn,
-                                      .sequence = tx->credit.sent + 1,
-                                      .generation = wire->session,
-                                      .tag = sim->tag};
+    wire->link.epoch = sim->epoch;
     sim->base.counters.sent++;
-    sim->base.counters.bytes_sent += tx->body_bytes;
+    sim->base.counters.bytes_sent += wire->link.tx[lane].body_bytes;
     sim->net->counters.posted++;
-    xp_link_post(&wire->link, lane, block);
+    xp_link_post(&wire->link, lane, type, scn, block);
     listen(sim, wire);
 }
 

@@ -106,6 +106,43 @@ static void what_is_not_ours_is_told_apart(void **state)
         assert_int_not_equal(verdict_of(frame, cut), XP_ETHER_OURS);
 }
 
+/* The link's checksum begins behind the addresses; where the handshake learns them, a changed one is not believed. */
+static void a_word_of_the_handshake_with_another_sender_is_damaged(void **state)
+{
+    const struct xp_ether_end from = {.mac = {2, 0, 0, 0, 0, 1}, .ip = 0x0a000001};
+    const struct xp_ether_end to = {.mac = {2, 0, 0, 0, 0, 2}, .ip = 0x0a000002};
+    struct xp_shake shake = {.stage = XP_SHAKE_HELLO, .facts = {.node = 1}};
+    uint8_t frame[XP_ETHER_FRONT_BYTES + XP_SHAKE_PACKET_BYTES];
+    uint32_t bytes;
+
+    (void)state;
+    xp_ether_front(frame, &from, &to, XP_ETHER_SOURCE_PORT);
+    bytes = xp_shake_encode(&shake, TAG, 2, frame + XP_ETHER_FRONT_BYTES);
+    xp_ether_finish(frame, bytes);
+    assert_int_equal(verdict_of(frame, sizeof(frame)), XP_ETHER_OURS);
+    for (uint32_t at = 26; at < 30; at++) {
+        frame[at] ^= 4;
+        assert_int_equal(verdict_of(frame, sizeof(frame)), XP_ETHER_DAMAGED);
+        frame[at] ^= 4;
+    }
+}
+
+static void a_front_is_placed_as_it_is_finished(void **state)
+{
+    const struct xp_ether_end from = {.mac = {2, 0, 0, 0, 0, 1}, .ip = 0x0a000001};
+    const struct xp_ether_end to = {.mac = {2, 0, 0, 0, 0, 2}, .ip = 0xfffe0002};
+    uint8_t front[XP_ETHER_FRONT_BYTES], finished[XP_ETHER_FRONT_BYTES], placed[XP_ETHER_FRONT_BYTES];
+
+    (void)state;
+    xp_ether_front(front, &from, &to, XP_ETHER_SOURCE_PORT + 9);
+    for (uint32_t bytes = XP_LINK_HEAD_BYTES; bytes < 65000; bytes += 7) {
+        memcpy(finished, front, sizeof(front));
+        xp_ether_finish(finished, bytes);
+        xp_ether_place(placed, front, bytes);
+        assert_memory_equal(placed, finished, sizeof(placed));
+    }
+}
+
 static void a_question_for_our_address_is_answered(void **state)
 {
     uint8_t frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0,  1, 0x08, 0x06,
@@ -169,6 +206,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_frame_is_ethernet_ipv4_udp),
         cmocka_unit_test(what_is_not_ours_is_told_apart),
+        cmocka_unit_test(a_word_of_the_handshake_with_another_sender_is_damaged),
+        cmocka_unit_test(a_front_is_placed_as_it_is_finished),
         cmocka_unit_test(a_question_for_our_address_is_answered),
         cmocka_unit_test(a_word_is_believed_with_the_key_and_whole),
         cmocka_unit_test(both_sides_make_the_same_session),

@@ -16,6 +16,7 @@
 /* Virtual time in which everything must have ended once the faults have. */
 #define FAULTS_NS UINT64_C(400000000)
 #define END_NS UINT64_C(20000000000)
+#define EPOCH (UINT64_C(5) << 32)
 #define MESSAGE_LOST "a message did not arrive though the faults have ceased"
 
 struct packet {
@@ -124,11 +125,13 @@ static void post_all(struct net *net, uint32_t from, uint32_t lane)
 
         if (slot == NULL)
             return;
-        memset(&slot->header, 0, sizeof(slot->header));
-        slot->header.sequence = ++end->posted[lane];
+        end->posted[lane]++;
         for (uint32_t i = 0; i < shape.body_bytes; i++)
             slot->body[i] = (uint8_t)(end->posted[lane] * 31 + i);
-        xp_link_post(&end->link, (enum xp_class)lane, shape.has_block ? &block : NULL);
+        xp_link_post(&end->link, (enum xp_class)lane, (uint16_t)(1 + end->posted[lane] % 100),
+                     end->posted[lane] * 3, shape.has_block ? &block : NULL);
+        if (net->options.has_pauses && cf_rng_chance(&net->rng, 0.7))
+            return;
     }
 }
 
@@ -164,6 +167,11 @@ static void take_all(struct net *net, uint32_t side, uint32_t lane)
             fail(net, "T-1: more messages than were posted");
         if (d.header->sequence != end->got[lane])
             fail(net, "T-1: a message out of order or twice");
+        if (d.header->scn != end->got[lane] * 3 || d.header->type != 1 + end->got[lane] % 100 ||
+            d.header->bytes != shape.body_bytes || d.header->node != 1 - side ||
+            d.header->lane_class != lane || d.header->incarnation != 11 - side || d.header->epoch != EPOCH ||
+            d.header->generation != 9 || d.header->tag != 77)
+            fail(net, "T-1: a message with another header");
         if (d.body_bytes != shape.body_bytes)
             fail(net, "T-1: a message of another length");
         for (uint32_t i = 0; i < d.body_bytes; i++)
@@ -205,17 +213,20 @@ static void send_all(struct net *net, uint32_t side, bool is_clean)
 {
     static _Thread_local uint8_t bytes[PACKET_BYTES_MAX];
     struct end *end = &net->ends[side];
-    struct xp_link_packet packet;
+    const uint8_t *packet = bytes + XP_ETHER_FRONT_BYTES;
+    uint8_t front[XP_ETHER_FRONT_BYTES] = {0};
+    struct xp_link_sent sent;
+    uint32_t count;
 
-    while (xp_link_build(&end->link, net->now_ns, &packet)) {
-        uint32_t count = xp_link_encode(&packet, bytes);
-
+    while ((count = xp_link_send(&end->link, net->now_ns, front, bytes, &sent)) != 0) {
+        count -= XP_ETHER_FRONT_BYTES;
         if (count > net->options.packet_bytes)
             fail(net, "a packet is larger than it may be");
         net->result->packets++;
-        network_put(net, 1 - side, bytes, count, is_clean);
+        net->result->alone += packet[offsetof(struct xp_link_head, kind)] == XP_LINK_ONE;
+        network_put(net, 1 - side, packet, count, is_clean);
         if (!is_clean && cf_rng_chance(&net->rng, net->options.twice))
-            network_put(net, 1 - side, bytes, count, is_clean);
+            network_put(net, 1 - side, packet, count, is_clean);
     }
 }
 
@@ -307,6 +318,9 @@ static void end_open(struct net *net, uint32_t side)
                                       .session = 9,
                                       .node = (uint16_t)side,
                                       .peer = (uint16_t)(1 - side),
+                                      .incarnation = 10 + side,
+                                      .peer_incarnation = 11 - side,
+                                      .message_tag = 77,
                                       .rto_ns_min = 500000,
                                       .rto_ns_max = 20000000,
                                       .ack_delay_ns = 20000,
@@ -320,6 +334,7 @@ static void end_open(struct net *net, uint32_t side)
         abort();
     memset(end->memory, 0, xp_link_bytes(options.lane_slots));
     xp_link_open(&end->link, &options, end->memory, net->now_ns);
+    end->link.epoch = EPOCH;
     for (uint32_t i = 0; i < net->options.frames; i++)
         end->is_lent[i] = true;
     end->free_count = net->options.frames;
@@ -399,6 +414,7 @@ void link_net_options_draw(struct link_net_options *options, uint64_t seed)
     options->damage = cf_rng_chance(&rng, 0.5) ? cf_rng_unit(&rng) * 0.2 : 0;
     options->has_dark = cf_rng_chance(&rng, 0.5);
     options->has_tears = cf_rng_chance(&rng, 0.5);
+    options->has_pauses = cf_rng_chance(&rng, 0.5);
     options->delay_ns = UINT64_C(500) << cf_rng_below(&rng, 10);
     options->packet_bytes = cf_rng_chance(&rng, 0.5) ? 1472 : cf_rng_chance(&rng, 0.5) ? 8960 : 640;
     options->lane_slots = 2u << cf_rng_below(&rng, 6);

@@ -86,9 +86,8 @@ static void post(struct xp_link *link, uint32_t body_bytes, const struct xp_link
     struct xp_link_slot *slot = xp_link_begin(link, XP_DATA, body_bytes);
 
     assert_non_null(slot);
-    memset(&slot->header, 0, sizeof(slot->header));
     memset(slot->body, 0x5a, body_bytes);
-    xp_link_post(link, XP_DATA, block);
+    xp_link_post(link, XP_DATA, 1, 2, block);
 }
 
 static void the_time_out_follows_rfc_6298_between_its_bounds(void **state)
@@ -306,6 +305,105 @@ static void a_peer_that_acknowledges_what_was_never_sent_is_a_liar(void **state)
     pair_close(&pair);
 }
 
+/* The next frame of the first side; the packet in it goes to `packet_out`. Returns the bytes of the frame. */
+static uint32_t send_frame(struct pair *pair, uint8_t frame[16384], uint8_t **packet_out)
+{
+    const uint8_t front[XP_ETHER_FRONT_BYTES] = {0};
+    struct xp_link_sent sent;
+
+    *packet_out = frame + XP_ETHER_FRONT_BYTES;
+    return xp_link_send(&pair->one, 1000 * US, front, frame, &sent);
+}
+
+static void a_small_message_alone_is_three_lines(void **state)
+{
+    static uint8_t frame[16384];
+    struct xp_link_delivery d;
+    struct pair pair;
+    uint8_t *packet;
+    uint32_t bytes;
+
+    (void)state;
+    pair_open(&pair, 1472);
+    pair.one.epoch = UINT64_C(7) << 40;
+    post(&pair.one, 64, NULL);
+    bytes = send_frame(&pair, frame, &packet);
+    assert_int_equal(packet[offsetof(struct xp_link_head, kind)], XP_LINK_ONE);
+    assert_true(bytes <= 192);
+    xp_link_receive(&pair.two, 1001 * US, packet, bytes - XP_ETHER_FRONT_BYTES, &pair.frames);
+    assert_true(xp_link_take(&pair.two, XP_DATA, &d));
+    assert_memory_equal(d.header, &pair.one.tx[XP_DATA].slots[1].header, sizeof(*d.header));
+    assert_true(d.header->epoch == UINT64_C(7) << 40 && d.header->sequence == 1 && d.header->scn == 2);
+    assert_int_equal(d.body_bytes, 64);
+    assert_int_equal(d.body[63], 0x5a);
+    post(&pair.one, 64, NULL);
+    post(&pair.one, 64, NULL); /* two share a packet, with heads of their own */
+    (void)send_frame(&pair, frame, &packet);
+    assert_int_equal(packet[offsetof(struct xp_link_head, kind)], XP_LINK_DATA);
+    pair_close(&pair);
+}
+
+/* One that comes before its turn waits as a segment does, and one that comes again is told apart. */
+static void a_small_message_alone_keeps_its_order(void **state)
+{
+    static uint8_t frames[3][16384];
+    struct xp_link_delivery d;
+    struct pair pair;
+    uint8_t *packets[3];
+    uint32_t bytes[3];
+
+    (void)state;
+    pair_open(&pair, 1472);
+    for (uint32_t i = 0; i < 3; i++) {
+        post(&pair.one, 8 + i, NULL);
+        bytes[i] = send_frame(&pair, frames[i], &packets[i]) - XP_ETHER_FRONT_BYTES;
+    }
+    xp_link_receive(&pair.two, 1001 * US, packets[2], bytes[2], &pair.frames);
+    xp_link_receive(&pair.two, 1001 * US, packets[1], bytes[1], &pair.frames);
+    assert_false(xp_link_take(&pair.two, XP_DATA, &d));
+    xp_link_receive(&pair.two, 1001 * US, packets[0], bytes[0], &pair.frames);
+    xp_link_receive(&pair.two, 1001 * US, packets[0], bytes[0], &pair.frames);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(xp_link_take(&pair.two, XP_DATA, &d));
+        assert_int_equal(d.header->sequence, i + 1);
+        assert_int_equal(d.header->bytes, 8 + i);
+        assert_int_equal(d.body_bytes, 8 + i);
+    }
+    assert_int_equal(pair.two.counters.reordered, 2);
+    assert_int_equal(pair.two.counters.duplicates, 1);
+    assert_false(xp_link_take(&pair.two, XP_DATA, &d));
+    pair_close(&pair);
+}
+
+static void a_malformed_message_alone_is_dropped_and_counted(void **state)
+{
+    static uint8_t frame[16384];
+    struct xp_link_delivery d;
+    struct pair pair;
+
+    (void)state;
+    for (uint32_t i = 0; i < 5; i++) {
+        struct xp_link_one one;
+        uint8_t *packet;
+        uint32_t bytes;
+
+        pair_open(&pair, 1472);
+        post(&pair.one, 64, NULL);
+        bytes = send_frame(&pair, frame, &packet) - XP_ETHER_FRONT_BYTES;
+        memcpy(&one, packet, sizeof(one));
+        one.body = i == 0 ? XP_BODY_BYTES_MAX + 1 : i == 1 ? 72 : one.body;
+        one.lane = i == 2 ? XP_LANES : one.lane;
+        one.message = i == 3 ? 17 : one.message; /* beyond credit */
+        memcpy(packet, &one, sizeof(one));
+        bytes = i == 4 ? XP_LINK_HEAD_BYTES : bytes; /* cut within its head */
+        xp_link_receive(&pair.two, 1001 * US, packet, bytes, &pair.frames);
+        assert_int_equal(pair.two.counters.malformed, 1);
+        assert_false(xp_link_take(&pair.two, XP_DATA, &d));
+        assert_false(pair.two.is_violated);
+        pair_close(&pair);
+    }
+}
+
 static void a_quiet_link_asks_for_a_word(void **state)
 {
     struct xp_link_packet packet;
@@ -329,6 +427,9 @@ int main(void)
         cmocka_unit_test(the_time_out_follows_rfc_6298_between_its_bounds),
         cmocka_unit_test(the_window_grows_below_the_target_and_falls_above_it),
         cmocka_unit_test(small_messages_share_a_packet),
+        cmocka_unit_test(a_small_message_alone_is_three_lines),
+        cmocka_unit_test(a_small_message_alone_keeps_its_order),
+        cmocka_unit_test(a_malformed_message_alone_is_dropped_and_counted),
         cmocka_unit_test(a_window_of_messages_is_all_there_is),
         cmocka_unit_test(a_block_that_is_not_whole_gives_its_frame_back),
         cmocka_unit_test(malformed_segments_are_dropped_and_counted),
