@@ -37,7 +37,8 @@ struct settings {
     int cpus[2];
     const char *waiting;
     const char *file;
-    bool has_load, json;
+    bool has_load, json, is_first; /* pollers run before everybody else */
+    uint32_t think_us;             /* pause after a call of the load */
 };
 
 /* What the two processes say to each other. Written by the one whose turn it is. */
@@ -66,6 +67,16 @@ static void await(struct shared *shared, uint32_t step)
         usleep(200);
 }
 
+static void poller_first(struct cf_instance *instance)
+{
+    struct sched_param param = {.sched_priority = 1};
+
+    if (pthread_setschedparam(instance->poller, SCHED_FIFO, &param) != 0) {
+        fprintf(stderr, "no right to the class SCHED_FIFO\n");
+        exit(3);
+    }
+}
+
 static void side_open(struct side *side, const char *directory)
 {
     const struct settings *settings = side->settings;
@@ -87,6 +98,8 @@ static void side_open(struct side *side, const char *directory)
     options.cache_2k_bytes = (settings->entries + 4096) * BLOCK_BYTES;
     options.dirty_age = options.call_timeout = 3600000000000;
     members_check(cf_open(&options, NULL, &side->instance, &error), "open", &error);
+    if (settings->is_first)
+        poller_first(side->instance);
     members_check(cf_session_open(side->instance, &side->session), "session", NULL);
     cf_file_options_init(&file);
     file.path = settings->file;
@@ -131,6 +144,8 @@ static uint32_t idle(struct side *side, uint64_t calls)
         return 0;
     }
     touch(side, side->blocks[calls % LOADED], CF_MODE_X);
+    if (side->settings->think_us != 0)
+        usleep(side->settings->think_us);
     return 1;
 }
 
@@ -220,13 +235,17 @@ int main(int argc, char **argv)
     struct cf_error error;
     pid_t child;
 
-    while ((option = getopt(argc, argv, "e:m:w:ljp")) != -1) {
+    while ((option = getopt(argc, argv, "e:m:w:t:ljpr")) != -1) {
         if (option == 'e')
             settings.entries = strtoull(optarg, NULL, 10);
         else if (option == 'm')
             settings.moves = (uint32_t)strtoul(optarg, NULL, 10);
         else if (option == 'w')
             settings.waiting = optarg;
+        else if (option == 't')
+            settings.think_us = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (option == 'r')
+            settings.is_first = true;
         else if (option == 'l')
             settings.has_load = true;
         else if (option == 'j')

@@ -548,6 +548,8 @@ struct eng_wait {
 bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait);
 /* The same by who holds progress already; lets go of it. */
 bool eng_wait_driving(struct cf_instance *instance, struct eng_wait *wait, uint64_t now_ns);
+/* slice.c: the calling thread, a poller, asks to run soon rather than long. */
+void eng_slice_shorten(void);
 void eng_poller_wake(struct cf_instance *instance);
 enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *error);
 void eng_threads_stop(struct cf_instance *instance);

@@ -318,19 +318,19 @@ static uint64_t sleep_ns(struct cf_instance *instance, uint64_t now_ns)
     return next - now_ns < ENG_SLEEP_NS_MAX ? next - now_ns : ENG_SLEEP_NS_MAX;
 }
 
-static void poller_sleep(struct cf_instance *instance, uint64_t ns)
+/* True: something woke it. */
+static bool poller_sleep(struct cf_instance *instance, uint64_t ns)
 {
     struct epoll_event events[4];
     struct timespec timeout = {(time_t)(ns / CF_NS_PER_S), (long)(ns % CF_NS_PER_S)};
+    int count = epoll_pwait2(instance->poll_fd, events, 4, &timeout, NULL);
     uint64_t drained;
 
-    if (epoll_pwait2(instance->poll_fd, events, 4, &timeout, NULL) < 0) {
-        if (errno == ENOSYS) /* kernels before 5.11 and emulators: milliseconds */
-            (void)epoll_wait(instance->poll_fd, events, 4, (int)((ns + CF_NS_PER_MS - 1) / CF_NS_PER_MS));
-        else
-            cf_assert(errno == EINTR);
-    }
+    if (count < 0 && errno == ENOSYS) /* kernels before 5.11 and emulators: milliseconds */
+        count = epoll_wait(instance->poll_fd, events, 4, (int)((ns + CF_NS_PER_MS - 1) / CF_NS_PER_MS));
+    cf_assert(count >= 0 || errno == EINTR);
     (void)!read(instance->wake_fd, &drained, sizeof drained);
+    return count > 0;
 }
 
 /* Turns while there is work, then for the spin budget; returns when nothing came, or a client wants to drive. */
@@ -361,9 +361,10 @@ static void *poller_main(void *arg)
 {
     struct cf_instance *instance = arg;
     uint64_t ns, worked_ns = cf_now_ns(), seen = 0, client_turns;
-    bool clients_drove;
+    bool clients_drove, is_woken = false;
 
     cf_trace_bind_thread(&instance->trace);
+    eng_slice_shorten();
     if (!instance->is_compact && eng_plan_bind_thread(&instance->plan, instance->plan.poller_cpu) != CF_OK)
         cf_log_warn(&instance->log, "engine", "the poller could not be bound to cpu %d",
                     instance->plan.poller_cpu);
@@ -382,8 +383,8 @@ static void *poller_main(void *arg)
             atomic_store_explicit(&instance->is_asleep, POLLER_NAPS, memory_order_seq_cst);
             is_wanted = atomic_load_explicit(&instance->clients_asleep, memory_order_seq_cst) != 0;
             if (!is_wanted)
-                poller_sleep(instance,
-                             instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_ADAPTIVE_NAP_NS);
+                (void)poller_sleep(instance,
+                                   instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_ADAPTIVE_NAP_NS);
             atomic_store_explicit(&instance->is_asleep, POLLER_AWAKE, memory_order_relaxed);
             if (!is_wanted)
                 continue;
@@ -395,21 +396,28 @@ static void *poller_main(void *arg)
             atomic_store_explicit(&instance->is_asleep, POLLER_SLEEPS, memory_order_seq_cst);
             eng_progress_leave(instance);
         } else {
-            ns = instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : ENG_SLEEP_NS_MAX;
+            /* What woke it is the driver's, who may have looked just before: the descriptor says it once only. */
+            ns = instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS
+                 : is_woken                             ? ENG_ADAPTIVE_NAP_NS
+                                                        : ENG_SLEEP_NS_MAX;
             atomic_store_explicit(&instance->is_asleep, POLLER_SLEEPS, memory_order_seq_cst);
             if (eng_progress_try(
                     instance)) /* it was let go in between: the one who left may not have seen the flag */
                 eng_progress_leave(instance);
         }
-        poller_sleep(instance, ns);
+        is_woken = poller_sleep(instance, ns);
         atomic_store_explicit(&instance->is_asleep, POLLER_AWAKE, memory_order_relaxed);
     }
     return NULL;
 }
 
+/*
+ * By edges: what came for the transport or the storage while a client drives is read by that client when it runs. A poller to
+ * whom it was said again and again would spin, and keep the client, which may wait for this very core, from running.
+ */
 static bool watch(int poll_fd, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 
     return fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
