@@ -3,10 +3,13 @@
  * Question: how many operations a second do N instances make on a hot set of B blocks of which W in a hundred are
  * changed, and how long does each take? B = 1 and W = 100 is the hot block.
  *
- *   hot_set [--instances N] [--blocks B] [--writes W] [--ms M] [--waiting adaptive] [--transport shm:] [--name NAME]
+ *   hot_set [--instances N] [--blocks B] [--writes W] [--ms M] [--waiting adaptive] [--transport shm:] [--past P]
+ *           [--name NAME]
  *
  * Each instance has one client; it draws a block and gets it in X with the given chance, else in S. Figures: NAME-rate, of
- * all instances together; NAME, an operation of instance 0; NAME-ships, blocks that changed hands a second.
+ * all instances together; NAME, an operation of instance 0; NAME-ships, blocks that changed hands a second. Nothing is
+ * written to storage meanwhile. With P, the bound of past images of each instance, blocks are written where there are
+ * more, and NAME-writes tells how many a second.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -25,7 +28,7 @@ struct load {
     const char *name;
 };
 
-enum { OPERATIONS, SHIPS };
+enum { OPERATIONS, SHIPS, WRITES };
 
 static uint64_t operate(struct member *member, const struct load *load, uint64_t until_ns,
                         struct cf_hist *hist)
@@ -49,28 +52,33 @@ static uint64_t operate(struct member *member, const struct load *load, uint64_t
     return count;
 }
 
-static uint64_t ships(struct member *member)
+static struct cf_stats stats_of(struct member *member)
 {
     struct cf_stats stats = {.size = sizeof stats};
 
     members_check(cf_stats_read(member->instance, &stats), "stats", NULL);
-    return stats.blocks_shipped;
+    return stats;
+}
+
+static void tell_sum(const struct member *member, const struct load *load, const char *what, uint32_t number,
+                     double seconds, const char *unit)
+{
+    uint64_t sum = 0;
+    char name[64];
+
+    for (uint32_t i = 0; i < member->options->count; i++)
+        sum += member->board->number[i][number];
+    snprintf(name, sizeof name, "%.50s-%s", load->name, what);
+    bench_figure(name, (double)sum / seconds, unit);
 }
 
 static void tell(const struct member *member, const struct load *load, double seconds,
                  const struct cf_hist *hist)
 {
-    uint64_t operations = 0, shipped = 0;
-    char name[64];
-
-    for (uint32_t i = 0; i < member->options->count; i++) {
-        operations += member->board->number[i][OPERATIONS];
-        shipped += member->board->number[i][SHIPS];
-    }
-    snprintf(name, sizeof name, "%.50s-rate", load->name);
-    bench_figure(name, (double)operations / seconds, "op/s");
-    snprintf(name, sizeof name, "%.50s-ships", load->name);
-    bench_figure(name, (double)shipped / seconds, "1/s");
+    tell_sum(member, load, "rate", OPERATIONS, seconds, "op/s");
+    tell_sum(member, load, "ships", SHIPS, seconds, "1/s");
+    if (member->options->past_images != 0)
+        tell_sum(member, load, "writes", WRITES, seconds, "1/s");
     bench_distribution(load->name, hist);
 }
 
@@ -78,7 +86,8 @@ static void work(struct member *member, void *arg)
 {
     const struct load *load = arg;
     struct cf_hist *hist = malloc(sizeof *hist);
-    uint64_t *mine = member->board->number[member->index], shipped, begin_ns;
+    uint64_t *mine = member->board->number[member->index], begin_ns;
+    struct cf_stats before, after;
 
     if (hist == NULL)
         members_check(CF_MEMORY, "histogram", NULL);
@@ -93,10 +102,12 @@ static void work(struct member *member, void *arg)
     (void)operate(member, load, cf_now_ns() + load->ms * 100000, hist); /* a tenth to warm up */
     cf_hist_init(hist);
     members_meet(member);
-    shipped = ships(member);
+    before = stats_of(member);
     begin_ns = cf_now_ns();
     mine[OPERATIONS] = operate(member, load, begin_ns + load->ms * 1000000, hist);
-    mine[SHIPS] = ships(member) - shipped;
+    after = stats_of(member);
+    mine[SHIPS] = after.blocks_shipped - before.blocks_shipped;
+    mine[WRITES] = after.disk_writes - before.disk_writes;
     members_meet(member);
     if (member->index == 0)
         tell(member, load, (double)load->ms / 1e3, hist);
@@ -105,11 +116,15 @@ static void work(struct member *member, void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"instances", required_argument, NULL, 'i'}, {"blocks", required_argument, NULL, 'b'},
-        {"writes", required_argument, NULL, 'w'},    {"ms", required_argument, NULL, 'm'},
-        {"waiting", required_argument, NULL, 'a'},   {"transport", required_argument, NULL, 't'},
-        {"name", required_argument, NULL, 'n'},      {0}};
+    static const struct option names[] = {{"instances", required_argument, NULL, 'i'},
+                                          {"blocks", required_argument, NULL, 'b'},
+                                          {"writes", required_argument, NULL, 'w'},
+                                          {"ms", required_argument, NULL, 'm'},
+                                          {"waiting", required_argument, NULL, 'a'},
+                                          {"transport", required_argument, NULL, 't'},
+                                          {"name", required_argument, NULL, 'n'},
+                                          {"past", required_argument, NULL, 'p'},
+                                          {0}};
     struct load load = {.blocks = 1, .writes_percent = 100, .ms = 1000, .name = "hot-set"};
     struct members_options options = {.transport = "shm:", .waiting = "adaptive"};
     uint64_t instances = 2;
@@ -128,6 +143,8 @@ int main(int argc, char **argv)
             options.waiting = optarg;
         else if (name == 't')
             options.transport = optarg;
+        else if (name == 'p')
+            rc |= cf_parse_u64(optarg, &options.past_images);
         else if (name == 'n')
             load.name = optarg;
         else

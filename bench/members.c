@@ -64,7 +64,9 @@ static void leave(const struct member *member, const struct cf_error *error)
 
 static void member_open(struct member *member, const char *folder, const char *path)
 {
-    uint64_t frames = member->options->is_cold ? member->options->blocks / 4 : member->options->blocks;
+    uint64_t blocks = member->options->blocks;
+    /* A copy and a past image of every block, so that nothing is written to make room for either. */
+    uint64_t frames = (member->options->is_cold ? blocks / 4 : 2 * blocks) + SPARE_FRAMES;
     struct cf_file_options file;
     struct cf_options options;
     struct cf_error error;
@@ -77,7 +79,8 @@ static void member_open(struct member *member, const char *folder, const char *p
     options.remaster = 0; /* off: what is measured are two hops, or three */
     options.node = member->index;
     options.nodes = member->options->count;
-    options.cache_bytes = (frames + SPARE_FRAMES) * BLOCK_BYTES;
+    options.cache_bytes = frames * BLOCK_BYTES;
+    options.past_images = member->options->past_images != 0 ? member->options->past_images : frames;
     options.dirty_age = UINT64_C(3600000000000); /* nothing is written while it is measured */
     rc = cf_open(&options, NULL, &member->instance, &error);
     if (rc == CF_NOT_FOUND)

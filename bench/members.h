@@ -20,7 +20,8 @@ struct members_options {
     const char *waiting;   /* busy, adaptive, sleep */
     uint32_t count;
     uint64_t blocks;
-    bool is_cold; /* the cache holds a quarter of the file only */
+    uint64_t past_images; /* bound of each; 0: as many as there are frames, so that nothing is written */
+    bool is_cold;         /* the cache holds a quarter of the file only */
 };
 
 /* Shared by all. */

@@ -44,6 +44,11 @@ enum { POLLER_AWAKE = 0, POLLER_SLEEPS = 1, POLLER_NAPS = 2 };
 
 enum { WAIT_BUSY = 0, WAIT_ADAPTIVE = 1, WAIT_SLEEP = 2 };
 
+enum idle_step { IDLE_SPIN, IDLE_OFFER, IDLE_ENOUGH };
+
+/* The clock is read once in so many turns that find nothing: it costs as much as half a turn. */
+#define ENG_CLOCK_TURNS 8u
+
 void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
 {
     struct timespec timeout = {(time_t)(timeout_ns / CF_NS_PER_S), (long)(timeout_ns % CF_NS_PER_S)};
@@ -107,20 +112,39 @@ static void spin_learn(const struct cf_instance *instance, _Atomic uint64_t *ada
 }
 
 /*
- * One step of waiting for what comes from outside; false: enough. Adaptive waiting spins while that pays off, then gives the
+ * One step of waiting for what comes from outside. Adaptive waiting spins while that pays off, then gives the
  * core to whoever wants it, and sleeps at last: on a machine with more threads than cores the answer comes from a thread
  * that waits for this core, and to be woken costs more than to be scheduled.
  */
-static bool idle_step(const struct cf_instance *instance, uint64_t idle_ns, uint64_t spin_ns)
+static enum idle_step idle_step(const struct cf_instance *instance, uint64_t idle_ns, uint64_t spin_ns)
 {
     if (idle_ns < spin_ns) {
         cf_pause();
-        return true;
+        return IDLE_SPIN;
     }
-    if (instance->options.waiting != WAIT_ADAPTIVE || idle_ns - spin_ns >= ENG_YIELD_NS)
-        return false;
+    return instance->options.waiting == WAIT_ADAPTIVE && idle_ns - spin_ns < ENG_YIELD_NS ? IDLE_OFFER
+                                                                                          : IDLE_ENOUGH;
+}
+
+/*
+ * Offers the core with progress let go: a client of this instance that gets it may run for a whole slice, and would find
+ * that nobody serves the peers meanwhile. Nothing is armed and nobody woken, since this thread looks again as soon as
+ * it runs. False: somebody else drives then.
+ */
+static bool core_offer_owner(struct cf_instance *instance)
+{
+    atomic_store_explicit(&instance->progress, 0, memory_order_release); /* partner: eng_progress_try */
     sched_yield();
-    return true;
+    return eng_progress_try(instance);
+}
+
+/*
+ * What storage has under way may be carried by a thread of the kernel, or ours, that is bound to this core: one that spins
+ * would keep it waiting until its slice ends.
+ */
+static bool is_storage_offer(const struct cf_instance *instance, uint32_t idle_turns)
+{
+    return instance->slots_used != 0 && idle_turns % ENG_CLOCK_TURNS == 0;
 }
 
 void eng_progress_leave(struct cf_instance *instance)
@@ -196,24 +220,29 @@ void eng_kick(struct cf_instance *instance)
 
 /* ------------------------------------------------------------------ a client that waits */
 
-/* The clock is read once in so many turns that find nothing: it costs as much as half a turn. */
-#define ENG_CLOCK_TURNS 8u
-
-static void drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t now, uint64_t spin_ns)
+/* Progress is held at the beginning; the result tells whether it is at the end. */
+static bool drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t now, uint64_t spin_ns)
 {
     uint64_t idle_since = now;
     uint32_t idle_turns = 0;
 
     while (!wait->is_done(wait->arg)) {
+        enum idle_step step;
+
         if (++idle_turns % ENG_CLOCK_TURNS == 0)
             now = cf_now_ns();
         if (eng_turn_owner(instance, now)) {
             idle_turns = 0;
             idle_since = now;
-        } else if (now >= wait->until_ns || !idle_step(instance, now - idle_since, spin_ns)) {
-            return;
+            continue;
         }
+        step = now >= wait->until_ns ? IDLE_ENOUGH : idle_step(instance, now - idle_since, spin_ns);
+        if (step == IDLE_ENOUGH)
+            return true;
+        if ((step == IDLE_OFFER || is_storage_offer(instance, idle_turns)) && !core_offer_owner(instance))
+            return false;
     }
+    return true;
 }
 
 static bool may_drive(const struct cf_instance *instance)
@@ -233,8 +262,14 @@ static void spin(const struct cf_instance *instance, struct eng_wait *wait, uint
             return;
         if ((i & 63) != 63)
             cf_pause();
-        else if (!idle_step(instance, cf_now_ns() - began, spin_ns))
-            return;
+        else {
+            enum idle_step step = idle_step(instance, cf_now_ns() - began, spin_ns);
+
+            if (step == IDLE_ENOUGH)
+                return;
+            if (step == IDLE_OFFER)
+                sched_yield();
+        }
     }
 }
 
@@ -270,10 +305,12 @@ static bool wait_on(struct cf_instance *instance, struct eng_wait *wait, uint64_
     atomic_fetch_add_explicit(&instance->clients_waiting, 1, memory_order_seq_cst);
     while (!(is_done = wait->is_done(wait->arg))) {
         if (holds_progress || (may_drive(instance) && eng_progress_try(instance))) {
-            drive(instance, wait, now, spin_ns);
-            client_drove(instance);
-            eng_progress_leave(instance);
-            holds_progress = false;
+            holds_progress = drive(instance, wait, now, spin_ns);
+            if (holds_progress) {
+                client_drove(instance);
+                eng_progress_leave(instance);
+                holds_progress = false;
+            }
         } else {
             eng_poller_wake(instance);
             spin(instance, wait, instance->options.waiting == WAIT_BUSY ? ENG_NAP_NS : spin_ns);
@@ -333,8 +370,11 @@ static bool poller_sleep(struct cf_instance *instance, uint64_t ns)
     return count > 0;
 }
 
-/* Turns while there is work, then for the spin budget; returns when nothing came, or a client wants to drive. */
-static void poller_drive(struct cf_instance *instance, uint64_t *worked_ns, bool clients_drove)
+/*
+ * Turns while there is work, then for the spin budget; returns when nothing came, or a client wants to drive. Progress is
+ * held at the beginning; the result tells whether it is at the end.
+ */
+static bool poller_drive(struct cf_instance *instance, uint64_t *worked_ns, bool clients_drove)
 {
     uint64_t now = cf_now_ns(), idle_since = now;
     uint64_t spin_ns = clients_drove ? 0 : spin_budget(instance, &instance->poller_spin_ns);
@@ -347,14 +387,23 @@ static void poller_drive(struct cf_instance *instance, uint64_t *worked_ns, bool
             idle_turns = 0;
             spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
             *worked_ns = idle_since = now;
-        } else if (clients_drove || !idle_step(instance, now - idle_since, spin_ns)) {
-            if (now - *worked_ns > instance->options.spin) /* nothing came for longer than spinning is for */
-                spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
-            return;
+        } else {
+            enum idle_step step = clients_drove ? IDLE_ENOUGH
+                                                : idle_step(instance, now - idle_since, spin_ns);
+
+            if (step == IDLE_ENOUGH) {
+                if (now - *worked_ns >
+                    instance->options.spin) /* nothing came for longer than spinning is for */
+                    spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
+                return true;
+            }
+            if ((step == IDLE_OFFER || is_storage_offer(instance, idle_turns)) && !core_offer_owner(instance))
+                return false;
         }
         if (instance->is_compact && atomic_load_explicit(&instance->clients_waiting, memory_order_relaxed))
-            return;
+            return true;
     }
+    return true;
 }
 
 static void *poller_main(void *arg)
@@ -389,8 +438,7 @@ static void *poller_main(void *arg)
             if (!is_wanted)
                 continue;
         }
-        if (eng_progress_try(instance)) {
-            poller_drive(instance, &worked_ns, clients_drove);
+        if (eng_progress_try(instance) && poller_drive(instance, &worked_ns, clients_drove)) {
             instance->counters.sleeps++;
             ns = sleep_ns(instance, cf_now_ns());
             atomic_store_explicit(&instance->is_asleep, POLLER_SLEEPS, memory_order_seq_cst);
