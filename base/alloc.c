@@ -132,6 +132,23 @@ const struct cf_allocator *cf_allocator_default(void)
     return &allocator;
 }
 
+static void *lazy_alloc(void *ctx, size_t bytes, size_t align, unsigned flags)
+{
+    return default_alloc(ctx, bytes, align, flags & ~CF_ALLOC_HUGE);
+}
+
+const struct cf_allocator *cf_allocator_lazy(void)
+{
+    static const struct cf_allocator allocator = {
+        .size = sizeof(struct cf_allocator),
+        .ctx = NULL,
+        .alloc = lazy_alloc,
+        .free = default_free,
+    };
+
+    return &allocator;
+}
+
 void *cf_alloc(const struct cf_allocator *allocator, size_t bytes, size_t align, unsigned flags)
 {
     cf_assert_slow(!cf_alloc_is_forbidden()); /* B-4 */

@@ -30,6 +30,8 @@ struct cf_allocator {
 
 /* mmap: from 2 MiB on aligned to a hugepage, CF_ALLOC_HUGE prefers reserved pages, then transparent. */
 const struct cf_allocator *cf_allocator_default(void);
+/* The same in small pages that are touched when they are used: for a thousand instances in one process. */
+const struct cf_allocator *cf_allocator_lazy(void);
 
 /* Nested; per thread. While entered, the default allocator and cf_alloc assert (CF_DEBUG builds). */
 void cf_alloc_forbid_enter(void);

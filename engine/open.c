@@ -219,7 +219,7 @@ static enum cf_rc instance_new(const struct cf_options *options, const struct cf
                                const struct eng_manual *manual, struct cf_instance **instance_out,
                                struct cf_error *error)
 {
-    const struct cf_allocator *allocator = cf_allocator_default();
+    const struct cf_allocator *allocator = manual ? cf_allocator_lazy() : cf_allocator_default();
     struct cf_instance *instance;
     enum cf_rc rc;
 

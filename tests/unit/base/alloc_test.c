@@ -68,6 +68,32 @@ static uint64_t mapped_bytes(void)
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static uint64_t resident_bytes(void)
+{
+    unsigned long mapped = 0, resident = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+
+    assert_non_null(statm);
+    assert_int_equal(fscanf(statm, "%lu %lu", &mapped, &resident), 2);
+    fclose(statm);
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void lazy_memory_is_there_when_it_is_used(void **state)
+{
+    const struct cf_allocator *allocator = cf_allocator_lazy();
+    const uint64_t bytes = UINT64_C(64) << 20;
+    uint64_t before = resident_bytes();
+    unsigned char *p = cf_alloc(allocator, bytes, CF_CACHE_LINE, CF_ALLOC_HUGE | CF_ALLOC_ZERO);
+
+    (void)state;
+    assert_non_null(p);
+    assert_true(resident_bytes() < before + bytes / 8);
+    p[bytes / 2] = 1;
+    assert_true(resident_bytes() < before + bytes / 8);
+    cf_free(allocator, p, bytes);
+}
+
 static void aligned_memory_leaves_nothing_behind(void **state)
 {
     const struct cf_allocator *allocator = cf_allocator_default();
@@ -101,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_aligned_zero_and_writable),
         cmocka_unit_test(impossible_sizes_give_null),
+        cmocka_unit_test(lazy_memory_is_there_when_it_is_used),
         cmocka_unit_test(aligned_memory_leaves_nothing_behind),
         cmocka_unit_test(guard_nests),
     };
