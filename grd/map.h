@@ -41,7 +41,8 @@ CF_CHECK enum cf_rc grd_map_open(const struct cf_hash_key *key, uint64_t epoch, 
                                  const struct cf_allocator *allocator, struct grd_map *map_out);
 /*
  * The map of the next epoch, which every member computes from the same last one; a member that comes is given that.
- * Where several come or go at once, no more move than those who go had and those who come are due.
+ * Where several come or go at once, no more move than those who go had and those who come are due. The engine's view
+ * does not change yet (docs/limits.md), so that nothing but tests/unit/grd/map_test.c asks for a second map.
  */
 CF_CHECK enum cf_rc grd_map_next(const struct grd_map *from, uint64_t epoch, const uint16_t *members,
                                  uint32_t members_count, struct grd_map *map_out);

@@ -146,6 +146,15 @@ static void draw_links(struct sim_plan *plan)
 /* Above this many members groups of blocks are left out where directories are short. */
 #define SHORT_GROUPS_MAX 4u
 
+/* Those who have a bucket. */
+static uint32_t masters_of(const struct sim_plan *plan)
+{
+    return plan->instances < plan->buckets ? plan->instances : plan->buckets;
+}
+
+/* Of a large cluster, what each instance caches where directories are short: its checkers look at all of it, often. */
+#define BIG_CACHED_MAX 48u
+
 /*
  * Directories that must give entries back. Half of the small clusters; with --cold every cluster, whose instances can
  * then cache all blocks, some only together. They are shorter than any that cf_open lets through. That is a delay as long as nobody who waits
@@ -155,6 +164,7 @@ static void draw_directory(struct cf_rng *rng, struct sim_plan *plan)
 {
     uint32_t drawn = (uint32_t)PICK(rng, 0, 0, 0, 2, 4, 8), entries = (uint32_t)PICK(rng, 4, 8);
     uint32_t share = (uint32_t)PICK(rng, 1, 1, 3, 8); /* of the blocks that fit one cache: the others evict */
+    uint32_t cached;
 
     plan->directory_entries = plan->options.cold ? entries : drawn;
     if (plan->directory_entries == 0)
@@ -171,9 +181,12 @@ static void draw_directory(struct cf_rng *rng, struct sim_plan *plan)
     if (plan->options.cold == 0)
         return;
     plan->shards = 1;
-    plan->blocks = plan->options.cold * plan->directory_entries * plan->instances;
+    plan->blocks = plan->options.cold * plan->directory_entries * masters_of(plan);
     plan->blocks_born = plan->blocks;
-    plan->frames = plan->outstanding * 2 + 16 + plan->blocks / share;
+    cached = plan->blocks / share;
+    if (plan->instances >= BIG_INSTANCES && cached > BIG_CACHED_MAX)
+        cached = BIG_CACHED_MAX;
+    plan->frames = plan->outstanding * 2 + 16 + cached;
 }
 
 /* Buckets that move: told to, or by themselves. Drawn apart, so that all else of a seed is as without. */
