@@ -7,14 +7,11 @@
 
 #define SLOT_MASK (CF_WHEEL_SLOTS - 1)
 
-/* A slot's links stand at the start of a timer's, so a slot is the head of its list. */
-_Static_assert(offsetof(struct cf_timer, next) == offsetof(struct cf_wheel_slot, next), "list head");
-_Static_assert(offsetof(struct cf_timer, prev) == offsetof(struct cf_wheel_slot, prev), "list head");
 _Static_assert(CF_WHEEL_LEVELS *CF_WHEEL_SLOT_BITS >= 64, "levels span all ticks");
 
-static struct cf_timer *slot_head(struct cf_wheel *wheel, uint32_t slot)
+static struct cf_timer *timer_of(struct cf_timer_link *link)
 {
-    return (struct cf_timer *)(void *)&wheel->slots[slot];
+    return cf_container_of(link, struct cf_timer, link);
 }
 
 void cf_wheel_init(struct cf_wheel *wheel, uint64_t now_ns, uint64_t tick_ns)
@@ -27,9 +24,9 @@ void cf_wheel_init(struct cf_wheel *wheel, uint64_t now_ns, uint64_t tick_ns)
     for (uint32_t level = 0; level < CF_WHEEL_LEVELS; level++)
         wheel->occupied[level] = 0;
     for (uint32_t slot = 0; slot < CF_WHEEL_LEVELS * CF_WHEEL_SLOTS; slot++) {
-        struct cf_timer *head = slot_head(wheel, slot);
-        wheel->slots[slot].next = head;
-        wheel->slots[slot].prev = head;
+        struct cf_timer_link *head = &wheel->slots[slot];
+        head->next = head;
+        head->prev = head;
     }
 }
 
@@ -62,13 +59,13 @@ static void insert(struct cf_wheel *wheel, struct cf_timer *timer)
 {
     uint64_t due_tick = tick_at(wheel, timer->due_ns);
     uint32_t slot = slot_of_tick(wheel, due_tick > wheel->tick ? due_tick : wheel->tick);
-    struct cf_wheel_slot *head = &wheel->slots[slot];
+    struct cf_timer_link *head = &wheel->slots[slot], *link = &timer->link;
 
     timer->slot = (uint16_t)slot;
-    timer->next = slot_head(wheel, slot);
-    timer->prev = head->prev;
-    timer->prev->next = timer;
-    head->prev = timer;
+    link->next = head;
+    link->prev = head->prev;
+    link->prev->next = link;
+    head->prev = link;
     wheel->occupied[slot / CF_WHEEL_SLOTS] |= UINT64_C(1) << (slot & SLOT_MASK);
 }
 
@@ -76,11 +73,11 @@ static void unlink_timer(struct cf_wheel *wheel, struct cf_timer *timer)
 {
     uint32_t slot = timer->slot;
 
-    timer->prev->next = timer->next;
-    timer->next->prev = timer->prev;
-    timer->next = NULL;
-    timer->prev = NULL;
-    if (wheel->slots[slot].next == slot_head(wheel, slot))
+    timer->link.prev->next = timer->link.next;
+    timer->link.next->prev = timer->link.prev;
+    timer->link.next = NULL;
+    timer->link.prev = NULL;
+    if (wheel->slots[slot].next == &wheel->slots[slot])
         wheel->occupied[slot / CF_WHEEL_SLOTS] &= ~(UINT64_C(1) << (slot & SLOT_MASK));
 }
 
@@ -135,8 +132,8 @@ static void spread(struct cf_wheel *wheel, uint32_t level, uint32_t digit)
 {
     uint32_t slot = level * CF_WHEEL_SLOTS + digit;
 
-    while (wheel->slots[slot].next != slot_head(wheel, slot)) {
-        struct cf_timer *timer = wheel->slots[slot].next;
+    while (wheel->slots[slot].next != &wheel->slots[slot]) {
+        struct cf_timer *timer = timer_of(wheel->slots[slot].next);
         unlink_timer(wheel, timer);
         insert(wheel, timer);
         cf_assert_slow(timer->slot / CF_WHEEL_SLOTS < level);
@@ -157,7 +154,7 @@ struct cf_timer *cf_wheel_expire(struct cf_wheel *wheel, uint64_t now_ns)
         cf_assert(begin >= wheel->tick); /* B-3 */
         wheel->tick = begin;
         if (level == 0) {
-            struct cf_timer *timer = wheel->slots[digit].next;
+            struct cf_timer *timer = timer_of(wheel->slots[digit].next);
             unlink_timer(wheel, timer);
             wheel->armed_count--;
             return timer;

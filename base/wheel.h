@@ -19,24 +19,25 @@
 #define CF_BASE_WHEEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define CF_WHEEL_SLOT_BITS 6
 #define CF_WHEEL_SLOTS (1u << CF_WHEEL_SLOT_BITS)
 #define CF_WHEEL_LEVELS 11
 
+/* Of a list in a ring; timers and the heads of lists have the same. */
+struct cf_timer_link {
+    struct cf_timer_link *next;
+    struct cf_timer_link *prev;
+};
+
 struct cf_timer {
-    struct cf_timer *next; /* NULL when not armed */
-    struct cf_timer *prev;
+    struct cf_timer_link link; /* next is NULL when not armed */
     uint64_t due_ns;
     uint32_t kind; /* the user's, untouched */
     uint16_t slot; /* level * CF_WHEEL_SLOTS + slot, while armed */
     uint16_t spare;
-};
-
-struct cf_wheel_slot {
-    struct cf_timer *next;
-    struct cf_timer *prev;
 };
 
 struct cf_wheel {
@@ -45,7 +46,7 @@ struct cf_wheel {
     uint64_t ticks_a_ns; /* of 2^64 parts, rounded down: no timer costs a division */
     uint64_t armed_count;
     uint64_t occupied[CF_WHEEL_LEVELS]; /* bit s: slot s of the level is not empty */
-    struct cf_wheel_slot slots[CF_WHEEL_LEVELS * CF_WHEEL_SLOTS];
+    struct cf_timer_link slots[CF_WHEEL_LEVELS * CF_WHEEL_SLOTS];
 };
 
 void cf_wheel_init(struct cf_wheel *wheel, uint64_t now_ns, uint64_t tick_ns);
@@ -53,7 +54,7 @@ void cf_timer_init(struct cf_timer *timer, uint32_t kind);
 
 static inline bool cf_timer_armed(const struct cf_timer *timer)
 {
-    return timer->next != 0;
+    return timer->link.next != NULL;
 }
 
 /* Arms, or moves a timer already armed in this wheel. O(1). */
