@@ -151,6 +151,7 @@ void xp_shm_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
     cf_assert_id(posted->count < shm->lane_slots, "T-4");
     posted->frames[posted->count++] = frame;
     posted->warm_bytes = 0;
+    shm->is_frame_cold = true;
 }
 
 static inline void tell(struct xp_shm_rx *rx)
@@ -181,7 +182,7 @@ void xp_shm_tell_all(struct xp_shm *shm)
 static bool block_pull(const struct xp_shm_peer *peer, const struct xp_shm_block_ref *ref,
                        const uint8_t *source, uint8_t *target, uint32_t bytes)
 {
-    memcpy(target, source, bytes);
+    xp_shm_copy(target, source, bytes);
     atomic_thread_fence(memory_order_acquire);
     return (cf_peek_u64(&peer->words[ref->frame]) & peer->facts.words_stable_mask) == ref->word;
 }
@@ -209,6 +210,8 @@ static bool block_take(struct xp_shm *shm, const struct xp_shm_peer *peer, const
     }
     frame = posted->frames[posted->count - 1];
     ours = &shm->space.classes[i];
+    /* Its holder has just changed the word: the line is on its way while the bytes are copied. */
+    __builtin_prefetch((const void *)&peer->words[ref->frame]);
     if (!block_pull(peer, ref,
                     peer->frames + theirs[i].offset + (uint64_t)(ref->frame - theirs[i].first) * ours->bytes,
                     shm->space.base + ours->offset + (uint64_t)(frame - ours->first) * ours->bytes,
@@ -218,6 +221,7 @@ static bool block_take(struct xp_shm *shm, const struct xp_shm_peer *peer, const
     }
     posted->count--;
     posted->warm_bytes = 0;
+    shm->is_frame_cold = true;
     event->type = XP_EV_BLOCK;
     event->frame = frame;
     counters->blocks_received++;
@@ -272,6 +276,23 @@ static enum xp_lane_verdict message_take(struct xp_shm *shm, struct xp_shm_peer 
     return XP_LANE_PASS;
 }
 
+static inline const struct xp_shm_slot *rx_slot(const struct xp_shm_rx *rx)
+{
+    return (const struct xp_shm_slot *)(rx->slots + (rx->taker.taken & rx->mask) * XP_SHM_SLOT_BYTES);
+}
+
+/* T-1: until the next message is there, its slot shows the one a lap ago. */
+static inline uint64_t rx_sequence_idle(const struct xp_shm_rx *rx)
+{
+    return rx->taker.taken >= rx->window ? rx->taker.taken + 1 - rx->window : 0;
+}
+
+/* Nothing new, and nothing wrong. */
+static inline bool lane_is_idle(const struct xp_shm_rx *rx)
+{
+    return (cf_observe_u64(sequence_of(rx_slot(rx))) & ~XP_SHM_BLOCK_BIT) == rx_sequence_idle(rx);
+}
+
 /* Takes at most LANE_BUDGET messages; true when it took any. */
 static CF_HOT bool lane_take(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_rx *rx,
                              struct xp_shm_batch *batch)
@@ -280,14 +301,12 @@ static CF_HOT bool lane_take(struct xp_shm *shm, struct xp_shm_peer *peer, struc
 
     for (uint32_t i = 0; i < LANE_BUDGET && batch->count < batch->max; i++) {
         uint64_t next = rx->taker.taken + 1;
-        const struct xp_shm_slot *slot =
-            (const struct xp_shm_slot *)(rx->slots + (rx->taker.taken & rx->mask) * XP_SHM_SLOT_BYTES);
+        const struct xp_shm_slot *slot = rx_slot(rx);
         uint64_t word = cf_observe_u64(sequence_of(slot)); /* partner: publish */
         uint64_t sequence = word & ~XP_SHM_BLOCK_BIT;
 
         if (sequence != next) {
-            /* T-1: until the next message is there, a slot shows the one a lap ago. */
-            if (CF_UNLIKELY(sequence != (next > rx->window ? next - rx->window : 0))) {
+            if (CF_UNLIKELY(sequence != rx_sequence_idle(rx))) {
                 shm->base.counters.bad_sequence++;
                 xp_shm_life_violate(shm, peer, "a message is out of sequence");
             }
@@ -335,10 +354,10 @@ static void peer_idle(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_sh
 
 static inline void peer_take(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_batch *batch)
 {
-    bool took = lane_take(shm, peer, &peer->rx[XP_CONTROL], batch);
+    bool took = !lane_is_idle(&peer->rx[XP_CONTROL]) && lane_take(shm, peer, &peer->rx[XP_CONTROL], batch);
 
     /* A fault in the first lane ends the peer. */
-    if (CF_LIKELY((shm->readable >> peer->node & 1) != 0))
+    if (CF_LIKELY((shm->readable >> peer->node & 1) != 0) && !lane_is_idle(&peer->rx[XP_DATA]))
         took |= lane_take(shm, peer, &peer->rx[XP_DATA], batch);
     if (took)
         shm->owing |= UINT64_C(1) << peer->node;
@@ -352,6 +371,7 @@ static inline void peer_take(struct xp_shm *shm, struct xp_shm_peer *peer, struc
  */
 static void frames_warm(struct xp_shm *shm)
 {
+    shm->is_frame_cold = false;
     for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++) {
         struct xp_shm_posted *posted = &shm->posted[i];
         const struct xp_frame_class *class_ = &shm->space.classes[i];
@@ -365,6 +385,7 @@ static void frames_warm(struct xp_shm *shm)
         for (uint32_t line = 0; line < WARM_LINES; line++)
             cf_prefetch_write(bytes + posted->warm_bytes + line * CF_CACHE_LINE);
         posted->warm_bytes += WARM_LINES * CF_CACHE_LINE;
+        shm->is_frame_cold |= posted->warm_bytes < class_->bytes;
     }
 }
 
@@ -387,7 +408,7 @@ uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, ui
     for (; before != 0 && batch.count < batch.max; before &= before - 1)
         peer_take(shm, &shm->peers[__builtin_ctzll(before)], &batch);
     shm->turn = shm->turn + 1 < shm->nodes ? shm->turn + 1 : 0;
-    if (batch.count == 0)
+    if (batch.count == 0 && shm->is_frame_cold)
         frames_warm(shm);
     return batch.count;
 }

@@ -136,6 +136,7 @@ struct xp_shm {
     struct xp_shm_front *front;
     struct xp_shm_slot *inbox; /* [XP_EVENTS_MAX] private copies of messages */
     struct xp_shm_posted posted[CF_BLOCK_SIZES];
+    bool is_frame_cold; /* the last of some class is not warm altogether */
     struct xp_shm_read reads[XP_SHM_READS_MAX];
     uint32_t reads_count;
 
@@ -217,6 +218,9 @@ enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, 
 void xp_shm_tell_all(struct xp_shm *shm);
 /* Looks for credit that has come back on a lane that had none. */
 CF_CHECK bool xp_shm_credit_refresh(struct xp_shm *shm, struct xp_shm_peer *peer, struct xp_shm_tx *tx);
+
+/* copy.c: a block's bytes, aligned to lines at both ends; bytes: of a class of frames. */
+CF_HOT void xp_shm_copy(uint8_t *to, const uint8_t *from, uint32_t bytes);
 
 /* wait.c: sleeping. */
 int xp_shm_fd(const struct xp *xp);
