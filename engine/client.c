@@ -69,6 +69,22 @@ static bool may_own(const struct cf_instance *instance)
     return instance->is_compact || !instance->has_poller;
 }
 
+/* Lines of what a conversation begins with, which were used long ago: they come while the op is made. */
+static void op_foresee(struct cf_instance *instance, const struct cf_op *op)
+{
+    struct cf_block_key key;
+    uint64_t hash;
+
+    if (op->kind != CF_OP_GET)
+        return;
+    eng_key_of(op->file, op->block, &key);
+    hash = eng_hash_owner(instance, &key);
+    if (instance->workers_count == 0 && grd_map_owner(&instance->map, hash) == instance->node)
+        grd_entry_prefetch(instance->masters[grd_map_shard(&instance->map, hash)]->directory, hash);
+    grd_local_prefetch(instance->local, &key);
+    eng_frame_prefetch_free_owner(instance->frames, op->file->class_index);
+}
+
 /* With progress held: what the caller wants done, and what follows from it in this instance, and out with it. */
 static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
@@ -111,14 +127,16 @@ enum cf_rc eng_op_run(struct cf_session *session, struct cf_op *op)
 
     if (instance->is_manual)
         return CF_UNSUPPORTED;
-    op_prepare(session, op, true);
     /* The op's own deadline ends it; it must be over before its memory may go. */
     if (may_own(instance) && eng_progress_try(instance)) {
+        op_foresee(instance, op);
+        op_prepare(session, op, true);
         submit_owner(instance, op, inner->started_ns);
         if (!eng_wait_driving(instance, &wait, inner->started_ns))
             cf_unreachable();
         return op->rc;
     }
+    op_prepare(session, op, true);
     while (!op_push(instance, op))
         eng_kick(instance);
     if (!eng_wait_for(instance, &wait))

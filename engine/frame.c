@@ -90,6 +90,20 @@ bool eng_frame_exclude_try(struct eng_frames *frames, uint32_t frame)
     return false;
 }
 
+void eng_frame_prefetch_owner(const struct eng_frames *frames, uint32_t frame)
+{
+    cf_prefetch_write((const void *)&frames->words[frame]);
+    cf_prefetch_write(&frames->frames[frame]);
+}
+
+void eng_frame_prefetch_free_owner(const struct eng_frames *frames, uint32_t class_index)
+{
+    uint32_t frame = frames->classes[class_index].free_head;
+
+    if (frame != ENG_FRAME_NONE)
+        eng_frame_prefetch_owner(frames, frame);
+}
+
 uint32_t eng_frame_take_owner(struct eng_frames *frames, uint32_t class_index)
 {
     struct eng_frame_class *class;

@@ -136,6 +136,9 @@ void eng_frame_open_owner(struct eng_frames *frames, uint32_t frame, const struc
                           enum cf_mode mode, bool dirty);
 /* S -> X. */
 void eng_frame_raise_owner(struct eng_frames *frames, uint32_t frame);
+/* Asks for the lines of a frame's word and descriptor, to be written soon; of the frame that is taken next. */
+void eng_frame_prefetch_owner(const struct eng_frames *frames, uint32_t frame);
+void eng_frame_prefetch_free_owner(const struct eng_frames *frames, uint32_t class_index);
 /* Authoritative lookup. */
 uint32_t eng_frame_find_owner(struct eng_frames *frames, const struct cf_block_key *key);
 /*

@@ -270,6 +270,13 @@ struct eng_peer {
     uint64_t file_stopped; /* newest of our file changes for which it has stopped the file */
 };
 
+/* Keyed hashes of the blocks met last: the messages about a block follow one another. hash 0: none. */
+#define ENG_HASHED 64u
+struct eng_hashed {
+    struct cf_block_key key;
+    uint64_t hash;
+};
+
 struct cf_instance {
     uint64_t magic;                /* ENG_MAGIC */
     struct eng_guard *guard;       /* [const] pointer */
@@ -305,13 +312,14 @@ struct cf_instance {
     struct cf_error stop_error;   /* [own] written before state */
     bool is_stop_told;            /* [own] once stopped: those who waited then have been told */
 
-    struct eng_frames *frames;   /* [const] pointer */
-    struct xp *xp;               /* [own] */
-    struct xp_frame_space space; /* [const] the transport's view of the frames */
-    struct eng_store *store;     /* [own] */
-    struct grd_map map;          /* [const] within an epoch */
-    struct grd_move *move;       /* [own] buckets that go and come, and who owns them */
-    struct grd_local *local;     /* [own] */
+    struct eng_frames *frames;            /* [const] pointer */
+    struct xp *xp;                        /* [own] */
+    struct xp_frame_space space;          /* [const] the transport's view of the frames */
+    struct eng_store *store;              /* [own] */
+    struct grd_map map;                   /* [const] within an epoch */
+    struct eng_hashed hashed[ENG_HASHED]; /* [own] by block number */
+    struct grd_move *move;                /* [own] buckets that go and come, and who owns them */
+    struct grd_local *local;              /* [own] */
     struct grd_master
         *masters[64]; /* [own] in the compact plan; a directory worker's each in the dedicated one */
     uint32_t shards;
@@ -344,7 +352,7 @@ struct cf_instance {
     struct cf_op *flush_first;                  /* [own] */
     uint32_t *attention_list; /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
     uint32_t attention_count;
-    bool *is_attended; /* [own] by number of the block: it is in that list */
+    bool *is_attended;        /* [own] by number of the block: it is in that list */
     uint64_t block_wait_last; /* [own] number of the last op that may wait for a block */
     uint64_t scan_next_ns;
     uint64_t timers_next_ns; /* next look at the wheels: twice a tick is often enough */
@@ -413,6 +421,8 @@ bool eng_turn_owner(struct cf_instance *instance, uint64_t now_ns);
 /* Takes what client threads have put into the inbox. True: there was something. */
 bool eng_inbox_take(struct cf_instance *instance, uint64_t now_ns);
 uint64_t eng_next_ns_owner(const struct cf_instance *instance);
+/* grd_map_hash of the instance's map. */
+uint64_t eng_hash_owner(struct cf_instance *instance, const struct cf_block_key *key);
 /* A message for one of this instance's roles, own or a peer's. */
 void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame,
                        uint64_t now_ns);

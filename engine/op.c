@@ -266,7 +266,9 @@ void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint
         queue_remove(block, op);
         starve(instance, op);
     }
-    if (block->mode != CF_MODE_N && !block->closing)
+    /* The owner alone sets the bit, so a look tells whether it is to be cleared. */
+    if (block->mode != CF_MODE_N && !block->closing &&
+        (eng_frames_word(instance->frames, block->frame) & ENG_WORD_WAITER))
         eng_frame_waiter_owner(instance->frames, block->frame, false);
 }
 

@@ -60,9 +60,42 @@ static void stop_tell(struct cf_instance *instance)
 
 /* ------------------------------------------------------------------ messages */
 
+uint64_t eng_hash_owner(struct cf_instance *instance, const struct cf_block_key *key)
+{
+    struct eng_hashed *hashed = &instance->hashed[key->block % ENG_HASHED];
+
+    if (hashed->hash == 0 || !grd_key_equal(&hashed->key, key)) {
+        hashed->key = *key;
+        hashed->hash = grd_map_hash(&instance->map, key);
+    }
+    return hashed->hash;
+}
+
+/*
+ * What a demand will look at, record and frame, was last used when the block came, and is in no near cache. Here its lines are
+ * asked for, to come while the message goes on its way.
+ */
+static void foresee(struct cf_instance *instance, const struct grd_msg *msg)
+{
+    const struct grd_block *block;
+
+    if (msg->type == GRD_MSG_REQUEST && instance->workers_count == 0) {
+        uint64_t hash = eng_hash_owner(instance, &msg->key);
+
+        grd_entry_prefetch(instance->masters[grd_map_shard(&instance->map, hash)]->directory, hash);
+    } else if (msg->type != GRD_MSG_FORWARD && msg->type != GRD_MSG_INVALIDATE) {
+        return;
+    }
+    block = grd_local_find(instance->local, &msg->key);
+    if (block == NULL || block->frame == GRD_FRAME_NONE)
+        return;
+    eng_frame_prefetch_owner(instance->frames, block->frame);
+    grd_local_prefetch_record(block);
+}
+
 static void master_step(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)
 {
-    uint64_t hash = grd_map_hash(&instance->map, &msg->key);
+    uint64_t hash = eng_hash_owner(instance, &msg->key);
 
     if (eng_lock_is_for_master(msg->type)) {
         if (grd_map_master(&instance->map, hash) != instance->node && !grd_mutant(GRD_MUT_WRONG_MASTER)) {
@@ -235,6 +268,7 @@ static void on_message(struct cf_instance *instance, const struct xp_event *even
             grd_local_torn(instance->local, msg, now_ns, instance->actions);
         eng_actions_run(instance, now_ns);
     } else {
+        foresee(instance, msg);
         eng_deliver_owner(instance, msg, frame, now_ns);
     }
 }
@@ -449,6 +483,18 @@ static void backlogs_drain(struct cf_instance *instance)
         eng_ships_drain(instance);
 }
 
+/* Is there nothing for a turn to do that found nothing at the transport? Most turns are such: whoever waits for a peer. */
+static bool is_quiet(const struct cf_instance *instance, uint64_t now_ns)
+{
+    return instance->timers_next_ns > now_ns && instance->scan_next_ns > now_ns && !instance->is_manual &&
+           instance->workers_count == 0 && eng_state(instance) == CF_OK && instance->slots_used == 0 &&
+           instance->starved_first == NULL && instance->flush_first == NULL &&
+           instance->files_stopping == 0 && instance->backlog_used == 0 && instance->sending_count == 0 &&
+           instance->self_head == instance->self_tail &&
+           atomic_load_explicit(&instance->attention, memory_order_relaxed) == 0 &&
+           cf_mpsc_count(&instance->inbox) == 0 && !timers_are_due(instance, now_ns);
+}
+
 static bool turn(struct cf_instance *instance, uint64_t now_ns)
 {
     struct xp_event events[XP_EVENTS_MAX];
@@ -456,6 +502,11 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
     bool did = count != 0;
 
     instance->trace.now_ns = now_ns;
+    if (count == 0 && is_quiet(instance, now_ns)) {
+        xp_flush(instance->xp);
+        instance->counters.turns++;
+        return false;
+    }
     for (i = 0; i < count; i++) {
         on_event(instance, &events[i], now_ns);
         eng_self_drain(instance, now_ns);

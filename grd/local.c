@@ -135,6 +135,20 @@ struct grd_block *grd_local_find(struct grd_local *local, const struct cf_block_
     return NULL;
 }
 
+void grd_local_prefetch_record(const struct grd_block *block)
+{
+    for (uint32_t at = 0; at < sizeof *block; at += CF_CACHE_LINE)
+        cf_prefetch_write((const char *)block + at);
+    cf_prefetch_write((const char *)(block + 1) - 1);
+}
+
+void grd_local_prefetch(const struct grd_local *local, const struct cf_block_key *key)
+{
+    cf_prefetch_write(&local->table[slot_of(local, key)]);
+    if (local->block_free != GRD_FRAME_NONE)
+        grd_local_prefetch_record(&local->blocks[local->block_free]);
+}
+
 static void table_remove(struct grd_local *local, const struct cf_block_key *key)
 {
     uint32_t slot = slot_of(local, key), hole, home;

@@ -229,6 +229,10 @@ static inline uint64_t grd_local_stay_ns(const struct grd_local *local)
 /* A lane to `node` was rebuilt: everything unanswered that concerns it is said again at the next tick. */
 void grd_local_reset(struct grd_local *local, uint16_t node, uint64_t now_ns);
 
+/* Asks for the lines that a new record of this block would take; for those of a record. They are to be written soon. */
+CF_HOT void grd_local_prefetch(const struct grd_local *local, const struct cf_block_key *key);
+CF_HOT void grd_local_prefetch_record(const struct grd_block *block);
+
 void grd_block_dump(const struct grd_local *local, const struct grd_block *block, FILE *out);
 
 #endif
