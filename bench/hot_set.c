@@ -4,12 +4,13 @@
  * changed, and how long does each take? B = 1 and W = 100 is the hot block.
  *
  *   hot_set [--instances N] [--blocks B] [--writes W] [--ms M] [--waiting adaptive] [--transport shm:] [--past P]
- *           [--name NAME]
+ *           [--name NAME] [--directory BYTES]
  *
  * Each instance has one client; it draws a block and gets it in X with the given chance, else in S. Figures: NAME-rate, of
  * all instances together; NAME, an operation of instance 0; NAME-ships, blocks that changed hands a second. Nothing is
  * written to storage meanwhile. With P, the bound of past images of each instance, blocks are written where there are
- * more, and NAME-writes tells how many a second.
+ * more, and NAME-writes tells how many a second. With BYTES, the budget of each instance's directory, NAME-entries tells how
+ * many entries all of them had in the end, and NAME-rebuilds how many a second had been given back and were asked for.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -28,7 +29,7 @@ struct load {
     const char *name;
 };
 
-enum { OPERATIONS, SHIPS, WRITES };
+enum { OPERATIONS, SHIPS, WRITES, REBUILDS, ENTRIES };
 
 static uint64_t operate(struct member *member, const struct load *load, uint64_t until_ns,
                         struct cf_hist *hist)
@@ -79,6 +80,10 @@ static void tell(const struct member *member, const struct load *load, double se
     tell_sum(member, load, "ships", SHIPS, seconds, "1/s");
     if (member->options->past_images != 0)
         tell_sum(member, load, "writes", WRITES, seconds, "1/s");
+    if (member->options->directory_bytes != 0) {
+        tell_sum(member, load, "entries", ENTRIES, 1, "1");
+        tell_sum(member, load, "rebuilds", REBUILDS, seconds, "1/s");
+    }
     bench_distribution(load->name, hist);
 }
 
@@ -108,6 +113,8 @@ static void work(struct member *member, void *arg)
     after = stats_of(member);
     mine[SHIPS] = after.blocks_shipped - before.blocks_shipped;
     mine[WRITES] = after.disk_writes - before.disk_writes;
+    mine[REBUILDS] = after.directory_rebuilds - before.directory_rebuilds;
+    mine[ENTRIES] = after.directory_entries;
     members_meet(member);
     if (member->index == 0)
         tell(member, load, (double)load->ms / 1e3, hist);
@@ -116,15 +123,12 @@ static void work(struct member *member, void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {{"instances", required_argument, NULL, 'i'},
-                                          {"blocks", required_argument, NULL, 'b'},
-                                          {"writes", required_argument, NULL, 'w'},
-                                          {"ms", required_argument, NULL, 'm'},
-                                          {"waiting", required_argument, NULL, 'a'},
-                                          {"transport", required_argument, NULL, 't'},
-                                          {"name", required_argument, NULL, 'n'},
-                                          {"past", required_argument, NULL, 'p'},
-                                          {0}};
+    static const struct option names[] = {
+        {"instances", required_argument, NULL, 'i'}, {"blocks", required_argument, NULL, 'b'},
+        {"writes", required_argument, NULL, 'w'},    {"ms", required_argument, NULL, 'm'},
+        {"waiting", required_argument, NULL, 'a'},   {"transport", required_argument, NULL, 't'},
+        {"name", required_argument, NULL, 'n'},      {"past", required_argument, NULL, 'p'},
+        {"directory", required_argument, NULL, 'd'}, {0}};
     struct load load = {.blocks = 1, .writes_percent = 100, .ms = 1000, .name = "hot-set"};
     struct members_options options = {.transport = "shm:", .waiting = "adaptive"};
     uint64_t instances = 2;
@@ -145,6 +149,8 @@ int main(int argc, char **argv)
             options.transport = optarg;
         else if (name == 'p')
             rc |= cf_parse_u64(optarg, &options.past_images);
+        else if (name == 'd')
+            rc |= cf_parse_u64(optarg, &options.directory_bytes);
         else if (name == 'n')
             load.name = optarg;
         else

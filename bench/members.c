@@ -16,6 +16,7 @@
 #include "engine/format.h"
 
 #define BLOCK_BYTES 8192u
+#define OUTSTANDING_SHORT 4u
 #define SPARE_FRAMES 256u
 #define FOLDERS_OPEN_MAX 8
 #define STATUS_TROUBLE 3
@@ -81,6 +82,11 @@ static void member_open(struct member *member, const char *folder, const char *p
     options.nodes = member->options->count;
     options.cache_bytes = frames * BLOCK_BYTES;
     options.past_images = member->options->past_images != 0 ? member->options->past_images : frames;
+    options.directory_bytes = member->options->directory_bytes;
+    if (options.directory_bytes != 0) {
+        options.outstanding = OUTSTANDING_SHORT;
+        options.locks = 0;
+    }
     options.dirty_age = UINT64_C(3600000000000); /* nothing is written while it is measured */
     rc = cf_open(&options, NULL, &member->instance, &error);
     if (rc == CF_NOT_FOUND)

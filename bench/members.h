@@ -22,6 +22,8 @@ struct members_options {
     uint64_t blocks;
     uint64_t past_images; /* bound of each; 0: as many as there are frames, so that nothing is written */
     bool is_cold;         /* the cache holds a quarter of the file only */
+    uint64_t
+        directory_bytes; /* of each; 0: enough for every block. Else few conversations, that it can be short */
 };
 
 /* Shared by all. */
