@@ -11,6 +11,8 @@
 /* Kept out of its callers, that their fast path stays short. */
 #define CF_NOINLINE __attribute__((noinline))
 /* The result must be looked at. */
+/* For what a hot path calls from a few places, each of which needs only a part of it. */
+#define CF_INLINE inline __attribute__((always_inline))
 #define CF_CHECK __attribute__((warn_unused_result))
 #define CF_PRINTF(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
 #define CF_LIKELY(x) __builtin_expect(!!(x), 1)

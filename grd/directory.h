@@ -217,9 +217,14 @@ struct grd_holders {
     bool has_own;
     struct grd_holder own;
     struct grd_holder other; /* if there is one alone: that one */
+    uint32_t room;           /* [directory] where another one finds place */
 };
 CF_HOT void grd_holders_look(const struct grd_directory *directory, const struct grd_entry *entry,
                              uint16_t node, struct grd_holders *holders_out);
+
+/* It becomes a holder, with the tenure just given; nothing was set or removed since the look. */
+CF_HOT void grd_holder_add(struct grd_directory *directory, struct grd_entry *entry,
+                           const struct grd_holders *seen, const struct grd_holder *holder);
 
 /* Waiters: first come, first served. */
 struct grd_waiter *grd_waiter_first(struct grd_directory *directory, struct grd_entry *entry);

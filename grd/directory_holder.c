@@ -116,7 +116,7 @@ uint32_t grd_holders_count(const struct grd_directory *d, const struct grd_entry
 }
 
 /* Slot i < HOLDERS_INLINE, or a pair of a chunk, into what is seen. */
-static void look_add(struct grd_holders *look, uint16_t node, uint16_t word, uint64_t tenure)
+static CF_INLINE void look_add(struct grd_holders *look, uint16_t node, uint16_t word, uint64_t tenure)
 {
     if ((word & W_NODE) == node) {
         look->has_own = true;
@@ -136,13 +136,17 @@ void grd_holders_look(const struct grd_directory *d, const struct grd_entry *ent
     uint16_t word;
 
     look->others = 0;
+    look->room = 0;
     look->has_own = false;
     if (entry->side == SIDE_IDLE)
         return;
-    for (i = 0; i < HOLDERS_INLINE; i++) {
+    look->room = HOLDERS_INLINE;
+    for (i = HOLDERS_INLINE; i-- > 0;) {
         word = grd_inline_word(entry, i);
         if (word & W_USED)
             look_add(look, node, word, inline_tenure(entry, i));
+        else
+            look->room = i;
     }
     if (side && side->chain[CHAIN_HOLDERS] != GRD_NONE)
         while (grd_chain_next(d, side->chain[CHAIN_HOLDERS], &cursor, &word, &tenure))
@@ -203,6 +207,20 @@ void grd_holder_set(struct grd_directory *d, struct grd_entry *entry, const stru
     if (own < HOLDERS_INLINE)
         inline_set(entry, own, 0, 0);
     grd_chain_add(d, grd_side_make(d, entry), CHAIN_HOLDERS, word_of(holder), holder->tenure);
+}
+
+void grd_holder_add(struct grd_directory *d, struct grd_entry *entry, const struct grd_holders *seen,
+                    const struct grd_holder *holder)
+{
+    if (seen->has_own || seen->room == HOLDERS_INLINE) {
+        grd_holder_set(d, entry, holder);
+        return;
+    }
+    cf_assert(holder->node < CF_NODES_MAX);
+    cf_assert_id(holder->tenure == entry->last_tenure, "G-5");
+    grd_entry_wake(d, entry);
+    cf_assert(!(grd_inline_word(entry, seen->room) & W_USED));
+    inline_set(entry, seen->room, word_of(holder), holder->tenure);
 }
 
 void grd_holder_begun(struct grd_directory *d, struct grd_entry *entry, uint16_t node)

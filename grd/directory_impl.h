@@ -200,6 +200,16 @@ static inline struct grd_pending *grd_side_pending(const struct grd_directory *d
     return side && side->pending_first != GRD_NONE ? &directory->pendings[side->pending_first] : NULL;
 }
 
+static inline struct grd_pending *grd_side_pending_of(const struct grd_directory *directory,
+                                                      const struct grd_side *side, uint16_t node)
+{
+    struct grd_pending *pending = grd_side_pending(directory, side);
+
+    while (pending && pending->node != node)
+        pending = pending->next == GRD_NONE ? NULL : &directory->pendings[pending->next];
+    return pending;
+}
+
 static inline bool grd_side_lists(const struct grd_side *side, enum grd_list list)
 {
     return side && side->chain[list] != GRD_NONE;
@@ -230,8 +240,21 @@ static inline bool grd_side_is_quiet(const struct grd_side *side)
 /* directory_side.c. Taking asserts that there is room: who begins something new has looked (grd_side_fits). */
 bool grd_side_fits(struct grd_directory *directory, const struct grd_entry *entry);
 void grd_side_free(struct grd_directory *directory, struct grd_entry *entry);
-struct grd_side *grd_side_make(struct grd_directory *directory, struct grd_entry *entry);
-bool grd_side_is_empty(const struct grd_side *side);
+struct grd_side *grd_side_new(struct grd_directory *directory, struct grd_entry *entry);
+static inline struct grd_side *grd_side_make(struct grd_directory *directory, struct grd_entry *entry)
+{
+    struct grd_side *side = grd_side_of(directory, entry);
+
+    return side ? side : grd_side_new(directory, entry);
+}
+
+static inline bool grd_side_is_empty(const struct grd_side *side)
+{
+    for (uint32_t i = 0; i < CHAINS; i++)
+        if (side->chain[i] != GRD_NONE)
+            return false;
+    return grd_side_is_quiet(side);
+}
 bool grd_chain_find(const struct grd_directory *directory, uint32_t first, uint16_t node,
                     struct grd_chunk **chunk_out, uint32_t *at_out);
 void grd_chain_add(struct grd_directory *directory, struct grd_side *side, uint32_t chain, uint16_t word,

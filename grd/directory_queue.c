@@ -89,19 +89,16 @@ struct grd_pending *grd_pending_next(struct grd_directory *d, const struct grd_p
 
 struct grd_pending *grd_pending_of(struct grd_directory *d, const struct grd_entry *entry, uint16_t node)
 {
-    struct grd_pending *pending = grd_pending_first(d, entry);
-
-    while (pending && pending->node != node)
-        pending = grd_pending_next(d, pending);
-    return pending;
+    return grd_side_pending_of(d, grd_side_of(d, entry), node);
 }
 
 struct grd_pending *grd_pending_add(struct grd_directory *d, struct grd_entry *entry)
 {
-    struct grd_side *side;
+    struct grd_side *side = grd_side_of(d, entry);
+    bool has_room = side && grd_pool_room(&d->chunk_pool) >= GRANT_CHUNKS_MAX;
     uint32_t number;
 
-    if (!grd_side_fits(d, entry))
+    if (!has_room && !grd_side_fits(d, entry))
         return NULL;
     number = grd_pool_take(&d->pending_pool);
     if (number == GRD_NONE)

@@ -9,16 +9,6 @@
  */
 #include "grd/directory_impl.h"
 
-bool grd_side_is_empty(const struct grd_side *side)
-{
-    uint32_t i;
-
-    for (i = 0; i < CHAINS; i++)
-        if (side->chain[i] != GRD_NONE)
-            return false;
-    return grd_side_is_quiet(side);
-}
-
 /* Is there room for one more grant of the entry, whatever that grant entails? */
 bool grd_side_fits(struct grd_directory *d, const struct grd_entry *entry)
 {
@@ -30,14 +20,11 @@ bool grd_holder_fits(struct grd_directory *d, const struct grd_entry *entry)
     return grd_cold_room(d, entry, grd_side_of(d, entry) == NULL, 2);
 }
 
-struct grd_side *grd_side_make(struct grd_directory *d, struct grd_entry *entry)
+struct grd_side *grd_side_new(struct grd_directory *d, struct grd_entry *entry)
 {
-    struct grd_side *side = grd_side_of(d, entry);
-    uint32_t i, number;
+    uint32_t number = grd_pool_take(&d->side_pool), i;
+    struct grd_side *side;
 
-    if (side)
-        return side;
-    number = grd_pool_take(&d->side_pool);
     cf_assert_id(number != GRD_NONE, "G-12");
     grd_entry_wake(d, entry);
     side = &d->sides[number];

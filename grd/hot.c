@@ -176,7 +176,7 @@ static uint32_t tag_of(const struct cf_block_key *key)
 }
 
 /* The key's place, or UINT32_MAX. */
-static uint32_t place_of(const struct grd_hot *hot, const struct cf_block_key *key, uint32_t tag)
+static CF_INLINE uint32_t place_of(const struct grd_hot *hot, const struct cf_block_key *key, uint32_t tag)
 {
     uint32_t number = hot->first[tag % GRD_HOT_LISTS];
 

@@ -24,6 +24,11 @@
 /* 2^64 divided by the golden ratio: neighbours lie far from each other. */
 #define SLOT_MIX UINT64_C(0x9e3779b97f4a7c15)
 
+_Static_assert(offsetof(struct grd_block, begun_ns) == CF_CACHE_LINE &&
+                   offsetof(struct grd_block, timer) == 2 * CF_CACHE_LINE &&
+                   offsetof(struct grd_block, stay) == 3 * CF_CACHE_LINE,
+               "what belongs together lies in one line");
+
 static uint32_t table_slots(uint32_t blocks)
 {
     uint32_t slots = 64;

@@ -64,8 +64,12 @@ struct grd_demand {
     uint32_t next;
 };
 
+/*
+ * A transfer passes over the first three lines; what seldom happens to a block is behind them. The engine's waiters:
+ * ops that wait for the block, first come first served; the record stays while there are any.
+ */
 struct grd_block {
-    struct cf_block_key key;
+    CF_ALIGNED(CF_CACHE_LINE) struct cf_block_key key;
     uint64_t hash; /* keyed hash of the key */
     /* the copy */
     uint8_t mode;    /* enum cf_mode */
@@ -75,31 +79,33 @@ struct grd_block {
     bool is_writing; /* a disk write of this copy is in flight */
     bool in_use;
     uint32_t frame; /* of the copy; NONE in mode N */
+    uint32_t conv;  /* number of the conversation, or NONE */
     uint64_t tenure;
     uint64_t version; /* of the bytes, as last told by grd_local_changed */
     uint64_t durable; /* newest version known on storage */
-    uint64_t writing_version;
-    uint64_t begun_ns; /* when this tenure began: residency */
-    /* release not yet acknowledged */
-    uint64_t release_tenure, release_version, release_durable, release_number;
-    /* image shipped with X, until confirmed [15] */
-    uint64_t kept_tenure, kept_version, kept_durable;
-    uint32_t kept_frame;
-    uint16_t kept_for;
-    uint16_t retries; /* of the timer since something moved: back-off */
-    /* past image */
-    uint64_t past_version;
-    uint64_t past_asked_ns; /* when its block was last asked to be written */
-    uint32_t past_frame;
-    uint32_t conv; /* number of the conversation, or NONE */
-    uint32_t demand_first, demand_last;
-    uint32_t next;         /* free list */
+
+    uint64_t begun_ns;       /* when this tenure began: residency */
+    uint64_t release_tenure; /* of a release that is not acknowledged yet */
+    uint64_t kept_tenure;    /* of an image shipped with X, until confirmed [15] */
+    uint64_t past_version;   /* of the past image */
+    uint32_t kept_frame, past_frame;
+    uint32_t demand_first;
+    uint32_t users; /* the engine's */
+    void *waiter_first, *waiter_last;
+
     struct cf_timer timer; /* of `wheel`: what is unanswered is said again */
     uint64_t quiet_ns;     /* until when it says nothing: it is armed for then, or for earlier */
-    struct cf_timer stay;  /* of `stays`: the residency is over and demands wait */
-    /* the engine's: ops that wait for the block, first come first served; the record stays while there are any */
-    void *waiter_first, *waiter_last;
-    uint32_t users;
+    uint64_t kept_version, kept_durable;
+    uint16_t kept_for;
+    uint16_t retries; /* of the timer since something moved: back-off */
+    uint32_t demand_last;
+
+    struct cf_timer stay; /* of `stays`: the residency is over and demands wait */
+    uint64_t release_version, release_durable, release_number;
+    uint64_t writing_version;
+
+    uint64_t past_asked_ns; /* when its block was last asked to be written */
+    uint32_t next;          /* free list */
 };
 
 struct grd_local_options {

@@ -275,9 +275,17 @@ static struct grd_entry *entry_make(struct grd_master *master, const struct grd_
     return entry;
 }
 
-void grd_master_one(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
-                    struct grd_actions *actions)
+static inline bool is_rebuilt(const struct grd_master *master, const struct grd_entry *entry)
 {
+    const struct grd_side *side = grd_side_of(master->directory, entry);
+
+    return side && side->rebuild != GRD_NONE;
+}
+
+static CF_INLINE void one(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,
+                          uint64_t now_ns, struct grd_actions *actions)
+{
+    const struct grd_side *side;
     struct grd_entry *entry;
 
     if (msg->type >= GRD_MSG_MOVE_ENTRY && grd_master_on_move(master, msg, hash, now_ns, actions))
@@ -291,18 +299,26 @@ void grd_master_one(struct grd_master *master, const struct grd_msg *msg, uint64
         on_request(master, entry, msg, now_ns, actions);
     else if (msg->type == GRD_MSG_HELD)
         grd_master_on_held(master, entry, msg, hash, now_ns, actions);
-    else if (grd_rebuild_of(master->directory, entry))
+    else if (CF_UNLIKELY(is_rebuilt(master, entry)))
         grd_master_meanwhile(master, entry, msg, now_ns, actions);
     else
         on_other(master, entry, msg, now_ns, actions);
-    grd_entry_settle(master->directory, entry);
+    side = grd_side_of(master->directory, entry);
+    if (side == NULL || grd_side_is_empty(side))
+        grd_entry_settle(master->directory, entry);
+}
+
+void grd_master_one(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
+                    struct grd_actions *actions)
+{
+    one(master, msg, hash, now_ns, actions);
 }
 
 void grd_master_step(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
                      struct grd_actions *actions)
 {
     hear_number(master, msg);
-    grd_master_one(master, msg, hash, now_ns, actions);
+    one(master, msg, hash, now_ns, actions);
     if (CF_UNLIKELY(master->late_count != 0))
         grd_master_late_run(master, now_ns, actions);
 }

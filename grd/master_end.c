@@ -48,10 +48,13 @@ void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
 void grd_master_durable(struct grd_master *master, struct grd_entry *entry, uint64_t durable,
                         struct grd_actions *actions)
 {
+    const struct grd_side *side = grd_side_of(master->directory, entry);
     struct grd_pair pair;
     uint32_t cursor = 0, count = 0, i;
     struct grd_msg *msg;
 
+    if (!grd_side_lists(side, GRD_LIST_PAST) && (side == NULL || side->durable >= durable))
+        return;
     grd_entry_durable_raise(master->directory, entry, durable);
     durable = grd_entry_durable(master->directory, entry);
     if (grd_past_oldest(master->directory, entry) > durable)
@@ -83,12 +86,16 @@ static void past_images_learn(struct grd_master *master, struct grd_entry *entry
 static void grant_began(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending,
                         const struct grd_msg *msg, struct grd_actions *actions)
 {
+    const struct grd_side *side = grd_side_of(master->directory, entry);
+
     if (pending->mode == CF_MODE_X) {
         /* A grant by disk or as new followed a source that had written, or none at all: it left no past image. */
-        past_images_learn(master, entry, msg->version,
-                          pending->how == GRD_HOW_DISK || pending->how == GRD_HOW_NEW ? msg->version
-                                                                                      : msg->durable);
-        grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
+        if (grd_side_lists(side, GRD_LIST_PAST))
+            past_images_learn(master, entry, msg->version,
+                              pending->how == GRD_HOW_DISK || pending->how == GRD_HOW_NEW ? msg->version
+                                                                                          : msg->durable);
+        if (grd_side_lists(side, GRD_LIST_SHARERS))
+            grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
         if (pending->how == GRD_HOW_SHIP)
             send_confirmed(entry, pending->source, pending->tenure, actions);
     }
@@ -104,7 +111,8 @@ static void version_learn(struct grd_entry *entry, uint64_t version)
 void grd_master_on_installed(struct grd_master *master, struct grd_entry *entry, const struct grd_msg *msg,
                              uint64_t now_ns, struct grd_actions *actions)
 {
-    struct grd_pending *pending = grd_pending_of(master->directory, entry, msg->from);
+    struct grd_pending *pending = grd_side_pending_of(master->directory,
+                                                      grd_side_of(master->directory, entry), msg->from);
 
     if (pending == NULL || pending->tenure != msg->tenure) {
         master->counters.stale++;

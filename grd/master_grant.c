@@ -62,15 +62,18 @@ static bool choose_source(struct grd_master *master, const struct grd_entry *ent
 
 /* ------------------------------------------------------------------ sending */
 
-/* The sharers of the pending X, as the set its grantee waits for [4]. */
+static inline bool has_sharers(const struct grd_master *master, const struct grd_entry *entry)
+{
+    return grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS);
+}
+
+/* The sharers of the pending X, as the set its grantee waits for [4]; the set of a new message is empty. */
 static void fill_sharers(struct grd_master *master, const struct grd_entry *entry, struct grd_set *set)
 {
     struct grd_pair pair;
     uint32_t cursor = 0;
     bool skip = grd_mutant(GRD_MUT_SKIP_SHARER);
 
-    if (!grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS))
-        return;
     while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair)) {
         if (!skip)
             grd_set_add(set, pair.node);
@@ -89,7 +92,7 @@ static void send_grant(struct grd_master *master, const struct grd_entry *entry,
     msg->durable = grd_entry_durable(master->directory, entry);
     msg->mode = pending->mode;
     msg->how = pending->how;
-    if (pending->mode == CF_MODE_X)
+    if (pending->mode == CF_MODE_X && has_sharers(master, entry))
         fill_sharers(master, entry, &msg->set);
     master->counters.grants++;
 }
@@ -104,7 +107,7 @@ static void send_forward(struct grd_master *master, const struct grd_entry *entr
     msg->held = pending->source_tenure;
     msg->requester = pending->node;
     msg->mode = pending->mode;
-    if (pending->mode == CF_MODE_X)
+    if (pending->mode == CF_MODE_X && has_sharers(master, entry))
         fill_sharers(master, entry, &msg->set);
     master->counters.forwards++;
 }
@@ -128,8 +131,6 @@ static void send_invalidates(struct grd_master *master, const struct grd_entry *
     struct grd_pair pair;
     uint32_t cursor = 0;
 
-    if (!grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS))
-        return;
     while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
         send_invalidate(master, entry, pair.node, pair.value, pending, actions);
 }
@@ -177,7 +178,7 @@ static struct grd_pending *grant_begin(struct grd_master *master, struct grd_ent
     holder.has_duty = holder.is_x;
     holder.is_pending = !grd_mutant(GRD_MUT_REUSE_BEFORE_INSTALLED);
     holder.tenure = pending->tenure;
-    grd_holder_set(master->directory, entry, &holder);
+    grd_holder_add(master->directory, entry, &turn->look, &holder);
     cf_timer_init(&pending->timer, GRD_TIMER_PENDING);
     if (!grd_mutant(GRD_MUT_NO_PROBE))
         cf_wheel_arm(&master->wheel, &pending->timer, now_ns + master->probe_ns);
@@ -221,6 +222,12 @@ static bool next_sharer(struct grd_master *master, const struct grd_entry *entry
     return false;
 }
 
+static void sharers_clear(struct grd_master *master, struct grd_entry *entry)
+{
+    if (CF_UNLIKELY(has_sharers(master, entry))) /* of an X that ended in another way than by beginning */
+        grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
+}
+
 /* They are names of the pending X's set from here on, and hold nothing. */
 static void sharers_out(struct grd_master *master, struct grd_entry *entry, uint16_t requester,
                         uint16_t source)
@@ -247,19 +254,21 @@ static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, const
     bool is_upgrade = turn->look.has_own;
     bool is_new = (turn->waiter->flags & GRD_FLAG_NEW) != 0;
     bool has_source = !is_upgrade && choose_source(master, entry, &turn->look, requester, CF_MODE_X, &source);
+    bool is_shared;
 
     pending = grant_begin(master, entry, turn, now_ns);
     if (pending == NULL)
         return false;
-    if (grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS))
-        grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
-    if (others > (has_source ? 1u : 0u))
+    sharers_clear(master, entry);
+    is_shared = others > (has_source ? 1u : 0u);
+    if (is_shared)
         sharers_out(master, entry, requester, has_source ? source.node : requester);
     if (has_source)
         grd_master_holder_out(master, entry, &source);
     if (others != 0)
         grd_hot_count(master->hot, &entry->key, requester, CF_MODE_X, now_ns);
-    send_invalidates(master, entry, pending, actions);
+    if (is_shared)
+        send_invalidates(master, entry, pending, actions);
     if (has_source) {
         pending->how = GRD_HOW_SHIP;
         pending->source = source.node;
@@ -330,16 +339,13 @@ bool grd_master_serve_alone(struct grd_master *master, struct grd_entry *entry, 
 }
 
 /* Serves the queue in order of arrival, as far as it can be served now. */
-void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
-                      struct grd_actions *actions)
+static CF_NOINLINE void serve_queue(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
+                                    struct grd_actions *actions)
 {
-    const struct grd_side *side = grd_side_of(master->directory, entry);
     struct turn turn = {.is_queued = true};
     struct grd_waiter *next;
     bool is_shared = false;
 
-    if (side == NULL || grd_side_is_quiet(side) || side->rebuild != GRD_NONE)
-        return;
     do_again(master, entry, actions);
     for (turn.waiter = grd_fair_first(master, entry); turn.waiter && !grd_master_pending_x(master, entry);
          turn.waiter = next) {
@@ -360,6 +366,15 @@ void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64
         if (!do_grant(master, entry, &turn, now_ns, actions))
             return;
     }
+}
+
+void grd_master_serve(struct grd_master *master, struct grd_entry *entry, uint64_t now_ns,
+                      struct grd_actions *actions)
+{
+    const struct grd_side *side = grd_side_of(master->directory, entry);
+
+    if (side && !grd_side_is_quiet(side) && side->rebuild == GRD_NONE)
+        serve_queue(master, entry, now_ns, actions);
 }
 
 /* The same request again: say again what has not been answered, the invalidates too [17]. */
