@@ -83,15 +83,24 @@ static void op_foresee(struct cf_instance *instance, const struct cf_op *op)
         grd_entry_prefetch(instance->masters[grd_map_shard(&instance->map, hash)]->directory, hash);
     grd_local_prefetch(instance->local, &key);
     eng_frame_prefetch_free_owner(instance->frames, op->file->class_index);
+    xp_warm(instance->xp);
 }
 
 /* With progress held: what the caller wants done, and what follows from it in this instance, and out with it. */
 static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
+    bool is_get = op->kind == CF_OP_GET;
+
+    if (is_get)
+        xp_warm(instance->xp);
     eng_op_submit_owner(instance, op, now_ns);
+    if (is_get)
+        xp_warm(instance->xp);
     eng_actions_run(instance, now_ns);
     eng_self_drain(instance, now_ns);
     xp_flush(instance->xp);
+    if (is_get)
+        xp_warm(instance->xp);
 }
 
 static bool op_push(struct cf_instance *instance, struct cf_op *op)

@@ -16,8 +16,9 @@
 
 /* Messages taken of one lane before the next one has its turn. */
 #define LANE_BUDGET 16u
-/* Lines that an idle turn fetches: fewer than a core has fetches under way at once. */
-#define WARM_LINES 8u
+/* Lines fetched at a time: about as many as a core has fetches under way at once; and by a turn that finds nothing. */
+#define WARM_LINES 12u
+#define WARM_IDLE_LINES 24u
 
 static inline _Atomic uint64_t *sequence_of(const struct xp_shm_slot *slot)
 {
@@ -367,26 +368,37 @@ static inline void peer_take(struct xp_shm *shm, struct xp_shm_peer *peer, struc
 
 /*
  * The next block lands in the frame posted last. Its lines are elsewhere when it has not been used for long, and a copy into
- * lines that are elsewhere takes twice as long: while nothing comes, they are fetched, a few each turn.
+ * lines that are elsewhere takes twice as long: they are fetched a few at a time, while nothing comes and whenever the
+ * layer above says so.
  */
-static void frames_warm(struct xp_shm *shm)
+static void frames_warm(struct xp_shm *shm, uint32_t lines)
 {
     shm->is_frame_cold = false;
     for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++) {
         struct xp_shm_posted *posted = &shm->posted[i];
         const struct xp_frame_class *class_ = &shm->space.classes[i];
+        uint32_t end = posted->warm_bytes + lines * CF_CACHE_LINE;
         const uint8_t *bytes;
         uint32_t frame;
 
         if (posted->count == 0 || posted->warm_bytes >= class_->bytes)
             continue;
+        if (end > class_->bytes)
+            end = class_->bytes;
         frame = posted->frames[posted->count - 1];
         bytes = shm->space.base + class_->offset + (uint64_t)(frame - class_->first) * class_->bytes;
-        for (uint32_t line = 0; line < WARM_LINES; line++)
-            cf_prefetch_write(bytes + posted->warm_bytes + line * CF_CACHE_LINE);
-        posted->warm_bytes += WARM_LINES * CF_CACHE_LINE;
+        for (; posted->warm_bytes < end; posted->warm_bytes += CF_CACHE_LINE)
+            cf_prefetch_write(bytes + posted->warm_bytes);
         shm->is_frame_cold |= posted->warm_bytes < class_->bytes;
     }
+}
+
+void xp_shm_warm(struct xp *xp)
+{
+    struct xp_shm *shm = xp_shm_of(xp);
+
+    if (shm->is_frame_cold)
+        frames_warm(shm, WARM_LINES);
 }
 
 uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max)
@@ -409,7 +421,7 @@ uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, ui
         peer_take(shm, &shm->peers[__builtin_ctzll(before)], &batch);
     shm->turn = shm->turn + 1 < shm->nodes ? shm->turn + 1 : 0;
     if (batch.count == 0 && shm->is_frame_cold)
-        frames_warm(shm);
+        frames_warm(shm, WARM_IDLE_LINES);
     return batch.count;
 }
 
