@@ -47,7 +47,7 @@ static void from_transport(const struct cf_instance *instance, struct cf_stats *
     stats->bytes_sent = xp->bytes_sent;
     stats->wakeups_sent = xp->wakeups_sent;
     stats->bad_messages += xp->bad_header + xp->bad_length + xp->bad_tag + xp->bad_sequence + xp->bad_frame;
-    stats->stale_messages += xp->stale_epoch + xp->stale_incarnation + xp->stale_generation;
+    stats->stale_messages += xp->stale_epoch + xp->stale_incarnation + xp->stale_generation + xp->unasked;
     stats->lane_full += xp->no_credit;
 }
 

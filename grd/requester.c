@@ -335,9 +335,11 @@ void grd_local_torn(struct grd_local *local, const struct grd_msg *msg, uint64_t
     struct grd_block *block = grd_local_find(local, &msg->key);
     struct grd_conv *conv = block ? grd_local_conv(local, block) : NULL;
 
-    local->counters.torn++;
-    if (!is_mine(conv, msg) || conv->is_granted)
+    if (!is_mine(conv, msg) || conv->is_granted) {
+        local->counters.stale++;
         return;
+    }
+    local->counters.torn++;
     if (conv->torn_count++ >=
         GRD_TORN_MAX) /* an image that never comes whole is left to the timer and its back-off */
         return;

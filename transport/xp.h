@@ -128,6 +128,8 @@ struct xp_counters {
     uint64_t bad_header, bad_length, bad_tag, stale_epoch, stale_incarnation, stale_generation, bad_sequence,
         bad_frame;
     uint64_t torn, no_credit, wakeups_sent, resets, hello_refused;
+    /* Blocks that met no lent frame: a ship said again, or one that a slower way has overtaken. Told as torn; nobody's fault. */
+    uint64_t unasked;
     /* verbs: sends given up after all retries, receivers found not ready, other failures of the device. */
     uint64_t retries_exceeded, rnr, device_errors;
 };

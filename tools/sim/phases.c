@@ -235,6 +235,23 @@ static bool end_clients(struct sim_cluster *cluster)
     return true;
 }
 
+/* Members say nothing that another member must refuse; a peer that was refused would be cut off or ignored. */
+static bool nothing_is_refused(struct sim_cluster *cluster)
+{
+    for (uint32_t n = 0; n < cluster->plan.instances; n++) {
+        struct cf_stats stats = {.size = sizeof stats};
+
+        if (cluster->instances[n] == NULL)
+            continue;
+        if (cf_stats_read(cluster->instances[n], &stats) != CF_OK || stats.bad_messages != 0) {
+            sim_cluster_break(cluster, "node %u refused %llu messages of members", n,
+                              (unsigned long long)stats.bad_messages);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool wait_quiet(struct sim_cluster *cluster)
 {
     bool is_sampled = cluster->sample_next_ns != SIM_NEVER;
@@ -249,7 +266,7 @@ static bool wait_quiet(struct sim_cluster *cluster)
         sim_cluster_break(cluster, "I-16 not quiet %u s after the faults: %s", CALM_S_MAX, text);
         return false;
     }
-    return sim_check_equal(cluster->check) && sim_check_cold(cluster->check);
+    return sim_check_equal(cluster->check) && sim_check_cold(cluster->check) && nothing_is_refused(cluster);
 }
 
 bool sim_phase_calm(struct sim_cluster *cluster)

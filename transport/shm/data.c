@@ -205,8 +205,7 @@ static bool block_take(struct xp_shm *shm, const struct xp_shm_peer *peer, const
     event->type = XP_EV_TORN;
     posted = &shm->posted[i];
     if (posted->count == 0) {
-        /* Nobody asked for it: a repeated ship, or one that a slower way has overtaken. */
-        counters->bad_frame++;
+        counters->unasked++;
         return true;
     }
     frame = posted->frames[posted->count - 1];

@@ -86,7 +86,7 @@ static void event_fill(struct xp_verbs *vb, struct xp_verbs_peer *peer, uint32_t
         counters->bytes_received += vb->space.classes[(ref >> 24) - 1].bytes;
     } else if ((message->ext.flags & XP_VERBS_MISSING) != 0) {
         event->type = XP_EV_TORN;
-        counters->bad_frame++;
+        counters->unasked++;
     }
 }
 

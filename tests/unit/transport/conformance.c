@@ -208,6 +208,7 @@ static void every_lent_frame_is_used_once(void **state)
     /* None is left: a block nobody asked for uses no frame, and the message still comes. */
     send_block(&pair.sides[0], 1, 8, XP_PAIR_FRAMES);
     assert_int_equal(next_event(&pair, 1)->type, XP_EV_TORN);
+    assert_int_equal(xp_counters(pair.sides[1].xp)->bad_frame, 0); /* it is no fault of the sender */
     xp_pair_close(&pair);
 }
 
