@@ -70,6 +70,8 @@ static void addresses_that_cannot_be_are_refused_in_one_line(void **state)
         {"dpdk:ring,loss=2", "chance", CF_OPTION},
         {"dpdk:ring,colour=red", "colour", CF_OPTION},
         {"dpdk:af_packet:nosuch0", "no such network interface", CF_NOT_FOUND},
+        {"dpdk:0000:FF:1f.%", "0000:ff:1f.0: no such PCI device", CF_NOT_FOUND},
+        {"dpdk:0000:ff:1f.7.1", "address", CF_OPTION},
         {"dpdk:memif:/nonexistent/place", "/nonexistent/place", CF_SYSTEM},
     };
     struct xp_fixture fixture = {.address = "dpdk:ring", .advance = real_time};
