@@ -126,8 +126,9 @@ start_guest() { # guest
     numa_nodes
     card_slots "$1"
     [ "$iommu" -eq 0 ] || machine=q35 iommu_options=(-device intel-iommu) kernel_options+=' intel_iommu=on'
-    # Without it the guest's clock is a device that is read by a system call, which costs a poller its time.
-    [ ${#cards[@]} -eq 0 ] || kernel_options+=' tsc=reliable clocksource=tsc'
+    # Without the first two the clock is a device that is read by a system call, which costs pollers their time; without the
+    # third a host that is busy while the kernel tries its timer makes it panic.
+    [ ${#cards[@]} -eq 0 ] || kernel_options+=' tsc=reliable clocksource=tsc no_timer_check'
     [ "$accel" != kvm ] || threads=
     [ "$own_clock" -eq 0 ] || threads=,thread=single clock=(-icount "shift=$instruction_ns_log2,sleep=off")
     forward "$1" "$dir/out" &
