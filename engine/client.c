@@ -86,8 +86,8 @@ static void op_foresee(struct cf_instance *instance, const struct cf_op *op)
     xp_warm(instance->xp);
 }
 
-/* With progress held: what the caller wants done, and what follows from it in this instance, and out with it. */
-static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+/* With progress held: what the caller wants done, and what follows from it in this instance. */
+static void submit_quiet_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
     bool is_get = op->kind == CF_OP_GET;
 
@@ -98,16 +98,26 @@ static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
         xp_warm(instance->xp);
     eng_actions_run(instance, now_ns);
     eng_self_drain(instance, now_ns);
+}
+
+static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+{
+    submit_quiet_owner(instance, op, now_ns);
     xp_flush(instance->xp);
     if (is_get)
         xp_warm(instance->xp);
 }
 
-static bool op_push(struct cf_instance *instance, struct cf_op *op)
+static bool op_push_quiet(struct cf_instance *instance, struct cf_op *op)
 {
     struct eng_inbox_record record = {ENG_IN_OP, op};
 
-    if (!cf_mpsc_push(&instance->inbox, &record))
+    return cf_mpsc_push(&instance->inbox, &record);
+}
+
+static bool op_push(struct cf_instance *instance, struct cf_op *op)
+{
+    if (!op_push_quiet(instance, op))
         return false;
     eng_kick(instance);
     return true;
@@ -327,40 +337,72 @@ enum cf_rc cf_get_many(struct cf_session *session, struct cf_file *file, const u
     return rc;
 }
 
-uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t first, uint32_t count)
+/* False: it is here already. */
+static bool is_wanted(struct cf_session *session, struct cf_file *file, uint64_t block)
 {
     struct cf_instance *instance = session->instance;
     struct cf_block_key key;
-    uint32_t i, started = 0, frame;
+    uint32_t frame;
+
+    eng_key_of(file, block, &key);
+    if (eng_pool_pin_try(instance->frames, &key, CF_MODE_S, &frame) != ENG_PIN_OK)
+        return true;
+    if (eng_pool_unpin(instance->frames->words, frame, CF_MODE_S, false))
+        atomic_store_explicit(&instance->attention, 1, memory_order_release);
+    return false;
+}
+
+/* The session's next op of its own, ready to be submitted. NULL: as many as can be are under way. */
+static struct cf_op *prefetch_op(struct cf_session *session, struct cf_file *file, uint64_t block)
+{
+    struct cf_op *op = &session->prefetch[session->prefetch_next % ENG_PREFETCH_OPS];
+    struct eng_op *inner = eng_op_of(op);
+
+    if (inner->session != NULL && cf_observe_u32(&inner->done) == 0)
+        return NULL;
+    memset(op, 0, sizeof *op);
+    op->kind = CF_OP_GET;
+    op->file = file;
+    op->block = block;
+    op->mode = CF_MODE_S;
+    op->deadline_ns = CF_FOREVER;
+    op_prepare(session, op, true);
+    inner->is_internal = 1;
+    return op;
+}
+
+/* All go out together: progress is taken and let go, the network told, or who drives woken, once for all of them. */
+uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t first, uint32_t count)
+{
+    struct cf_instance *instance = session->instance;
+    uint32_t i, started = 0;
+    bool is_owner;
 
     if (eng_enter(instance) != CF_OK || cf_peek_u32(&file->is_stopped))
         return 0;
+    is_owner = may_own(instance) && eng_progress_try(instance);
     for (i = 0; i < count && first + i < cf_peek_u64(&file->blocks); i++) {
-        struct cf_op *op = &session->prefetch[session->prefetch_next % ENG_PREFETCH_OPS];
-        struct eng_op *inner = eng_op_of(op);
+        struct cf_op *op;
 
-        eng_key_of(file, first + i, &key);
-        if (eng_pool_pin_try(instance->frames, &key, CF_MODE_S, &frame) == ENG_PIN_OK) { /* here already */
-            if (eng_pool_unpin(instance->frames->words, frame, CF_MODE_S, false))
-                eng_put_tell(instance);
+        if (!is_wanted(session, file, first + i))
             continue;
-        }
-        if (inner->session != NULL && cf_observe_u32(&inner->done) == 0)
-            break; /* as many as can be are under way */
-        memset(op, 0, sizeof *op);
-        op->kind = CF_OP_GET;
-        op->file = file;
-        op->block = first + i;
-        op->mode = CF_MODE_S;
-        op->deadline_ns = CF_FOREVER;
-        op_prepare(session, op, true);
-        inner->is_internal = 1;
-        if (!op_hand_over(instance, op)) {
-            inner->session = NULL;
+        op = prefetch_op(session, file, first + i);
+        if (op == NULL)
+            break;
+        if (is_owner) {
+            submit_quiet_owner(instance, op, eng_op_of(op)->started_ns);
+        } else if (!op_push_quiet(instance, op)) {
+            eng_op_of(op)->session = NULL;
             break;
         }
         session->prefetch_next++;
         started++;
+    }
+    if (is_owner) {
+        xp_flush(instance->xp);
+        eng_progress_leave(instance);
+    } else if (started != 0) {
+        eng_kick(instance);
     }
     return started;
 }

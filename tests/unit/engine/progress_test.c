@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A thread that waits and offers its core to others: what it holds meanwhile, and when it does. Not here: how long it
+ * A thread that waits and offers its core to others: what it holds meanwhile, and when it does; what goes to one that
+ * drives already. Not here: how long it
  * spins and when it sleeps, which is measured (bench/model.md, "Waiting").
  */
 #include <sched.h>
@@ -165,11 +166,42 @@ static void who_spins_offers_its_core_while_storage_is_at_work(void **state)
     waiting_close(&waiting);
 }
 
+/* Somebody else drives and takes nothing until it is done: all that is asked for is left to it, and comes. */
+static void what_is_prefetched_while_another_drives_is_left_to_it(void **state)
+{
+    struct waiting waiting;
+    struct cf_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+    uint64_t value = 0;
+
+    (void)state;
+    waiting_open(&waiting, "adaptive");
+    while (!eng_progress_try(waiting.instance))
+        ; /* the poller lets it go */
+    assert_int_equal(cf_prefetch(waiting.session, waiting.file, 0, BLOCKS + 1), BLOCKS);
+    assert_int_equal(cf_mpsc_count(&waiting.instance->inbox), BLOCKS);
+    eng_progress_leave(waiting.instance);
+    for (uint64_t block = 0; block < BLOCKS; block++) {
+        struct cf_ref ref;
+
+        assert_int_equal(cf_get(waiting.session, waiting.file, block, CF_MODE_S, 0, cluster_deadline(), &ref),
+                         CF_OK);
+        memcpy(&value, ref.data, sizeof value);
+        assert_int_equal(value, 0);
+        cf_put(waiting.session, &ref);
+    }
+    assert_int_equal(cf_stats_read(waiting.instance, &before), CF_OK);
+    assert_int_equal(cf_prefetch(waiting.session, waiting.file, 0, BLOCKS), 0); /* all are here */
+    assert_int_equal(cf_stats_read(waiting.instance, &after), CF_OK);
+    assert_int_equal(after.disk_reads, before.disk_reads);
+    waiting_close(&waiting);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_offers_its_core_lets_progress_go),
         cmocka_unit_test(who_spins_offers_its_core_while_storage_is_at_work),
+        cmocka_unit_test(what_is_prefetched_while_another_drives_is_left_to_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
