@@ -375,6 +375,7 @@ static struct cf_op *prefetch_op(struct cf_session *session, struct cf_file *fil
 uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t first, uint32_t count)
 {
     struct cf_instance *instance = session->instance;
+    struct cf_op *op, *last = NULL; /* submitted while what the next one begins with is on its way here */
     uint32_t i, started = 0;
     bool is_owner;
 
@@ -382,15 +383,16 @@ uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t 
         return 0;
     is_owner = may_own(instance) && eng_progress_try(instance);
     for (i = 0; i < count && first + i < cf_peek_u64(&file->blocks); i++) {
-        struct cf_op *op;
-
         if (!is_wanted(session, file, first + i))
             continue;
         op = prefetch_op(session, file, first + i);
         if (op == NULL)
             break;
         if (is_owner) {
-            submit_quiet_owner(instance, op, eng_op_of(op)->started_ns);
+            op_foresee(instance, op);
+            if (last != NULL)
+                submit_quiet_owner(instance, last, eng_op_of(last)->started_ns);
+            last = op;
         } else if (!op_push_quiet(instance, op)) {
             eng_op_of(op)->session = NULL;
             break;
@@ -399,6 +401,8 @@ uint32_t cf_prefetch(struct cf_session *session, struct cf_file *file, uint64_t 
         started++;
     }
     if (is_owner) {
+        if (last != NULL)
+            submit_quiet_owner(instance, last, eng_op_of(last)->started_ns);
         xp_flush(instance->xp);
         eng_progress_leave(instance);
     } else if (started != 0) {
