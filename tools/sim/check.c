@@ -30,10 +30,12 @@ struct sim_check *sim_check_open(const struct sim_check_options *options)
     check->changes = calloc(options->blocks, sizeof(*check->changes));
     check->numbers = calloc((uint64_t)options->nodes * SIM_NUMBERS, sizeof(*check->numbers));
     check->stamps = calloc(options->nodes, sizeof(*check->stamps));
+    check->known = calloc(cells, sizeof(*check->known));
+    check->known_count = calloc(options->nodes, sizeof(*check->known_count));
     check->is_gone = calloc(options->nodes, sizeof(*check->is_gone));
     check->touched = calloc(options->blocks, sizeof(*check->touched));
     if (!check->ghosts || !check->copies || !check->helds || !check->changes || !check->numbers ||
-        !check->stamps || !check->is_gone || !check->touched) {
+        !check->stamps || !check->known || !check->known_count || !check->is_gone || !check->touched) {
         sim_check_close(&check);
         return NULL;
     }
@@ -56,6 +58,8 @@ void sim_check_close(struct sim_check **check_ref)
     free(check->changes);
     free(check->numbers);
     free(check->stamps);
+    free(check->known);
+    free(check->known_count);
     free(check->is_gone);
     free(check->touched);
     free(check);
@@ -170,6 +174,11 @@ static bool is_same(const struct eng_block_view *a, const struct eng_block_view 
            a->is_granted == b->is_granted && a->release_tenure == b->release_tenure;
 }
 
+static uint32_t *known_of(const struct sim_check *check)
+{
+    return check->known + check->node * check->options.blocks;
+}
+
 static void each_block(void *arg, const struct eng_block_view *view)
 {
     struct sim_check *check = arg;
@@ -180,8 +189,10 @@ static void each_block(void *arg, const struct eng_block_view *view)
         return;
     copy = sim_copy_at(check, check->node, view->key.block);
     was_known = copy->stamp != 0 && copy->stamp == check->stamps[check->node] - 1;
-    if (!was_known)
+    if (!was_known) {
         copy->stamp = 0;
+        known_of(check)[check->known_count[check->node]++] = (uint32_t)view->key.block;
+    }
     if (!was_known || !is_same(&copy->view, view)) {
         touch(check, view->key.block);
         if (view->mode != CF_MODE_N &&
@@ -197,18 +208,21 @@ static void each_block(void *arg, const struct eng_block_view *view)
 /* Blocks of the last walk that this one has not seen any more. */
 static void forget_blocks(struct sim_check *check)
 {
-    uint32_t stamp = check->stamps[check->node];
+    uint32_t stamp = check->stamps[check->node], *known = known_of(check), kept = 0;
 
-    for (uint64_t b = 0; b < check->options.blocks; b++) {
-        struct sim_copy *copy = sim_copy_at(check, check->node, b);
-        struct eng_block_view nothing = {.key = {.block = b}};
+    for (uint32_t i = 0; i < check->known_count[check->node]; i++) {
+        struct sim_copy *copy = sim_copy_at(check, check->node, known[i]);
+        struct eng_block_view nothing = {.key = {.block = known[i]}};
 
-        if (copy->stamp == 0 || copy->stamp == stamp)
+        if (copy->stamp == stamp) {
+            known[kept++] = known[i];
             continue;
+        }
         check_past(check, copy, &nothing);
         copy->stamp = 0;
-        touch(check, b);
+        touch(check, known[i]);
     }
+    check->known_count[check->node] = kept;
 }
 
 static void each_entry(void *arg, const struct eng_entry_view *view)

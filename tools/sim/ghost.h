@@ -69,6 +69,8 @@ struct sim_check {
     struct sim_changes *changes; /* [blocks] */
     struct sim_number *numbers;  /* [nodes][SIM_NUMBERS] by request */
     uint32_t *stamps;            /* [nodes] walk of each node */
+    uint32_t *known;             /* [nodes][blocks] lists of the blocks that the last walk of each node saw */
+    uint32_t *known_count;       /* [nodes] */
     bool *is_gone;               /* [nodes] */
     uint64_t *touched;           /* [blocks] list of this turn */
     uint32_t touched_count;
