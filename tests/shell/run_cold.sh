@@ -30,6 +30,8 @@ for case in "${cases[@]}"; do
     [ "$(number directory_given_back "$out.json")" -gt 0 ] || { echo "run_cold: $case gave nothing back"; exit 1; }
     [ "$(number directory_rebuilds "$out.json")" -gt 0 ] || { echo "run_cold: $case rebuilt nothing"; exit 1; }
     [ "$(number directory_bytes "$out.json")" -le $((3 * least)) ] || { echo "run_cold: $case went over its budget"; exit 1; }
+    # Where all blocks fit the caches (24,576 frames each) none is evicted: the directory takes nobody's copy.
+    [ "$blocks" -gt 24000 ] || [ "$(number evicted "$out.json")" = 0 ] || { echo "run_cold: $case evicted blocks"; exit 1; }
     entries=$(number directory_entries "$out.json")
     echo "run_cold: $workload $blocks blocks, $entries entries: $(sed -nE 's/^ *(verified: .*)/\1/p' "$out.txt")"
 done

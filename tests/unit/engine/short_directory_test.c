@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files given up by instances whose directories have given nearly every entry back: how many questions and messages a block
- * costs. Numbers, not times: what was said again because the machine was slow is taken off.
+ * Instances whose directories have given nearly every entry back: memory stays what it was, no copy goes for the
+ * directory's sake, and a block that is given up costs so many questions and messages. Numbers, not times: what was said again
+ * because the machine was slow is taken off.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,6 +21,8 @@
 
 #define NODES 3u
 #define BLOCKS 600u
+/* Every block twice: its copy, and a past image. */
+#define CACHE_BLOCKS (2 * BLOCKS + 64)
 #define FILE_ID 7u
 /* Superblock, and blocks of which a release was under way on both sides at once. */
 #define FEW 16u
@@ -35,7 +40,7 @@ static uint64_t least_directory(void)
 
     memset(&c, 0, sizeof c);
     cluster_init(&c, NODES);
-    c.cache_blocks = BLOCKS + 64;
+    c.cache_blocks = CACHE_BLOCKS;
     c.directory_bytes = 1;
     cluster_open_try(&c);
     assert_int_equal(c.opened[0], CF_BUDGET);
@@ -53,7 +58,7 @@ static void setting_open(struct setting *s)
 
     memset(s, 0, sizeof *s);
     cluster_init(&s->c, NODES);
-    s->c.cache_blocks = BLOCKS + 64;
+    s->c.cache_blocks = CACHE_BLOCKS;
     s->c.directory_bytes = least_directory();
     s->c.call_timeout_ns = 20000000000ull;
     cluster_open(&s->c);
@@ -133,6 +138,71 @@ static void one_that_detaches_costs_one_question_a_block(void **state)
     setting_close(&s);
 }
 
+/* The process's own figure. */
+static uint64_t resident_bytes(void)
+{
+    unsigned long mapped = 0, resident = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+
+    assert_non_null(statm);
+    assert_int_equal(fscanf(statm, "%lu %lu", &mapped, &resident), 2);
+    fclose(statm);
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t directory_bytes(const struct setting *s)
+{
+    struct cf_stats stats = {.size = sizeof stats};
+    uint64_t sum = 0;
+    uint32_t n;
+
+    for (n = 0; n < NODES; n++) {
+        assert_int_equal(cf_stats_read(s->c.instance[n], &stats), CF_OK);
+        assert_true(stats.directory_bytes <= s->c.directory_bytes);
+        sum += stats.directory_bytes;
+    }
+    return sum;
+}
+
+/* Each block is changed by one and read by the others. */
+static void churn(struct setting *s, uint32_t round)
+{
+    uint64_t b;
+    uint32_t n;
+
+    for (b = 0; b < BLOCKS; b++) {
+        cluster_write(&s->c, (uint32_t)(b + round) % NODES, s->file[(b + round) % NODES], b, b + round);
+        for (n = 0; n < NODES; n++)
+            assert_int_equal(cluster_read(&s->c, n, s->file[n], b), b + round);
+    }
+}
+
+/* A figure of the whole process: the test's own heap and stacks are in it. */
+#define RESIDENT_SLACK_BYTES (1024u * 1024u)
+
+static void memory_stays_what_it_was_and_no_copy_goes(void **state)
+{
+    struct setting s;
+    struct sums before, after;
+    uint64_t resident, bytes;
+    uint32_t round;
+
+    (void)state;
+    setting_open(&s);
+    for (round = 0; round < NODES; round++) /* each has by then copied out of every frame of the others */
+        churn(&s, round);
+    before = sums_of(&s);
+    resident = resident_bytes();
+    bytes = directory_bytes(&s);
+    churn(&s, round);
+    after = sums_of(&s);
+    assert_true(after.given_back - before.given_back >= BLOCKS);
+    assert_int_equal(directory_bytes(&s), bytes);
+    assert_in_range(resident_bytes(), 0, resident + RESIDENT_SLACK_BYTES);
+    assert_int_equal(after.evicted, 0);
+    setting_close(&s);
+}
+
 static void begin_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
     (void)instance;
@@ -187,6 +257,7 @@ static void a_close_asks_nothing_and_releases_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_stays_what_it_was_and_no_copy_goes),
         cmocka_unit_test(one_that_detaches_costs_one_question_a_block),
         cmocka_unit_test(one_question_serves_all_who_detach),
         cmocka_unit_test(a_close_asks_nothing_and_releases_nothing),
