@@ -84,12 +84,12 @@ refused "dpdk:memif:$work/place" 'running already' 'node' 0
 
 # --- cards: what the kernel knows of them is made up ---
 
-card() { # driver or nothing, free hugepages; a command for `refused`
+card() { # driver or nothing, free hugepages, what runs it; a command for `refused`
     cat >"$work/card" <<END
 mount -t tmpfs none /sys/bus/pci/devices && mkdir /sys/bus/pci/devices/0000:3b:00.0 &&
     { [ -z '$1' ] || ln -s '/sys/bus/pci/drivers/$1' /sys/bus/pci/devices/0000:3b:00.0/driver; } &&
     mount -t tmpfs none /sys/kernel/mm/hugepages && mkdir /sys/kernel/mm/hugepages/hugepages-2048kB &&
-    echo '$2' >/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages && exec "\$@"
+    echo '$2' >/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages && exec ${3-} "\$@"
 END
 }
 in_card() {
@@ -104,6 +104,8 @@ if unshare -m true 2>/dev/null; then
     in_card 'needs hugepages' 'vm.nr_hugepages'
     card vfio-pci 512
     in_card 'EAL does not start' 'docs/dpdk.md'
+    card vfio-pci 512 'flock -n /sys/bus/pci/devices/0000:3b:00.0'
+    in_card 'another instance runs on this card' 'one instance a card'
 else
     echo "cards not tried: no mount namespace here"
 fi
