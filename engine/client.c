@@ -102,6 +102,8 @@ static void submit_quiet_owner(struct cf_instance *instance, struct cf_op *op, u
 
 static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
+    bool is_get = op->kind == CF_OP_GET; /* afterwards it may be the caller's again */
+
     submit_quiet_owner(instance, op, now_ns);
     xp_flush(instance->xp);
     if (is_get)
