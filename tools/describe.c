@@ -121,6 +121,8 @@ static void put_counters(struct page *page, const json_t *status, const json_t *
         {"disk_writes", "written to storage"},
         {"messages_sent", "messages sent"},
         {"resends", "messages said again"},
+        {"directory_given_back", "entries given back"},
+        {"directory_rebuilds", "given back and asked for"},
         {"timeouts", "calls timed out"},
     };
     uint64_t gets = status_counter(status, "gets") - (before != NULL ? status_counter(before, "gets") : 0);
@@ -145,6 +147,30 @@ static void put_masters(struct page *page, const json_t *status, const json_t *b
         status_counter(status, "buckets_owned"), all > 0 ? 100.0 * (double)own / (double)all : 0.0, all,
         status_counter(status, "remaster_given"), status_counter(status, "remaster_taken"),
         status_counter(status, "remaster_given_up"));
+}
+
+/* What of the directory is here: its memory, what went for want of room, the summary, the queues. */
+static void put_directory(struct page *page, const json_t *status)
+{
+    put(page,
+        "directory: %" PRIu64 " entries, %" PRIu64 " bytes; summary of %" PRIu64 " bytes: %" PRIu64
+        " blocks given back, %" PRIu64 " of them unnamed",
+        status_counter(status, "directory_entries"), status_counter(status, "directory_bytes"),
+        status_counter(status, "directory_summary_bytes"), status_counter(status, "directory_cold"),
+        status_counter(status, "directory_cold_unnamed"));
+    put(page,
+        "  evicted %" PRIu64 " nobody held; given back %" PRIu64 " (%" PRIu64 " of several holders, %" PRIu64
+        " with past images, %" PRIu64 " for room beside entries)",
+        status_counter(status, "directory_evicted"), status_counter(status, "directory_given_back"),
+        status_counter(status, "directory_given_many"), status_counter(status, "directory_given_past"),
+        status_counter(status, "directory_given_pools"));
+    put(page,
+        "  rebuilt %" PRIu64 " (%" PRIu64 " by asking all), %" PRIu64 " for nothing; refused %" PRIu64
+        "; now %" PRIu64 " requests wait, %" PRIu64 " grants and %" PRIu64 " rebuilds are under way",
+        status_counter(status, "directory_rebuilds"), status_counter(status, "directory_rebuilds_all"),
+        status_counter(status, "directory_wrong_positives"), status_counter(status, "directory_refused"),
+        status_counter(status, "directory_waiting"), status_counter(status, "directory_granting"),
+        status_counter(status, "directory_rebuilding"));
 }
 
 static void put_latencies(struct page *page, const json_t *status)
@@ -231,6 +257,7 @@ void status_describe(const json_t *status, const json_t *before, double seconds,
     put_held(&page, status);
     put_counters(&page, status, before, seconds);
     put_masters(&page, status, before);
+    put_directory(&page, status);
     put_latencies(&page, status);
     put_hot(&page, status);
     put_conversations(&page, status);

@@ -25,6 +25,10 @@ assert 0 < len(hot) <= 20, hot
 assert {w["node"] for w in hot[0]["who"]} == {0, 1}, hot[0]
 assert all(a["s"] + a["x"] >= b["s"] + b["x"] for a, b in zip(hot, hot[1:])), hot'
 "$BIN" status --socket "$socket" | grep -Eq 'file [0-9]+ block [0-9]+ +lately +[0-9]+ S +[0-9]+ X  by  [01] \('
+grep -Eq '^directory: [1-9][0-9]* entries, [1-9][0-9]* bytes; summary of [1-9][0-9]* bytes: 0 blocks given back' "$work/status"
+for line in '  evicted ' '  rebuilt ' '  rebuild ' '  freeze '; do
+    grep -q "^$line" "$work/status" || { cat "$work/status"; echo "run_status: no line of $line"; exit 1; }
+done
 "$BIN" top --socket "$socket" --every 0.2 --count 2 </dev/null | tee "$work/top"
 [ "$(grep -c 'gets/s' "$work/top")" -eq 2 ]
 
