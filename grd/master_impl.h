@@ -103,7 +103,7 @@ void grd_master_ask_all(struct grd_master *master, struct grd_rebuild *rebuild, 
 void grd_master_recall_again(struct grd_master *master, struct grd_rebuild *rebuild, uint64_t now_ns,
                              struct grd_actions *actions);
 
-/* master_move.c */
+/* master_move.c, master_export.c (the last owner), master_import.c (the next) */
 /* Entries under way to the next owner; entries looked at in a step. */
 #define GRD_EXPORT_WINDOW 128u
 #define GRD_EXPORT_LOOKS_MAX 1024u
