@@ -180,8 +180,9 @@ static void on_frame(void *arg, uint32_t port, uint8_t *frame, uint32_t bytes)
             uint8_t *answer = xp_dpdk_bus_begin(&dpdk->bus, port);
 
             if (answer != NULL) {
+                memset(answer, 0, XP_ETHER_BYTES_MIN);
                 memcpy(answer, frame, XP_ETHER_ARP_BYTES);
-                xp_dpdk_bus_end(&dpdk->bus, port, XP_ETHER_ARP_BYTES);
+                xp_dpdk_bus_end(&dpdk->bus, port, XP_ETHER_BYTES_MIN);
                 xp_dpdk_bus_flush(&dpdk->bus);
             }
         }

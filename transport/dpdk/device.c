@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transport/dpdk/device.h"
 
+#include <errno.h>
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
@@ -172,6 +173,11 @@ static enum cf_rc configure(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port, 
         rc = rte_eth_tx_queue_setup(port->id, 0, rings.tx, SOCKET_ID_ANY, NULL);
     if (rc != 0)
         return fail(error, CF_SYSTEM, port->name, rte_strerror(-rc), "the device refuses one queue each way");
+    /* Drivers that share the card with the kernel (mlx5) are told here, others were by the configuration. */
+    rc = is_card ? rte_eth_dev_set_mtu(port->id, (uint16_t)bus->address.mtu) : 0;
+    if (rc != 0 && rc != -ENOTSUP)
+        return fail(error, CF_SYSTEM, port->name, rte_strerror(-rc),
+                    "the card refuses the mtu: a smaller mtu=");
     if (rte_eth_macaddr_get(port->id, &mac) == 0)
         memcpy(bus->end.mac, mac.addr_bytes, XP_ETHER_MAC_BYTES);
     return CF_OK;

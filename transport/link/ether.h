@@ -23,6 +23,8 @@
 #define XP_ETHER_PORT 53174u
 #define XP_ETHER_SOURCE_PORT 49152u
 #define XP_ETHER_ARP_BYTES 42u
+/* Ethernet's shortest frame, without the checksum that the card adds; not every card fills up a shorter one. */
+#define XP_ETHER_BYTES_MIN 60u
 
 struct xp_ether_end {
     uint8_t mac[XP_ETHER_MAC_BYTES];
