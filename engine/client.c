@@ -350,7 +350,7 @@ static bool is_wanted(struct cf_session *session, struct cf_file *file, uint64_t
     if (eng_pool_pin_try(instance->frames, &key, CF_MODE_S, &frame) != ENG_PIN_OK)
         return true;
     if (eng_pool_unpin(instance->frames->words, frame, CF_MODE_S, false))
-        atomic_store_explicit(&instance->attention, 1, memory_order_release);
+        eng_put_tell(instance);
     return false;
 }
 
