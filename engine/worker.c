@@ -14,6 +14,8 @@
 #include "engine/instance.h"
 
 #define WORKER_SLOTS 1024u
+/* Messages that are taken together: the lines of the directory that they will need are asked for first. */
+#define WORKER_BATCH 16u
 #define WORKER_SLEEP_NS_MAX 4000000ull
 /* Messages taken from one worker a turn. */
 #define WORKER_TURN_MAX 128u
@@ -32,6 +34,8 @@ struct eng_worker {
     struct cf_spsc in, out;
     void *in_mem, *out_mem;
     struct grd_actions *actions;
+    struct grd_msg batch[WORKER_BATCH];
+    uint64_t hashes[WORKER_BATCH];   /* of the keys */
     struct eng_detect_stream stream; /* its part of an answer to the deadlock detector */
     struct eng_known known;          /* no room: there is no detector */
     CF_ALIGNED(CF_CACHE_LINE)
@@ -93,28 +97,65 @@ static bool detect_turn(struct eng_worker *worker, uint64_t now_ns)
     return true;
 }
 
-/* One message or timer of each shard it owns. */
+/* The directory that the message's key leads to; NULL: it is about no block of this worker's shards. */
+static const struct grd_directory *directory_of(const struct eng_worker *worker, uint32_t at)
+{
+    const struct cf_instance *instance = worker->instance;
+    uint16_t type = worker->batch[at].type;
+
+    if (type == GRD_MSG_DETECT_ASK || type == GRD_MSG_MOVE_ORDER || eng_lock_is_for_master(type))
+        return NULL;
+    return instance->masters[grd_map_shard(&instance->map, worker->hashes[at])]->directory;
+}
+
+/* Takes what is there, at most WORKER_BATCH, and asks for the index's lines, then, through those, for the entries'. */
+static uint32_t batch_take(struct eng_worker *worker)
+{
+    const struct grd_directory *directory;
+    uint32_t count = 0, i;
+
+    for (; count < WORKER_BATCH && cf_spsc_pop(&worker->in, &worker->batch[count]); count++) {
+        worker->hashes[count] = grd_map_hash(&worker->instance->map, &worker->batch[count].key);
+        directory = directory_of(worker, count);
+        if (directory != NULL)
+            grd_entry_prefetch(directory, worker->hashes[count]);
+    }
+    for (i = 0; count > 1 && i < count; i++) {
+        directory = directory_of(worker, i);
+        if (directory != NULL)
+            grd_entry_prefetch_record(directory, worker->hashes[i]);
+    }
+    return count;
+}
+
+static void one_message(struct eng_worker *worker, uint32_t at, uint64_t now_ns)
+{
+    struct cf_instance *instance = worker->instance;
+    const struct grd_msg *msg = &worker->batch[at];
+    uint64_t hash = worker->hashes[at];
+    uint32_t shard;
+
+    if (msg->type == GRD_MSG_DETECT_ASK) {
+        eng_detect_stream_begin(&worker->stream, &worker->known, msg, worker->number, instance->workers_count,
+                                now_ns);
+        return;
+    }
+    shard = msg->type == GRD_MSG_MOVE_ORDER ? msg->requester : grd_map_shard(&instance->map, hash);
+    eng_master_step(instance, shard, msg, hash, now_ns, worker->actions);
+    hand_out(worker);
+}
+
+/* Messages in their order, then timers of each shard it owns. */
 static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
 {
     struct cf_instance *instance = worker->instance;
-    struct grd_msg msg;
+    uint32_t count, s, i;
     bool did = false;
-    uint32_t s;
 
-    while (cf_spsc_pop(&worker->in, &msg)) {
-        uint64_t hash;
-        uint32_t shard;
-
+    while ((count = batch_take(worker)) != 0) {
+        for (i = 0; i < count; i++)
+            one_message(worker, i, now_ns);
         did = true;
-        if (msg.type == GRD_MSG_DETECT_ASK) {
-            eng_detect_stream_begin(&worker->stream, &worker->known, &msg, worker->number,
-                                    instance->workers_count, now_ns);
-            continue;
-        }
-        hash = grd_map_hash(&instance->map, &msg.key);
-        shard = msg.type == GRD_MSG_MOVE_ORDER ? msg.requester : grd_map_shard(&instance->map, hash);
-        eng_master_step(instance, shard, &msg, hash, now_ns, worker->actions);
-        hand_out(worker);
     }
     did |= detect_turn(worker, now_ns);
     for (s = worker->number; s < instance->shards && is_heard(worker); s += instance->workers_count)
