@@ -17,7 +17,7 @@ for workload in bank ring hot ycsb-a ycsb-c ycsb-d ycsb-e ycsb-f; do
     grep -q '^  verified: ' "$out.txt"
     grep -q '"verified": true' "$out.json"
     for key in workload instances transport seconds ops ops_per_s blocks_shipped hops2 hops3 disk_reads disk_writes hit_ratio \
-        latency_ns hit remote2 remote3 disk count p50 p99 p999 max; do
+        transfers_per_s fairness_ops fairness_transfers waiting_p999_ns latency_ns hit remote2 remote3 disk count p50 p99 p999 max; do
         grep -q "\"$key\":" "$out.json" || { echo "run_workloads: $workload: no $key in the report"; exit 1; }
     done
     [ "$(number ops "$out.json")" -gt 0 ]
