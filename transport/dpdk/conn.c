@@ -9,6 +9,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "transport/dpdk/dpdk.h"
+#include "transport/link/linger.h"
 
 /*
  * Chosen. A word of the handshake is repeated every CONNECT_NS, a peer that refused is asked again after REFUSED_NS, a
@@ -29,11 +30,17 @@
 #define WINDOW_MIN_WIRE (XP_SWIFT_ONE / 4)
 #define WINDOW_MIN_SOFT (4 * XP_SWIFT_ONE)
 /*
- * A close waits so long for what it posted to be acknowledged: a peer that is scheduled out, and time-outs of frames that
- * are lost again, take tens of milliseconds each. BYE is not acknowledged: all of so many are lost once in 10^5 closes at 20 %.
+ * A close waits so long for what it posted to be acknowledged (linger.h): a peer that is scheduled out, and time-outs of
+ * frames that are lost again, take tens of milliseconds each. BYE is not acknowledged: all of so many are lost once in
+ * 10^5 closes at 20 %. Who comes AWAY_NS late to a turn did not run: deadlines of others are put off by as much.
  */
 #define LINGER_NS (500 * CF_NS_PER_MS)
+#define LINGER_NS_MAX (10 * CF_NS_PER_S)
+#define LINGER_STEP_NS (2 * CF_NS_PER_MS)
 #define BYE_TIMES 8
+#define AWAY_NS (10 * CF_NS_PER_MS)
+/* Bursts looked at before a peer is called lost: a device of this host holds what it sent last. */
+#define LAST_BURSTS 16
 
 static const char component[] = "transport";
 
@@ -218,6 +225,13 @@ void xp_dpdk_conn_events(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, struct
     }
 }
 
+/* A peer that has left may have said so, in frames that nobody has looked at yet. */
+static void look_again(struct xp_dpdk *dpdk)
+{
+    for (uint32_t i = 0; i < LAST_BURSTS && xp_dpdk_receive(dpdk); i++)
+        continue;
+}
+
 static void up_turn(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
 {
     uint64_t quiet_ns = dpdk->now_ns - peer->link.heard_ns;
@@ -225,7 +239,10 @@ static void up_turn(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
     if (dpdk->now_ns < peer->link.heard_ns || quiet_ns < LOOK_NS || dpdk->now_ns < peer->looked_ns + LOOK_NS)
         return;
     peer->looked_ns = dpdk->now_ns;
-    if (dpdk->is_local ? !xp_shm_place_is_held(&dpdk->place, peer->node) : quiet_ns >= patience_ns(dpdk))
+    if (dpdk->is_local ? xp_shm_place_is_held(&dpdk->place, peer->node) : quiet_ns < patience_ns(dpdk))
+        return;
+    look_again(dpdk);
+    if (peer->state == XP_DPDK_UP)
         xp_dpdk_conn_drain(dpdk, peer, CF_PEER_LOST, 0);
 }
 
@@ -236,10 +253,12 @@ static void peer_turn(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
     case XP_DPDK_ASKED:
     case XP_DPDK_GRANTED:
         if (peer->state == XP_DPDK_GRANTED && dpdk->now_ns >= peer->deadline_ns) {
-            if (peer->was_up)
+            if (peer->was_up) {
                 xp_dpdk_conn_drain(dpdk, peer, CF_PEER_LOST, 0);
-            else
+            } else {
+                peer->is_known = false; /* it never lived here: the same life may come again */
                 xp_dpdk_conn_bury(dpdk, peer);
+            }
         } else if (dpdk->now_ns >= peer->retry_ns) {
             peer->retry_ns = dpdk->now_ns + CONNECT_NS;
             xp_dpdk_say(dpdk, peer, peer->state == XP_DPDK_GRANTED ? &peer->lived : &peer->attempt,
@@ -264,13 +283,18 @@ static void peer_turn(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
 /* Who did not look has not heard: silence counts only while this instance itself had a processor. */
 static void forgive(struct xp_dpdk *dpdk)
 {
-    for (uint32_t i = 0; i < dpdk->nodes; i++)
-        dpdk->peers[i].link.heard_ns = dpdk->now_ns;
+    uint64_t away_ns = dpdk->now_ns - dpdk->control_next_ns;
+
+    for (uint32_t i = 0; i < dpdk->nodes; i++) {
+        dpdk->peers[i].deadline_ns += away_ns;
+        if (!dpdk->is_local && away_ns > patience_ns(dpdk) / 4)
+            dpdk->peers[i].link.heard_ns = dpdk->now_ns;
+    }
 }
 
 void xp_dpdk_conn_turn(struct xp_dpdk *dpdk)
 {
-    if (!dpdk->is_local && dpdk->now_ns > dpdk->control_next_ns + patience_ns(dpdk) / 4)
+    if (dpdk->control_next_ns != 0 && dpdk->now_ns > dpdk->control_next_ns + AWAY_NS)
         forgive(dpdk);
     dpdk->is_control_due = false;
     dpdk->control_next_ns = dpdk->now_ns + TURN_NS;
@@ -337,19 +361,26 @@ void xp_dpdk_conn_epoch(struct xp *xp, uint64_t epoch)
     dpdk->is_control_due = true;
 }
 
-/* A peer of this host whose process is gone acknowledges nothing any more. */
-static bool is_owed(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
+static bool has_unacknowledged(const struct xp_dpdk_peer *peer)
 {
     bool has_open = false;
 
     for (uint32_t lane = 0; lane < XP_LANES && peer->state == XP_DPDK_UP; lane++)
         has_open |= peer->link.tx[lane].messages_acked != peer->link.tx[lane].credit.sent;
-    if (has_open && dpdk->is_local && dpdk->now_ns >= peer->looked_ns + LOOK_NS) {
+    return has_open;
+}
+
+/* A peer of this host whose process is gone acknowledges nothing any more. */
+static bool is_owed(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
+{
+    if (!has_unacknowledged(peer))
+        return false;
+    if (dpdk->is_local && dpdk->now_ns >= peer->looked_ns + LOOK_NS) {
         peer->looked_ns = dpdk->now_ns;
         if (!xp_shm_place_is_held(&dpdk->place, peer->node))
             peer->state = XP_DPDK_ABSENT;
     }
-    return has_open && peer->state == XP_DPDK_UP;
+    return peer->state == XP_DPDK_UP;
 }
 
 static bool all_sent(struct xp_dpdk *dpdk)
@@ -361,10 +392,24 @@ static bool all_sent(struct xp_dpdk *dpdk)
     return !is_any_owed;
 }
 
+/* Packets of the peers that are waited for. */
+static uint64_t heard_count(const struct xp_dpdk *dpdk)
+{
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < dpdk->nodes; i++)
+        if (has_unacknowledged(&dpdk->peers[i]))
+            count += dpdk->peers[i].link.counters.packets_received;
+    return count;
+}
+
 void xp_dpdk_conn_close(struct xp_dpdk *dpdk)
 {
-    uint64_t until_ns = cf_now_ns() + LINGER_NS;
+    const struct xp_linger_options options = {
+        .quiet_ns_max = LINGER_NS, .whole_ns_max = LINGER_NS_MAX, .step_ns_max = LINGER_STEP_NS};
+    struct xp_linger linger;
 
+    xp_linger_open(&linger, &options, cf_now_ns(), heard_count(dpdk));
     do {
         dpdk->now_ns = cf_now_ns();
         if (!xp_dpdk_receive(dpdk))
@@ -374,7 +419,7 @@ void xp_dpdk_conn_close(struct xp_dpdk *dpdk)
                 xp_link_tick(&dpdk->peers[i].link, dpdk->now_ns);
                 xp_dpdk_send(dpdk, &dpdk->peers[i]);
             }
-    } while (!all_sent(dpdk) && dpdk->now_ns < until_ns);
+    } while (!all_sent(dpdk) && xp_linger_step(&linger, dpdk->now_ns, heard_count(dpdk)));
     for (uint32_t i = 0; i < dpdk->nodes; i++) {
         struct xp_dpdk_peer *peer = &dpdk->peers[i];
 

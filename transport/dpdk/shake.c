@@ -67,6 +67,9 @@ static bool on_session(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const st
         else if (peer->state == XP_DPDK_GRANTED ||
                  (peer->state == XP_DPDK_UP && shake->stage == XP_SHAKE_HELLO))
             xp_dpdk_say(dpdk, peer, &peer->lived, XP_SHAKE_ACCEPT, CF_OK, "");
+        else if (peer->state == XP_DPDK_UP)
+            peer->link.must_ack =
+                true; /* it still waits for ours, which was lost; a packet of the session does as well */
         break;
     case XP_SHAKE_REFUSE:
         if (peer->state == XP_DPDK_UP)
