@@ -177,7 +177,7 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags.stamp
 	$(Q)$(CC) $(C_FLAGS) -MMD -MP -c $< -o $@
 
 # cf_get and cf_put save no register on a hit; a frame pointer would be a tenth of what a hit costs.
-$(OUT)/obj/engine/hit.o $(OUT)/obj/engine/lock_hit.o $(patsubst %,$(OUT)/obj/transport/%.o,link/send link/receive link/ack \
+$(OUT)/obj/engine/hit.o $(OUT)/obj/engine/lock_hit.o $(patsubst %,$(OUT)/obj/transport/%.o,link/send link/encode link/receive link/ack \
   link/ether link/link dpdk/data dpdk/bus) $(OUT)/obj/base/crc32c.o: private C_FLAGS += -fomit-frame-pointer
 
 # What a figure was measured with. The commit of another tree's build is told by hand: COMMIT=...

@@ -11,6 +11,9 @@
 #include "transport/dpdk/handover.h"
 #include "transport/dpdk/pool.h"
 
+/* Chosen: below it a copy costs no more than the second packet buffer. */
+#define APART_BYTES 4096u
+
 static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *what, const char *remedy)
 {
     if (error != NULL) {
@@ -38,6 +41,9 @@ enum cf_rc xp_dpdk_bus_open(struct xp_dpdk_bus *bus, const struct xp_dpdk_bus_op
     if (bus->pool == NULL)
         return fail(error, CF_MEMORY, "no memory for a pool of packets",
                     "fewer instances in one process, or a smaller mtu");
+    if (bus->address.kind == XP_DPDK_MEMIF)
+        bus->apart_pool = xp_dpdk_pool_open_apart(xp_dpdk_bus_room(bus)); /* without it all is copied */
+    bus->apart_bytes = bus->apart_pool != NULL ? APART_BYTES : 0;
     if (bus->address.kind == XP_DPDK_PCI && (bus->joint = rte_pktmbuf_alloc(bus->pool)) == NULL)
         rc = fail(error, CF_MEMORY, "no packet buffer", "more hugepages");
     for (uint32_t i = 0; rc == CF_OK && i < bus->ports_count; i++) {
@@ -74,6 +80,9 @@ void xp_dpdk_bus_close(struct xp_dpdk_bus *bus)
     xp_dpdk_fault_close(&bus->fault);
     xp_dpdk_pool_close(bus->address.kind, bus->pool);
     bus->pool = NULL;
+    if (bus->apart_pool != NULL)
+        xp_dpdk_pool_close(bus->address.kind, bus->apart_pool);
+    bus->apart_pool = NULL;
 }
 
 /* A card whose buffers are smaller than ours gives a large frame in pieces; elsewhere one in pieces is larger than any of ours. */
@@ -191,6 +200,41 @@ void xp_dpdk_bus_end(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes)
     frame->data_len = (uint16_t)bytes;
     p->spare = NULL;
     p->queue[p->queued++] = frame;
+}
+
+/* Called when DPDK has done with memory that was not its own: the owner keeps it anyway. */
+static void apart_done(void *memory, void *arg)
+{
+    (void)memory, (void)arg;
+}
+
+void xp_dpdk_bus_end_apart(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes, const uint8_t *apart,
+                           uint32_t apart_bytes)
+{
+    struct xp_dpdk_port *p = &bus->ports[port];
+    uint8_t *frame = rte_pktmbuf_mtod(p->spare, uint8_t *);
+    struct rte_mbuf *pair[2];
+    struct rte_mbuf_ext_shared_info *shared;
+
+    cf_assert(bytes + apart_bytes <= bus->frame_bytes);
+    if (bus->apart_pool == NULL || rte_mempool_generic_get(bus->apart_pool, (void **)pair, 2, NULL) != 0) {
+        memcpy(frame + bytes, apart, apart_bytes);
+        xp_dpdk_bus_end(bus, port, bytes + apart_bytes);
+        return;
+    }
+    rte_pktmbuf_reset(pair[0]);
+    rte_pktmbuf_reset(pair[1]);
+    memcpy(rte_pktmbuf_mtod(pair[0], uint8_t *), frame, bytes);
+    pair[0]->pkt_len = pair[0]->data_len = (uint16_t)bytes;
+    shared = pair[1]->buf_addr; /* its own buffer is not used for anything else */
+    shared->free_cb = apart_done;
+    shared->fcb_opaque = NULL;
+    rte_mbuf_ext_refcnt_set(shared, 1);
+    rte_pktmbuf_attach_extbuf(pair[1], (void *)(uintptr_t)apart, RTE_BAD_IOVA, (uint16_t)apart_bytes, shared);
+    pair[1]->pkt_len = pair[1]->data_len = (uint16_t)apart_bytes;
+    cf_assert(rte_pktmbuf_chain(pair[0], pair[1]) == 0);
+    bus->frames_apart++;
+    p->queue[p->queued++] = pair[0];
 }
 
 void xp_dpdk_bus_flush(struct xp_dpdk_bus *bus)

@@ -51,13 +51,16 @@ struct xp_dpdk_bus {
     uint16_t node;
     uint32_t frame_bytes;
     struct rte_mempool *pool;
+    struct rte_mempool
+        *apart_pool;        /* NULL: the device does not copy what it is given, or takes no frame in pieces */
+    uint32_t apart_bytes;   /* the least that may end a frame from where it is; 0: nothing */
     struct rte_mbuf *joint; /* cards: where the pieces of a frame are put together */
     /* Frames that were looked at, of one burst: they go back when the next one comes, not while a message waits. */
     struct rte_mbuf *seen[2 * XP_DPDK_BURST];
     uint32_t seen_count;
     struct xp_dpdk_fault fault;
     struct xp_ether_end end;
-    uint64_t frames_received, frames_sent, frames_refused, frames_joined, frames_cut, no_memory;
+    uint64_t frames_received, frames_sent, frames_refused, frames_joined, frames_cut, frames_apart, no_memory;
 };
 
 /* What a received frame is given to. It may change the frame, and return it by xp_dpdk_bus_answer. */
@@ -71,6 +74,9 @@ CF_HOT bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, vo
 /* Room for a frame of bus->frame_bytes at most, NULL without memory; then its real length puts it into the queue. */
 CF_HOT uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port);
 CF_HOT void xp_dpdk_bus_end(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes);
+/* The same for a frame that ends in memory that is not its own; the device fetches it there at the next flush. */
+CF_HOT void xp_dpdk_bus_end_apart(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes,
+                                  const uint8_t *apart, uint32_t apart_bytes);
 /* Gives what is queued to the devices; what they do not take is lost. */
 CF_HOT void xp_dpdk_bus_flush(struct xp_dpdk_bus *bus);
 /* Makes and repairs connections of ports. True while one is missing: to be called again soon. */

@@ -152,6 +152,7 @@ static void link_open(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
                                       .ack_delay_ns = ACK_DELAY_NS,
                                       .keepalive_ns = dpdk->is_local ? CF_NS_PER_S : patience_ns(dpdk) / 8,
                                       .target_ns = dpdk->address.target_ns,
+                                      .apart_bytes = dpdk->bus.apart_bytes,
                                       .window_min = dpdk->address.kind == XP_DPDK_PCI ? WINDOW_MIN_WIRE
                                                                                       : WINDOW_MIN_SOFT};
 

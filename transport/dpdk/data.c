@@ -119,7 +119,10 @@ static bool send_one(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint64_t *
     bytes = frame ? xp_link_send(&peer->link, dpdk->now_ns, peer->front, frame, &sent) : 0;
     if (bytes == 0)
         return false;
-    xp_dpdk_bus_end(&dpdk->bus, peer->port, bytes);
+    if (sent.apart_bytes != 0)
+        xp_dpdk_bus_end_apart(&dpdk->bus, peer->port, bytes, sent.apart, sent.apart_bytes);
+    else
+        xp_dpdk_bus_end(&dpdk->bus, peer->port, bytes);
     /* A sleeper is woken for messages; for an acknowledgement only one that waits for credit. */
     *kinds |= sent.has_pieces ? XP_DPDK_ASLEEP : XP_DPDK_STARVED;
     return sent.has_more;

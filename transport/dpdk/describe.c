@@ -60,6 +60,7 @@ uint32_t xp_dpdk_describe(const struct xp *xp, char *text, uint32_t bytes)
     line(&out, "frames_refused", bus->frames_refused);
     line(&out, "frames_joined", bus->frames_joined);
     line(&out, "frames_cut", bus->frames_cut);
+    line(&out, "frames_apart", bus->frames_apart);
     if (dpdk->address.kind == XP_DPDK_PCI)
         line(&out, "link", bus->ports[0].is_linked);
     line(&out, "no_memory", bus->no_memory);

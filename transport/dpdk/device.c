@@ -166,6 +166,10 @@ static enum cf_rc configure(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port, 
         return limits;
     if (is_card)
         conf.rxmode.mtu = bus->address.mtu;
+    if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0)
+        bus->apart_bytes = 0;
+    else if (bus->apart_bytes != 0)
+        conf.txmode.offloads = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
     rc = rte_eth_dev_configure(port->id, 1, 1, &conf);
     if (rc == 0)
         rc = rte_eth_rx_queue_setup(port->id, 0, rings.rx, SOCKET_ID_ANY, NULL, bus->pool);

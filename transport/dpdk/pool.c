@@ -13,6 +13,9 @@
 #define OPS_NAME "cf_stack"
 #define BUFFERS 1023u
 #define BUFFERS_SHARED 8191u
+/* Two a frame of every burst that may be queued. */
+#define BUFFERS_APART 255u
+#define ROOM_APART_BYTES 256u
 
 struct stack {
     uint32_t count;
@@ -84,6 +87,16 @@ struct rte_mempool *xp_dpdk_pool_open(enum xp_dpdk_kind kind, uint32_t room_byte
     return pool != NULL
                ? pool
                : rte_pktmbuf_pool_create_by_ops(name, BUFFERS_SHARED, 0, 0, room, SOCKET_ID_ANY, "stack");
+}
+
+struct rte_mempool *xp_dpdk_pool_open_apart(uint32_t room_bytes)
+{
+    char name[RTE_MEMPOOL_NAMESIZE];
+
+    snprintf(name, sizeof(name), "cf-apart-%x", xp_device_unique());
+    return rte_pktmbuf_pool_create_by_ops(name, BUFFERS_APART, 0, 0,
+                                          (uint16_t)(RTE_PKTMBUF_HEADROOM + room_bytes + ROOM_APART_BYTES),
+                                          SOCKET_ID_ANY, OPS_NAME);
 }
 
 void xp_dpdk_frames_free(struct rte_mbuf **frames, uint32_t count)

@@ -58,6 +58,8 @@ struct xp_link_options {
     uint64_t keepalive_ns; /* after so long without a packet of ours the peer is asked for one of its own */
     uint64_t target_ns;    /* of the round trip, for congestion control */
     uint32_t window_min;   /* of congestion control, in 1/256 segments */
+    uint32_t
+        apart_bytes; /* a piece of a block of so many bytes need not be copied into its frame; 0: every one is */
 };
 
 /* Where a block comes from, and where one goes. */
@@ -189,6 +191,9 @@ struct xp_link_packet {
 struct xp_link_sent {
     bool has_pieces; /* it carries segments, not only an acknowledgement */
     bool has_more;   /* there may be another packet */
+    /* The end of the packet, where the block is; the caller puts it behind the frame before the block moves. */
+    const uint8_t *apart;
+    uint32_t apart_bytes;
 };
 
 struct xp_link_delivery {
@@ -213,11 +218,17 @@ void xp_link_post(struct xp_link *link, enum xp_class lane, uint16_t type, uint6
                   const struct xp_link_block *block);
 /* The next packet that may go now. False: none. */
 bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet *packet_out);
-/* Writes the packet with its checksum; a block that moved meanwhile becomes torn. Returns its bytes. */
+/* encode.c: writes the packet with its checksum; a block that moved meanwhile becomes torn. Returns its bytes. */
 uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out);
+/* The same, but what may lie apart stays where it is: sent_out says so, and it is not counted in what is returned. */
+uint32_t xp_link_encode_apart(const struct xp_link *link, struct xp_link_packet *packet, uint8_t *out,
+                              struct xp_link_sent *sent_out);
 /*
  * The same in one: the next packet that may go now, behind a copy of the Ethernet front, into `frame`. Returns the bytes
- * of the frame, 0: none.
+ * of the frame without what lies apart, 0: none.
+ *
+ * What lies apart has been read for the checksum and was stable then. When it moves before the device has it, the
+ * checksum does not fit: the receiver drops the packet, and the segment is found torn when it is sent again.
  */
 uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front[XP_ETHER_FRONT_BYTES],
                       uint8_t *frame, struct xp_link_sent *sent_out);
@@ -256,6 +267,11 @@ static inline void xp_link_slot_expect(const struct xp_link_slot *slot)
 {
     __builtin_prefetch(slot, 1);
     __builtin_prefetch(slot->body, 1);
+}
+
+static inline uint32_t xp_link_piece_bytes(const struct xp_link_piece *piece)
+{
+    return XP_LINK_SEGMENT_BYTES + xp_link_align(piece->head.bytes);
 }
 
 static inline uint64_t xp_link_max(uint64_t a, uint64_t b)

@@ -227,6 +227,19 @@ static void one_receive(struct xp_link *link, const uint8_t *packet, uint32_t by
     link->counters.segments_received++;
 }
 
+/* Bytes of the packet that the segment takes; UINT32_MAX: more than are left. Block bytes that end the packet need no padding. */
+static uint32_t room_of(const struct xp_link_segment *head, uint32_t left)
+{
+    uint32_t front = head->index == 0 ? XP_HEADER_BYTES + head->body : 0;
+
+    if (xp_link_align(head->bytes) <= left)
+        return xp_link_align(head->bytes);
+    /* Bodies are copied in whole words: those must not reach beyond the packet. */
+    return head->bytes == left && head->class_index != XP_LINK_NO_BLOCK && left >= front + XP_LINK_ALIGN
+               ? left
+               : UINT32_MAX;
+}
+
 static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32_t bytes,
                              const struct xp_link_frames *frames)
 {
@@ -234,10 +247,12 @@ static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32
 
     while (bytes - at >= XP_LINK_SEGMENT_BYTES) {
         struct xp_link_segment head;
+        uint32_t room;
 
         memcpy(&head, packet + at, sizeof(head));
         at += XP_LINK_SEGMENT_BYTES;
-        if (head.bytes > bytes - at || xp_link_align(head.bytes) > bytes - at) {
+        room = room_of(&head, bytes - at);
+        if (room > bytes - at) {
             link->counters.malformed++;
             return;
         }
@@ -248,7 +263,7 @@ static void segments_receive(struct xp_link *link, const uint8_t *packet, uint32
             }
             segment_receive(link, &head, packet + at, frames);
         }
-        at += xp_link_align(head.bytes);
+        at += room;
         link->ack_count++;
     }
     if (at != bytes)

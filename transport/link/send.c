@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/atomic.h"
 #include "transport/link/link.h"
 #include "transport/link/mutant.h"
 
@@ -74,11 +73,6 @@ static void piece_fill(const struct xp_link *link, struct xp_link_piece *piece, 
     piece->head.bytes = (uint16_t)(piece->front_bytes + piece->block_bytes);
 }
 
-static uint32_t piece_bytes(const struct xp_link_piece *piece)
-{
-    return XP_LINK_SEGMENT_BYTES + xp_link_align(piece->head.bytes);
-}
-
 /* Adds one transmission of a segment when it fits; its flight is filled in. */
 static bool piece_add(struct xp_link *link, struct xp_link_packet *packet, uint32_t lane, uint32_t sequence,
                       const struct xp_link_flight *flight)
@@ -97,9 +91,9 @@ static bool piece_add(struct xp_link *link, struct xp_link_packet *packet, uint3
                            (flight->index + 1 == piece->slot->segments ? XP_LINK_LAST : 0)),
         .class_index = piece->slot->class_index};
     piece_fill(link, piece, flight->index);
-    if (packet->bytes + piece_bytes(piece) > link->options.packet_bytes)
+    if (packet->bytes + xp_link_piece_bytes(piece) > link->options.packet_bytes)
         return false;
-    packet->bytes += piece_bytes(piece);
+    packet->bytes += xp_link_piece_bytes(piece);
     packet->pieces_count++;
     tx->flights[sequence % XP_LINK_SEGMENTS] = (struct xp_link_flight){
         .message = flight->message, .order = link->order + 1, .index = flight->index};
@@ -257,57 +251,6 @@ bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet 
     return true;
 }
 
-static bool is_stable(const struct xp_link_block *block)
-{
-    if (block->word == NULL)
-        return true;
-    /* The holder moves the word before it changes the bytes: what was read before this look belongs to the word. */
-    atomic_thread_fence(memory_order_acquire);
-    return (cf_peek_u64(block->word) & block->word_mask) == block->word_value;
-}
-
-/* Copies one piece; when its block has moved, what was copied of it is taken back. */
-static uint32_t piece_encode(struct xp_link_piece *piece, uint8_t *out)
-{
-    struct xp_link_slot *slot = piece->slot;
-    uint8_t *at = out + XP_LINK_SEGMENT_BYTES;
-    uint32_t bytes;
-
-    if (piece->front_bytes != 0) { /* chunk 0 has all of it: XP_LINK_CHUNK_BYTES_MIN */
-        memcpy(at, &slot->header, XP_HEADER_BYTES);
-        xp_link_copy_body(at + XP_HEADER_BYTES, slot->body, piece->front_bytes - XP_HEADER_BYTES);
-    }
-    if (piece->block_bytes != 0) {
-        memcpy(at + piece->front_bytes, slot->block.bytes + piece->block_from, piece->block_bytes);
-        if (!is_stable(&slot->block)) {
-            slot->is_torn = 1;
-            piece->block_bytes = 0;
-            piece->head.flags |= XP_LINK_TORN;
-            piece->head.bytes = (uint16_t)piece->front_bytes;
-        }
-    }
-    memcpy(out, &piece->head, XP_LINK_SEGMENT_BYTES);
-    bytes = piece_bytes(piece);
-    if (bytes != XP_LINK_SEGMENT_BYTES + piece->head.bytes)
-        memset(at + piece->head.bytes, 0, bytes - XP_LINK_SEGMENT_BYTES - piece->head.bytes);
-    return bytes;
-}
-
-uint32_t xp_link_encode(struct xp_link_packet *packet, uint8_t *out)
-{
-    uint32_t bytes = XP_LINK_HEAD_BYTES;
-
-    for (uint32_t i = 0; i < packet->pieces_count; i++)
-        bytes += piece_encode(&packet->pieces[i], out + bytes);
-    packet->bytes = bytes;
-    packet->head.bytes = (uint16_t)bytes;
-    packet->head.crc = 0;
-    memcpy(out, &packet->head, XP_LINK_HEAD_BYTES);
-    packet->head.crc = xp_link_crc(out, bytes);
-    memcpy(out + offsetof(struct xp_link_head, crc), &packet->head.crc, sizeof(packet->head.crc));
-    return bytes;
-}
-
 /* ------------------------------------------------------------------ one small message */
 
 /* The lane whose next message is all there is to say, a small one; XP_LANES: there is something else as well. */
@@ -346,7 +289,7 @@ static uint32_t send_alone(struct xp_link *link, uint64_t now_ns, uint32_t lane,
     for (uint32_t i = XP_LINK_ONE_BYTES + body_bytes; i < bytes; i++)
         out[i] = 0;
     crc = xp_link_crc(out, bytes);
-    memcpy(out + offsetof(struct xp_link_head, crc), &crc, sizeof crc);
+    memcpy(out + offsetof(struct xp_link_head, crc), &crc, sizeof(crc));
     tx->flights[tx->next % XP_LINK_SEGMENTS] = (struct xp_link_flight){.message = tx->message,
                                                                        .order = ++link->order};
     tx->next++;
@@ -367,7 +310,7 @@ __attribute__((noinline)) static uint32_t send_pieces(struct xp_link *link, uint
     if (!xp_link_build(link, now_ns, &packet))
         return 0;
     *sent_out = (struct xp_link_sent){.has_pieces = packet.pieces_count != 0, .has_more = true};
-    return xp_link_encode(&packet, out);
+    return xp_link_encode_apart(link, &packet, out, sent_out);
 }
 
 uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front[XP_ETHER_FRONT_BYTES],
@@ -383,6 +326,6 @@ uint32_t xp_link_send(struct xp_link *link, uint64_t now_ns, const uint8_t front
         if (bytes == 0)
             return 0;
     }
-    xp_ether_place(frame, front, bytes);
+    xp_ether_place(frame, front, bytes + sent_out->apart_bytes);
     return XP_ETHER_FRONT_BYTES + bytes;
 }

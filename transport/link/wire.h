@@ -6,7 +6,8 @@
  * A packet of a link: one head, then segments, each with a head of its own. Little endian, natural alignment.
  *
  *   head     64 bytes  who, which session, times for the measured round trip, and for both lanes what has arrived
- *   segment  16 bytes  which part of which message, then its bytes; every segment head begins on 8 bytes
+ *   segment  16 bytes  which part of which message, then its bytes; every segment head begins on 8 bytes, and nothing has
+ *                      to follow block bytes that end the packet
  *
  * Or, when all there is to say is one small message and nothing is missing: a head of 80 bytes that says all of that,
  * then the body. What a header repeats of the session is left out, so a body of 64 bytes is three lines with its front.

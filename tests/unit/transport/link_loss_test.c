@@ -42,6 +42,7 @@ static void every_message_arrives_once_and_in_order_whatever_the_seed(void **sta
         sum.segments_again += result.segments_again;
         sum.duplicates += result.duplicates;
         sum.alone += result.alone;
+        sum.apart += result.apart;
         sum.reordered += result.reordered;
         sum.timeouts += result.timeouts;
         sum.damaged += result.damaged;
@@ -50,7 +51,7 @@ static void every_message_arrives_once_and_in_order_whatever_the_seed(void **sta
     }
     /* The seeds have reached what they are for. */
     assert_true(sum.segments_again > 0 && sum.duplicates > 0 && sum.reordered > 0);
-    assert_true(sum.alone > 10 * seeds);
+    assert_true(sum.alone > 10 * seeds && sum.apart > 10 * seeds);
     assert_true(sum.timeouts > 0 && sum.damaged > 0 && sum.torn > 0 && sum.refused > 0);
 }
 

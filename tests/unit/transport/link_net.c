@@ -219,7 +219,10 @@ static void send_all(struct net *net, uint32_t side, bool is_clean)
     uint32_t count;
 
     while ((count = xp_link_send(&end->link, net->now_ns, front, bytes, &sent)) != 0) {
-        count -= XP_ETHER_FRONT_BYTES;
+        if (sent.apart_bytes != 0)
+            memcpy(bytes + count, sent.apart, sent.apart_bytes);
+        count += sent.apart_bytes - XP_ETHER_FRONT_BYTES;
+        net->result->apart += sent.apart_bytes != 0;
         if (count > net->options.packet_bytes)
             fail(net, "a packet is larger than it may be");
         net->result->packets++;
@@ -326,7 +329,8 @@ static void end_open(struct net *net, uint32_t side)
                                       .ack_delay_ns = 20000,
                                       .keepalive_ns = 50000000,
                                       .target_ns = 4 * net->options.delay_ns,
-                                      .window_min = XP_SWIFT_ONE / 8};
+                                      .window_min = XP_SWIFT_ONE / 8,
+                                      .apart_bytes = net->options.has_apart ? 1000 : 0};
 
     end->memory = aligned_alloc(CF_CACHE_LINE, xp_link_bytes(options.lane_slots));
     end->frames = calloc(FRAMES_MAX, BLOCK_BYTES);
@@ -415,6 +419,7 @@ void link_net_options_draw(struct link_net_options *options, uint64_t seed)
     options->has_dark = cf_rng_chance(&rng, 0.5);
     options->has_tears = cf_rng_chance(&rng, 0.5);
     options->has_pauses = cf_rng_chance(&rng, 0.5);
+    options->has_apart = cf_rng_chance(&rng, 0.5);
     options->delay_ns = UINT64_C(500) << cf_rng_below(&rng, 10);
     options->packet_bytes = cf_rng_chance(&rng, 0.5) ? 1472 : cf_rng_chance(&rng, 0.5) ? 8960 : 640;
     options->lane_slots = 2u << cf_rng_below(&rng, 6);

@@ -16,6 +16,7 @@ struct link_net_options {
     bool is_steady;                   /* every packet takes delay_ns: without faults none overtakes another */
     bool has_dark;                    /* now and then nothing gets through for milliseconds */
     bool has_tears;                   /* some blocks move before they are sent */
+    bool has_apart;                   /* blocks are fetched from where they are when a packet goes */
     bool has_pauses;                  /* often one message is posted and sent, and then another */
     uint32_t packet_bytes;
     uint32_t lane_slots;
@@ -27,7 +28,7 @@ struct link_net_options {
 struct link_net_result {
     const char *why; /* NULL: all that must hold held */
     uint64_t ended_ns;
-    uint64_t packets, alone, segments_again, duplicates, reordered, timeouts, damaged, torn, refused;
+    uint64_t packets, alone, apart, segments_again, duplicates, reordered, timeouts, damaged, torn, refused;
 };
 
 /* Defaults: no fault, jumbo packets. */

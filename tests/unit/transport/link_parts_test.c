@@ -375,6 +375,52 @@ static void a_small_message_alone_keeps_its_order(void **state)
     pair_close(&pair);
 }
 
+/*
+ * A block that stays where it is may move between the checksum and the device: the receiver sees that the packet is
+ * damaged, and what is sent again is torn.
+ */
+static void a_block_apart_that_moves_on_its_way_is_damaged_and_then_torn(void **state)
+{
+    static uint8_t frame[16384], block_bytes[8192];
+    _Atomic uint64_t word = 4;
+    struct xp_link_block block = {
+        .bytes = block_bytes, .word = &word, .word_mask = UINT64_MAX, .word_value = 4, .class_index = 2};
+    const uint8_t front[XP_ETHER_FRONT_BYTES] = {0};
+    struct xp_link_delivery d;
+    struct xp_link_sent sent;
+    struct xp_link_head head;
+    struct pair pair;
+    uint8_t *packet;
+    uint32_t bytes;
+
+    (void)state;
+    pair_open(&pair, 8960);
+    pair.one.options.apart_bytes = 1000;
+    post(&pair.one, 8, &block);
+    bytes = xp_link_send(&pair.one, 1000 * US, front, frame, &sent);
+    assert_ptr_equal(sent.apart, block_bytes);
+    assert_int_equal(sent.apart_bytes, sizeof(block_bytes));
+    packet = frame + XP_ETHER_FRONT_BYTES;
+    memcpy(&head, packet, sizeof(head));
+    assert_int_equal(head.bytes, bytes - XP_ETHER_FRONT_BYTES + sizeof(block_bytes));
+    memcpy(frame + bytes, block_bytes, sizeof(block_bytes));
+    assert_int_equal(head.crc, xp_link_crc(packet, head.bytes));
+    word = 6;
+    block_bytes[5000] = 1;
+    memcpy(frame + bytes, block_bytes, sizeof(block_bytes));
+    assert_int_not_equal(head.crc, xp_link_crc(packet, head.bytes));
+
+    xp_link_tick(&pair.one, 100000 * US);
+    bytes = send_frame(&pair, frame, &packet) - XP_ETHER_FRONT_BYTES;
+    assert_true(bytes != 0 && bytes < 1000);
+    xp_link_receive(&pair.two, 100001 * US, packet, bytes, &pair.frames);
+    assert_true(xp_link_take(&pair.two, XP_DATA, &d));
+    assert_true(d.is_torn);
+    assert_int_equal(d.frame, XP_LINK_FRAME_NONE);
+    assert_int_equal(pair.given, 1);
+    pair_close(&pair);
+}
+
 static void a_malformed_message_alone_is_dropped_and_counted(void **state)
 {
     static uint8_t frame[16384];
@@ -430,6 +476,7 @@ int main(void)
         cmocka_unit_test(a_small_message_alone_is_three_lines),
         cmocka_unit_test(a_small_message_alone_keeps_its_order),
         cmocka_unit_test(a_malformed_message_alone_is_dropped_and_counted),
+        cmocka_unit_test(a_block_apart_that_moves_on_its_way_is_damaged_and_then_torn),
         cmocka_unit_test(a_window_of_messages_is_all_there_is),
         cmocka_unit_test(a_block_that_is_not_whole_gives_its_frame_back),
         cmocka_unit_test(malformed_segments_are_dropped_and_counted),
