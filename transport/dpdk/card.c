@@ -4,6 +4,7 @@
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "transport/dpdk/pool.h"
@@ -11,6 +12,7 @@
 #define SLOTS 512u
 /* What a full ring of large frames takes at 10 Gb/s is half of it. */
 #define LEAVE_NS (10 * CF_NS_PER_MS)
+#define HANDED_OVER_NS (2 * CF_NS_PER_MS)
 
 static CF_COLD enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *card, const char *what,
                                const char *remedy)
@@ -66,7 +68,10 @@ enum cf_rc xp_card_limits(const struct xp_dpdk_port *port, const struct rte_eth_
     return CF_OK;
 }
 
-/* The card counts what has left; what is still in its ring when it stops is lost. */
+/*
+ * What is still in the ring of a card that stops is lost. Cards count what has left; drivers of a virtual machine's count what
+ * they handed over, and nothing tells when the host has taken it.
+ */
 static void leave(const struct xp_dpdk_bus *bus, const struct xp_dpdk_port *port)
 {
     uint64_t until_ns = cf_now_ns() + LEAVE_NS;
@@ -75,6 +80,7 @@ static void leave(const struct xp_dpdk_bus *bus, const struct xp_dpdk_port *port
     while (rte_eth_stats_get(port->id, &stats) == 0 && stats.opackets < bus->frames_sent &&
            cf_now_ns() < until_ns)
         continue;
+    (void)nanosleep(&(struct timespec){.tv_nsec = HANDED_OVER_NS}, NULL);
 }
 
 void xp_card_close(const struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The dpdk provider over net_ring, several instances in one process: the conformance suite, with and without faults. With an
- * address behind the program's name only the suite, over that.
+ * address behind the program's name only the suite, over that; with a pattern behind it only tests of such names.
  */
 #include <libgen.h>
 #include <setjmp.h>
@@ -170,6 +170,8 @@ int main(int argc, char **argv)
 
     if (!has_module())
         return 0;
+    if (argc > 2)
+        cmocka_set_test_filter(argv[2]);
     if (argc > 1)
         return conformance_of(argv[1]);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
