@@ -128,7 +128,7 @@ static uint32_t slot_of(const struct grd_local *local, const struct cf_block_key
     return (uint32_t)((name ^ local->seed) * SLOT_MIX >> local->table_shift);
 }
 
-struct grd_block *grd_local_find(struct grd_local *local, const struct cf_block_key *key)
+static CF_INLINE struct grd_block *find(const struct grd_local *local, const struct cf_block_key *key)
 {
     uint32_t slot = slot_of(local, key), number;
 
@@ -140,11 +140,15 @@ struct grd_block *grd_local_find(struct grd_local *local, const struct cf_block_
     return NULL;
 }
 
+struct grd_block *grd_local_find(struct grd_local *local, const struct cf_block_key *key)
+{
+    return find(local, key);
+}
+
 void grd_local_prefetch_record(const struct grd_block *block)
 {
-    for (uint32_t at = 0; at < sizeof *block; at += CF_CACHE_LINE)
+    for (uint32_t at = 0; at < offsetof(struct grd_block, stay); at += CF_CACHE_LINE)
         cf_prefetch_write((const char *)block + at);
-    cf_prefetch_write((const char *)(block + 1) - 1);
 }
 
 void grd_local_prefetch(const struct grd_local *local, const struct cf_block_key *key)
@@ -176,7 +180,7 @@ static void table_remove(struct grd_local *local, const struct cf_block_key *key
 
 struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_key *key)
 {
-    struct grd_block *block = grd_local_find(local, key);
+    struct grd_block *block = find(local, key);
     uint32_t number, slot;
 
     if (block)
@@ -187,14 +191,14 @@ struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_k
     block = &local->blocks[number];
     local->block_free = block->next;
     local->blocks_used++;
-    memset(block, 0, sizeof *block);
+    memset(block, 0, offsetof(struct grd_block, stay)); /* each of the rest is set before it counts */
     block->key = *key;
     block->hash = grd_map_hash(local->map, key);
     block->in_use = true;
     block->frame = block->kept_frame = block->past_frame = GRD_FRAME_NONE;
-    block->conv = block->demand_first = block->demand_last = GRD_FRAME_NONE;
+    block->conv = block->demand_first = GRD_FRAME_NONE;
     cf_timer_init(&block->timer, 0);
-    cf_timer_init(&block->stay, 0);
+    cf_assert(!cf_timer_armed(&block->stay));
     slot = slot_of(local, key);
     while (local->table[slot] != GRD_FRAME_NONE)
         slot = (slot + 1) & local->table_mask;
@@ -202,11 +206,16 @@ struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_k
     return block;
 }
 
+static CF_INLINE bool is_over(const struct grd_block *block)
+{
+    return block->users == 0 && block->mode == CF_MODE_N && block->conv == GRD_FRAME_NONE &&
+           block->release_tenure == 0 && block->kept_tenure == 0 && block->past_version == 0 &&
+           block->demand_first == GRD_FRAME_NONE && !block->is_writing;
+}
+
 bool grd_local_settle(struct grd_local *local, struct grd_block *block)
 {
-    if (block->users != 0 || block->mode != CF_MODE_N || block->conv != GRD_FRAME_NONE ||
-        block->release_tenure != 0 || block->kept_tenure != 0 || block->past_version != 0 ||
-        block->demand_first != GRD_FRAME_NONE || block->is_writing)
+    if (!is_over(block))
         return false;
     cf_assert(block->frame == GRD_FRAME_NONE);
     cf_wheel_disarm(&local->wheel, &block->timer);
@@ -301,8 +310,6 @@ void grd_local_demand_pop(struct grd_local *local, struct grd_block *block)
     uint32_t number = block->demand_first;
 
     block->demand_first = local->demands[number].next;
-    if (block->demand_first == GRD_FRAME_NONE)
-        block->demand_last = GRD_FRAME_NONE;
     local->demands[number].next = local->demand_free;
     local->demand_free = number;
     local->demands_used--;
@@ -607,7 +614,7 @@ static void say_where(struct grd_local *local, const struct grd_block *block, co
 void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t frame, uint64_t now_ns,
                     struct grd_actions *actions)
 {
-    struct grd_block *block = grd_local_find(local, &msg->key);
+    struct grd_block *block = find(local, &msg->key);
 
     if (block == NULL) {
         on_unknown(local, msg, frame, actions);
@@ -661,7 +668,8 @@ void grd_local_step(struct grd_local *local, const struct grd_msg *msg, uint32_t
         local->counters.stale++;
         break;
     }
-    grd_local_settle(local, block);
+    if (is_over(block))
+        (void)grd_local_settle(local, block);
 }
 
 void grd_block_dump(const struct grd_local *local, const struct grd_block *block, FILE *out)

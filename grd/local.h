@@ -98,14 +98,16 @@ struct grd_block {
     uint64_t kept_version, kept_durable;
     uint16_t kept_for;
     uint16_t retries; /* of the timer since something moved: back-off */
-    uint32_t demand_last;
+    union {
+        uint32_t demand_last; /* if there is a first */
+        uint32_t next;        /* of a free record */
+    };
 
     struct cf_timer stay; /* of `stays`: the residency is over and demands wait */
     uint64_t release_version, release_durable, release_number;
     uint64_t writing_version;
 
     uint64_t past_asked_ns; /* when its block was last asked to be written */
-    uint32_t next;          /* free list */
 };
 
 struct grd_local_options {

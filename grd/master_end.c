@@ -48,16 +48,17 @@ void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
 void grd_master_durable(struct grd_master *master, struct grd_entry *entry, uint64_t durable,
                         struct grd_actions *actions)
 {
-    const struct grd_side *side = grd_side_of(master->directory, entry);
+    struct grd_side *side = grd_side_of(master->directory, entry);
     struct grd_pair pair;
     uint32_t cursor = 0, count = 0, i;
     struct grd_msg *msg;
 
-    if (!grd_side_lists(side, GRD_LIST_PAST) && (side == NULL || side->durable >= durable))
+    if (side == NULL) /* nothing is remembered of it */
         return;
-    grd_entry_durable_raise(master->directory, entry, durable);
-    durable = grd_entry_durable(master->directory, entry);
-    if (grd_past_oldest(master->directory, entry) > durable)
+    if (side->durable < durable)
+        grd_entry_durable_raise(master->directory, entry, durable);
+    durable = side->durable;
+    if (!grd_side_lists(side, GRD_LIST_PAST) || grd_past_oldest(master->directory, entry) > durable)
         return;
     while (grd_list_next(master->directory, entry, GRD_LIST_PAST, &cursor, &pair)) {
         if (pair.value == 0 || pair.value > durable)

@@ -83,6 +83,34 @@ static uint32_t busy_count(const struct world *world)
     return count;
 }
 
+static void assert_same_holder(const struct grd_holder *is, const struct grd_holder *want)
+{
+    assert_int_equal(is->node, want->node);
+    assert_int_equal(is->tenure, want->tenure);
+    assert_int_equal(is->is_x, want->is_x);
+    assert_int_equal(is->has_duty, want->has_duty);
+    assert_int_equal(is->is_pending, want->is_pending);
+}
+
+/* As each node sees them at one look. */
+static void compare_looks(struct world *world, struct grd_entry *entry, struct model *model, uint32_t holders)
+{
+    struct grd_holders look;
+
+    for (uint32_t n = 0; n < NODES; n++) {
+        grd_holders_look(world->directory, entry, (uint16_t)n, &look);
+        assert_int_equal(look.has_own, model->holders[n].is_there);
+        assert_int_equal(look.others, holders - look.has_own);
+        if (look.has_own)
+            assert_same_holder(&look.own, &model->holders[n].holder);
+        if (look.others == 1) {
+            assert_int_not_equal(look.other.node, n);
+            assert_true(model->holders[look.other.node].is_there);
+            assert_same_holder(&look.other, &model->holders[look.other.node].holder);
+        }
+    }
+}
+
 static void compare_holders(struct world *world, struct grd_entry *entry, struct model *model)
 {
     struct grd_holder holder;
@@ -93,19 +121,15 @@ static void compare_holders(struct world *world, struct grd_entry *entry, struct
         assert_true(model->holders[holder.node].is_there);
         count++;
     }
+    compare_looks(world, entry, model, count);
     for (n = 0; n < NODES; n++) {
-        const struct grd_holder *want = &model->holders[n].holder;
-
         assert_int_equal(grd_holder_find(world->directory, entry, (uint16_t)n, &holder),
                          model->holders[n].is_there);
         if (!model->holders[n].is_there)
             continue;
         count--;
         assert_int_equal(holder.node, n);
-        assert_int_equal(holder.tenure, want->tenure);
-        assert_int_equal(holder.is_x, want->is_x);
-        assert_int_equal(holder.has_duty, want->has_duty);
-        assert_int_equal(holder.is_pending, want->is_pending);
+        assert_same_holder(&holder, &model->holders[n].holder);
     }
     assert_int_equal(count, 0);
 }
@@ -136,6 +160,7 @@ static void compare_queue(struct world *world, struct grd_entry *entry, struct m
 
 static void compare_lists(struct world *world, struct grd_entry *entry, struct model *model)
 {
+    uint64_t oldest = UINT64_MAX;
     uint32_t list, n;
 
     for (list = 0; list < GRD_LISTS; list++) {
@@ -156,6 +181,11 @@ static void compare_lists(struct world *world, struct grd_entry *entry, struct m
         }
         assert_int_equal(count, 0);
     }
+    for (n = 0; n < NODES; n++)
+        if (model->lists[GRD_LIST_PAST][n].is_there && model->lists[GRD_LIST_PAST][n].value != 0 &&
+            model->lists[GRD_LIST_PAST][n].value < oldest)
+            oldest = model->lists[GRD_LIST_PAST][n].value;
+    assert_int_equal(grd_past_oldest(world->directory, entry), oldest);
 }
 
 /* What was evicted comes back empty, with a tenure no lower than any it ever had. */
@@ -187,7 +217,14 @@ static struct grd_entry *use(struct world *world, uint32_t block)
 static void step_holder(struct world *world, struct grd_entry *entry, struct model *model, uint16_t node)
 {
     struct model_holder *own = &model->holders[node];
+    struct grd_holders seen;
 
+    grd_holders_look(world->directory, entry, node, &seen);
+    if (cf_rng_chance(&world->rng, 0.1)) {
+        grd_holder_begun(world->directory, entry, node);
+        own->holder.is_pending = false;
+        return;
+    }
     if (own->is_there && cf_rng_chance(&world->rng, 0.45)) {
         assert_true(grd_holder_remove(world->directory, entry, node));
         own->is_there = false;
@@ -202,7 +239,10 @@ static void step_holder(struct world *world, struct grd_entry *entry, struct mod
     own->holder.is_x = cf_rng_chance(&world->rng, 0.5);
     own->holder.has_duty = cf_rng_chance(&world->rng, 0.5);
     own->holder.is_pending = cf_rng_chance(&world->rng, 0.5);
-    grd_holder_set(world->directory, entry, &own->holder);
+    if (own->holder.tenure == entry->last_tenure && cf_rng_chance(&world->rng, 0.5))
+        grd_holder_add(world->directory, entry, &seen, &own->holder);
+    else
+        grd_holder_set(world->directory, entry, &own->holder);
     entry->version = ++model->version;
 }
 
@@ -265,6 +305,25 @@ static void step_list(struct world *world, struct grd_entry *entry, struct model
     }
 }
 
+/* Past images of no known version, and then the version. */
+static void step_past(struct world *world, struct grd_entry *entry, struct model *model, uint16_t node)
+{
+    uint64_t version = cf_rng_chance(&world->rng, 0.5) ? 0 : cf_rng_next(&world->rng) | 1;
+
+    if (cf_rng_chance(&world->rng, 0.7)) {
+        model->lists[GRD_LIST_PAST][node].is_there = true;
+        model->lists[GRD_LIST_PAST][node].value = 0;
+        grd_list_set(world->directory, entry, GRD_LIST_PAST, node, 0);
+        return;
+    }
+    grd_past_learn(world->directory, entry, version);
+    for (uint32_t n = 0; n < NODES; n++)
+        if (model->lists[GRD_LIST_PAST][n].is_there && model->lists[GRD_LIST_PAST][n].value == 0) {
+            model->lists[GRD_LIST_PAST][n].is_there = version != 0;
+            model->lists[GRD_LIST_PAST][n].value = version;
+        }
+}
+
 static void empty(struct world *world, struct grd_entry *entry, struct model *model)
 {
     uint16_t n;
@@ -303,8 +362,10 @@ static void step(struct world *world)
         step_waiter(world, entry, model, node);
     else if (what < 80)
         step_pending(world, entry, model, node);
-    else
+    else if (what < 92)
         step_list(world, entry, model, node);
+    else
+        step_past(world, entry, model, node);
     if (is_busy(model) && grd_pending_first(world->directory, entry)) {
         uint64_t durable = cf_rng_below(&world->rng, 1000);
 

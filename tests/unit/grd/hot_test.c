@@ -63,6 +63,34 @@ static void a_hot_block_stands_out_of_many_cold_ones_with_those_who_want_it(void
     free(hot);
 }
 
+/* Holds only if each block that comes in takes the place of one that is as cold as any. */
+static void no_count_is_too_high_by_more_than_its_share_of_all(void **state)
+{
+    struct grd_hot *hot = table_make();
+    struct grd_hot_view views[GRD_HOT_ENTRIES];
+    uint64_t times[300] = {0}, sum = 0, all = 0;
+    struct cf_rng rng;
+
+    (void)state;
+    cf_rng_seed(&rng, 11);
+    for (uint32_t i = 0; i < 60000; i++) {
+        uint64_t block = cf_rng_below(&rng, cf_rng_below(&rng, 300) + 1);
+
+        count(hot, block, 1, CF_MODE_S, 1);
+        times[block]++;
+        all++;
+    }
+    assert_int_equal(grd_hot_top((const struct grd_hot *const[]){hot}, 1, 1, views, GRD_HOT_ENTRIES),
+                     GRD_HOT_ENTRIES);
+    for (uint32_t i = 0; i < GRD_HOT_ENTRIES; i++) {
+        sum += views[i].s;
+        assert_in_range(views[i].s, times[views[i].key.block], times[views[i].key.block] + views[i].error);
+        assert_in_range(views[i].error, 0, all / GRD_HOT_ENTRIES);
+    }
+    assert_int_equal(sum, all);
+    free(hot);
+}
+
 static void what_nobody_fights_over_any_more_fades(void **state)
 {
     struct grd_hot *hot = table_make();
@@ -106,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hot_block_stands_out_of_many_cold_ones_with_those_who_want_it),
+        cmocka_unit_test(no_count_is_too_high_by_more_than_its_share_of_all),
         cmocka_unit_test(what_nobody_fights_over_any_more_fades),
         cmocka_unit_test(several_tables_give_one_list),
     };
