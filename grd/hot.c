@@ -67,7 +67,7 @@ static CF_COLD void halve_all(struct grd_hot *hot, uint64_t period)
     for (uint32_t i = 0; i < GRD_HOT_ENTRIES; i++) {
         struct grd_hot_entry *entry = &hot->entry[i];
 
-        if (hot->weight[i] == 0)
+        if (hot->place[i].weight == 0)
             continue;
         write_begin(entry);
         cf_publish_u32(&entry->s, cf_peek_u32(&entry->s) >> times);
@@ -77,7 +77,7 @@ static CF_COLD void halve_all(struct grd_hot *hot, uint64_t period)
             cf_publish_u64(&entry->node[n], halved(cf_peek_u64(&entry->node[n]), times));
         cf_publish_u64(&entry->period, period);
         write_end(entry);
-        hot->weight[i] = cf_peek_u32(&entry->s) + cf_peek_u32(&entry->x);
+        hot->place[i].weight = cf_peek_u32(&entry->s) + cf_peek_u32(&entry->x);
     }
     hot->least = 0;
     cf_poke_u64(&hot->period, period);
@@ -116,12 +116,12 @@ static uint8_t *list_of(struct grd_hot *hot, uint32_t tag)
 
 static void list_leave(struct grd_hot *hot, uint32_t at)
 {
-    uint8_t *link = list_of(hot, hot->tag[at]);
+    uint8_t *link = list_of(hot, hot->place[at].tag);
 
     while (*link != 0 && *link != at + 1)
-        link = &hot->next[*link - 1];
+        link = &hot->place[*link - 1].next;
     if (*link != 0)
-        *link = hot->next[at];
+        *link = hot->place[at].next;
 }
 
 /*
@@ -134,11 +134,11 @@ static uint32_t coldest(struct grd_hot *hot)
 
     for (looked = 0; looked < 2 * GRD_HOT_ENTRIES; looked++) {
         at = hot->hand;
-        if (hot->weight[at] <= hot->least)
+        if (hot->place[at].weight <= hot->least)
             break;
         hot->hand = (at + 1) % GRD_HOT_ENTRIES;
-        if (hot->weight[at] < least)
-            least = hot->weight[at];
+        if (hot->place[at].weight < least)
+            least = hot->place[at].weight;
         if (looked == GRD_HOT_ENTRIES - 1)
             hot->least = least;
     }
@@ -150,11 +150,11 @@ static void entry_begin(struct grd_hot *hot, uint32_t at, const struct cf_block_
     struct grd_hot_entry *entry = &hot->entry[at];
 
     list_leave(hot, at);
-    hot->next[at] = *list_of(hot, tag);
+    hot->place[at].next = *list_of(hot, tag);
     *list_of(hot, tag) = (uint8_t)(at + 1);
-    hot->tag[at] = tag;
-    hot->x_ns[at] = hot->s_ns[at] = 0;
-    cf_publish_u32(&entry->error, hot->weight[at]);
+    hot->place[at].tag = tag;
+    hot->place[at].x_ns = hot->place[at].s_ns = 0;
+    cf_publish_u32(&entry->error, hot->place[at].weight);
     cf_publish_u64(&entry->file_generation, file_of(key));
     cf_publish_u64(&entry->block, key->block);
     cf_publish_u64(&entry->period, cf_peek_u64(&hot->period));
@@ -166,7 +166,7 @@ static bool is_at(const struct grd_hot *hot, uint32_t at, const struct cf_block_
 {
     const struct grd_hot_entry *entry = &hot->entry[at];
 
-    return hot->weight[at] != 0 && cf_peek_u64(&entry->block) == key->block &&
+    return hot->place[at].weight != 0 && cf_peek_u64(&entry->block) == key->block &&
            cf_peek_u64(&entry->file_generation) == file_of(key);
 }
 
@@ -180,18 +180,18 @@ static CF_INLINE uint32_t place_of(const struct grd_hot *hot, const struct cf_bl
 {
     uint32_t number = hot->first[tag % GRD_HOT_LISTS];
 
-    while (number != 0 && !(hot->tag[number - 1] == tag && is_at(hot, number - 1, key)))
-        number = hot->next[number - 1];
+    while (number != 0 && !(hot->place[number - 1].tag == tag && is_at(hot, number - 1, key)))
+        number = hot->place[number - 1].next;
     return number - 1;
 }
 
 static void share_note(struct grd_hot *hot, uint32_t at, enum cf_mode mode, uint64_t now_ns)
 {
     if (mode == CF_MODE_X) {
-        hot->x_ns[at] = now_ns;
-        hot->s_ns[at] = 0;
-    } else if (hot->s_ns[at] == 0 && hot->x_ns[at] != 0) {
-        hot->s_ns[at] = now_ns;
+        hot->place[at].x_ns = now_ns;
+        hot->place[at].s_ns = 0;
+    } else if (hot->place[at].s_ns == 0 && hot->place[at].x_ns != 0) {
+        hot->place[at].s_ns = now_ns;
     }
 }
 
@@ -200,15 +200,15 @@ uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *ke
     uint32_t at = place_of(hot, key, tag_of(key)), s, x, error;
     uint64_t took_ns;
 
-    if (at == UINT32_MAX || hot->s_ns[at] == 0)
+    if (at == UINT32_MAX || hot->place[at].s_ns == 0)
         return UINT32_MAX;
     s = cf_peek_u32(&hot->entry[at].s);
     x = cf_peek_u32(&hot->entry[at].x);
     error = cf_peek_u32(&hot->entry[at].error);
     if (s < error + GRD_HOT_SHARED_READS || 2 * (uint64_t)(s - error) < 3 * (uint64_t)x)
         return UINT32_MAX;
-    took_ns = hot->s_ns[at] > hot->x_ns[at] ? hot->s_ns[at] - hot->x_ns[at] : 0;
-    *until_ns_out = hot->s_ns[at] + (took_ns < GRD_HOT_SHARED_NS_MAX ? took_ns : GRD_HOT_SHARED_NS_MAX);
+    took_ns = hot->place[at].s_ns > hot->place[at].x_ns ? hot->place[at].s_ns - hot->place[at].x_ns : 0;
+    *until_ns_out = hot->place[at].s_ns + (took_ns < GRD_HOT_SHARED_NS_MAX ? took_ns : GRD_HOT_SHARED_NS_MAX);
     return at;
 }
 
@@ -235,7 +235,7 @@ void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t
     node_count(entry, node, mode == CF_MODE_X);
     share_note(hot, at, mode, now_ns);
     write_end(entry);
-    hot->weight[at]++;
+    hot->place[at].weight++;
 }
 
 /* ------------------------------------------------------------------ readers */

@@ -45,16 +45,21 @@ struct grd_hot_entry {
     _Atomic uint64_t node[GRD_HOT_NODES]; /* 16 bits node, 24 bits S, 24 bits X */
 };
 
+/* What of a place the owner alone looks at, most of it in every search. */
+struct grd_hot_place {
+    CF_ALIGNED(32) uint32_t tag; /* of the key */
+    uint32_t weight;             /* s + x; 0: free */
+    uint64_t x_ns;               /* last taken in X from others; 0: never */
+    uint64_t s_ns;               /* first read of others after that; 0: none yet */
+    uint8_t next;                /* the next place + 1 with such a tag; 0: none */
+};
+
 struct grd_hot {
-    uint32_t tag[GRD_HOT_ENTRIES];    /* [owner] of the key; what a search looks at */
-    uint32_t weight[GRD_HOT_ENTRIES]; /* [owner] s + x; 0: free */
-    uint8_t first[GRD_HOT_LISTS];     /* [owner] by tag, the first place + 1 of those with it; 0: none */
-    uint8_t next[GRD_HOT_ENTRIES];    /* [owner] the next place + 1 */
-    uint32_t least;                   /* [owner] no weight is below it */
-    uint32_t hand;                    /* [owner] where the search for the coldest goes on */
-    uint64_t x_ns[GRD_HOT_ENTRIES];   /* [owner] last taken in X from others; 0: never */
-    uint64_t s_ns[GRD_HOT_ENTRIES];   /* [owner] first read of others after that; 0: none yet */
-    _Atomic uint64_t period;          /* halvings made */
+    struct grd_hot_place place[GRD_HOT_ENTRIES]; /* [owner] */
+    uint8_t first[GRD_HOT_LISTS]; /* [owner] by tag, the first place + 1 of those with it; 0: none */
+    uint32_t least;               /* [owner] no weight is below it */
+    uint32_t hand;                /* [owner] where the search for the coldest goes on */
+    _Atomic uint64_t period;      /* halvings made */
     struct grd_hot_entry entry[GRD_HOT_ENTRIES];
 };
 

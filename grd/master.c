@@ -3,7 +3,8 @@
  * Rule numbers in brackets are those of docs/protocol.md ("Rules"). The flow of one request:
  *
  *   on_request -> serve -> do_grant_s / do_grant_x -> send_grant or send_forward, send_invalidate -> on_installed
- *   (master_grant.c)                                                                             (master_end.c)
+ *   (master_grant.c)                                  (master_send.c)                            (master_end.c)
+ *   on_request -> serve_alone -> the same             where nobody waits and nothing is pending: the queue is not touched
  *   on_request -> rebuild -> recall -> on_held -> serve    where the entry was given back (master_rebuild.c)
  */
 #include "grd/master_impl.h"

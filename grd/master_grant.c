@@ -60,81 +60,6 @@ static bool choose_source(struct grd_master *master, const struct grd_entry *ent
     return best != 0;
 }
 
-/* ------------------------------------------------------------------ sending */
-
-static inline bool has_sharers(const struct grd_master *master, const struct grd_entry *entry)
-{
-    return grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS);
-}
-
-/* The sharers of the pending X, as the set its grantee waits for [4]; the set of a new message is empty. */
-static void fill_sharers(struct grd_master *master, const struct grd_entry *entry, struct grd_set *set)
-{
-    struct grd_pair pair;
-    uint32_t cursor = 0;
-    bool skip = grd_mutant(GRD_MUT_SKIP_SHARER);
-
-    while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair)) {
-        if (!skip)
-            grd_set_add(set, pair.node);
-        skip = false;
-    }
-}
-
-static void send_grant(struct grd_master *master, const struct grd_entry *entry,
-                       const struct grd_pending *pending, struct grd_actions *actions)
-{
-    struct grd_msg *msg = grd_action_send(actions, pending->node, GRD_MSG_GRANT, &entry->key);
-
-    msg->request = pending->request;
-    msg->tenure = pending->tenure;
-    msg->version = entry->version;
-    msg->durable = grd_entry_durable(master->directory, entry);
-    msg->mode = pending->mode;
-    msg->how = pending->how;
-    if (pending->mode == CF_MODE_X && has_sharers(master, entry))
-        fill_sharers(master, entry, &msg->set);
-    master->counters.grants++;
-}
-
-static void send_forward(struct grd_master *master, const struct grd_entry *entry,
-                         const struct grd_pending *pending, struct grd_actions *actions)
-{
-    struct grd_msg *msg = grd_action_send(actions, pending->source, GRD_MSG_FORWARD, &entry->key);
-
-    msg->request = pending->request;
-    msg->tenure = pending->tenure;
-    msg->held = pending->source_tenure;
-    msg->requester = pending->node;
-    msg->mode = pending->mode;
-    if (pending->mode == CF_MODE_X && has_sharers(master, entry))
-        fill_sharers(master, entry, &msg->set);
-    master->counters.forwards++;
-}
-
-static void send_invalidate(struct grd_master *master, const struct grd_entry *entry, uint16_t sharer,
-                            uint64_t held, const struct grd_pending *pending, struct grd_actions *actions)
-{
-    struct grd_msg *msg = grd_action_send(actions, sharer, GRD_MSG_INVALIDATE, &entry->key);
-
-    msg->request = pending->request;
-    msg->tenure = pending->tenure;
-    msg->held = held;
-    msg->requester = pending->node;
-    master->counters.invalidates++;
-}
-
-/* To every name of the pending X's set. */
-static void send_invalidates(struct grd_master *master, const struct grd_entry *entry,
-                             const struct grd_pending *pending, struct grd_actions *actions)
-{
-    struct grd_pair pair;
-    uint32_t cursor = 0;
-
-    while (grd_list_next(master->directory, entry, GRD_LIST_SHARERS, &cursor, &pair))
-        send_invalidate(master, entry, pair.node, pair.value, pending, actions);
-}
-
 /* ------------------------------------------------------------------ granting */
 
 /*
@@ -202,12 +127,12 @@ static void do_source_s(struct grd_master *master, struct grd_entry *entry, cons
             source.is_x = false;
             grd_holder_set(master->directory, entry, &source);
         }
-        send_forward(master, entry, pending, actions);
+        grd_master_send_forward(master, entry, pending, actions);
         return;
     }
     pending->how = GRD_HOW_DISK;
     pending->source = CF_NODE_NONE;
-    send_grant(master, entry, pending, actions);
+    grd_master_send_grant(master, entry, pending, actions);
 }
 
 /* The first holder that is neither of the two. */
@@ -224,7 +149,8 @@ static bool next_sharer(struct grd_master *master, const struct grd_entry *entry
 
 static void sharers_clear(struct grd_master *master, struct grd_entry *entry)
 {
-    if (CF_UNLIKELY(has_sharers(master, entry))) /* of an X that ended in another way than by beginning */
+    if (CF_UNLIKELY(
+            grd_master_has_sharers(master, entry))) /* of an X that ended in another way than by beginning */
         grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
 }
 
@@ -268,16 +194,16 @@ static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, const
     if (others != 0)
         grd_hot_count(master->hot, &entry->key, requester, CF_MODE_X, now_ns);
     if (is_shared)
-        send_invalidates(master, entry, pending, actions);
+        grd_master_send_invalidates(master, entry, pending, actions);
     if (has_source) {
         pending->how = GRD_HOW_SHIP;
         pending->source = source.node;
         pending->source_tenure = source.tenure;
-        send_forward(master, entry, pending, actions);
+        grd_master_send_forward(master, entry, pending, actions);
         return true;
     }
     pending->how = is_upgrade ? GRD_HOW_UPGRADE : is_new ? GRD_HOW_NEW : GRD_HOW_DISK;
-    send_grant(master, entry, pending, actions);
+    grd_master_send_grant(master, entry, pending, actions);
     return true;
 }
 
@@ -309,7 +235,7 @@ static void do_again(struct grd_master *master, struct grd_entry *entry, struct 
             pending->again = 0;
             pending->how = GRD_HOW_DISK;
             pending->source = CF_NODE_NONE;
-            send_grant(master, entry, pending, actions);
+            grd_master_send_grant(master, entry, pending, actions);
         }
     }
 }
@@ -385,11 +311,11 @@ void grd_master_repeat(struct grd_master *master, struct grd_entry *entry, struc
     if (pending->again)
         return;
     if (pending->mode == CF_MODE_X && !grd_mutant(GRD_MUT_NO_XSET))
-        send_invalidates(master, entry, pending, actions);
+        grd_master_send_invalidates(master, entry, pending, actions);
     if (pending->how == GRD_HOW_SHIP)
-        send_forward(master, entry, pending, actions);
+        grd_master_send_forward(master, entry, pending, actions);
     else
-        send_grant(master, entry, pending, actions);
+        grd_master_send_grant(master, entry, pending, actions);
 }
 
 static void send_nowhere(const struct grd_msg *msg, struct grd_actions *actions)

@@ -59,6 +59,20 @@ void grd_master_repeat(struct grd_master *master, struct grd_entry *entry, struc
 void grd_master_on_where(struct grd_master *master, const struct grd_entry *entry, const struct grd_msg *msg,
                          struct grd_actions *actions);
 
+/* master_send.c */
+/* Has the pending X sharers to wait for? */
+static inline bool grd_master_has_sharers(const struct grd_master *master, const struct grd_entry *entry)
+{
+    return grd_side_lists(grd_side_of(master->directory, entry), GRD_LIST_SHARERS);
+}
+void grd_master_send_grant(struct grd_master *master, const struct grd_entry *entry,
+                           const struct grd_pending *pending, struct grd_actions *actions);
+void grd_master_send_forward(struct grd_master *master, const struct grd_entry *entry,
+                             const struct grd_pending *pending, struct grd_actions *actions);
+/* To every name of the pending X's set. */
+void grd_master_send_invalidates(struct grd_master *master, const struct grd_entry *entry,
+                                 const struct grd_pending *pending, struct grd_actions *actions);
+
 /* master_end.c */
 void grd_master_pending_end(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending);
 void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
