@@ -33,6 +33,8 @@
 #define ENG_LEAVE_TURNS_MAX 4u
 /* Adaptive waiting never spins shorter than this. */
 #define ENG_SPIN_NS_MIN 500ull
+/* An answer that is on its way comes within this: until then a turn that finds nothing is followed by the next at once. */
+#define ENG_PAUSE_AFTER_NS 4000ull
 /* Then it offers its core to others for so long before it sleeps. Measured: bench/model.md, Waiting. */
 #define ENG_YIELD_NS 10000ull
 
@@ -119,7 +121,8 @@ static void spin_learn(const struct cf_instance *instance, _Atomic uint64_t *ada
 static enum idle_step idle_step(const struct cf_instance *instance, uint64_t idle_ns, uint64_t spin_ns)
 {
     if (idle_ns < spin_ns) {
-        cf_pause();
+        if (idle_ns >= ENG_PAUSE_AFTER_NS)
+            cf_pause();
         return IDLE_SPIN;
     }
     return instance->options.waiting == WAIT_ADAPTIVE && idle_ns - spin_ns < ENG_YIELD_NS ? IDLE_OFFER
