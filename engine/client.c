@@ -69,19 +69,34 @@ static bool may_own(const struct cf_instance *instance)
     return instance->is_compact || !instance->has_poller;
 }
 
-/* Lines of what a conversation begins with, which were used long ago: they come while the op is made. */
-static void op_foresee(struct cf_instance *instance, const struct cf_op *op)
+/*
+ * Lines of what a conversation begins with, which were used long ago: they come while the op is made. First those that anybody
+ * may look up, so that they are under way while progress is taken; then those that progress owns.
+ */
+static uint64_t op_foresee(const struct cf_instance *instance, const struct cf_op *op)
 {
     struct cf_block_key key;
     uint64_t hash;
 
     if (op->kind != CF_OP_GET)
+        return 0;
+    eng_key_of(op->file, op->block, &key);
+    grd_local_prefetch(instance->local, &key);
+    hash = grd_map_hash(&instance->map, &key);
+    if (instance->workers_count == 0)
+        grd_entry_prefetch(instance->masters[grd_map_shard(&instance->map, hash)]->directory, hash);
+    return hash;
+}
+
+static void op_foresee_owner(struct cf_instance *instance, const struct cf_op *op, uint64_t hash)
+{
+    struct cf_block_key key;
+
+    if (op->kind != CF_OP_GET)
         return;
     eng_key_of(op->file, op->block, &key);
-    hash = eng_hash_owner(instance, &key);
-    if (instance->workers_count == 0 && grd_map_owner(&instance->map, hash) == instance->node)
-        grd_entry_prefetch(instance->masters[grd_map_shard(&instance->map, hash)]->directory, hash);
-    grd_local_prefetch(instance->local, &key);
+    eng_hash_note_owner(instance, &key, hash);
+    grd_local_prefetch_free(instance->local);
     eng_frame_prefetch_free_owner(instance->frames, op->file->class_index);
     xp_warm(instance->xp);
 }
@@ -145,12 +160,14 @@ enum cf_rc eng_op_run(struct cf_session *session, struct cf_op *op)
     struct cf_instance *instance = session->instance;
     struct eng_op *inner = eng_op_of(op);
     struct eng_wait wait = {op_is_done, &inner->done, UINT64_MAX, &session->wake, &session->sleeping};
+    uint64_t hash;
 
     if (instance->is_manual)
         return CF_UNSUPPORTED;
+    hash = may_own(instance) ? op_foresee(instance, op) : 0;
     /* The op's own deadline ends it; it must be over before its memory may go. */
     if (may_own(instance) && eng_progress_try(instance)) {
-        op_foresee(instance, op);
+        op_foresee_owner(instance, op, hash);
         op_prepare(session, op, true);
         submit_owner(instance, op, inner->started_ns);
         if (!eng_wait_driving(instance, &wait, inner->started_ns))

@@ -423,6 +423,7 @@ bool eng_inbox_take(struct cf_instance *instance, uint64_t now_ns);
 uint64_t eng_next_ns_owner(const struct cf_instance *instance);
 /* grd_map_hash of the instance's map. */
 uint64_t eng_hash_owner(struct cf_instance *instance, const struct cf_block_key *key);
+void eng_hash_note_owner(struct cf_instance *instance, const struct cf_block_key *key, uint64_t hash);
 /* A message for one of this instance's roles, own or a peer's. */
 void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame,
                        uint64_t now_ns);

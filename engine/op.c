@@ -353,7 +353,9 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
         return;
     inner->claim = ENG_WAIT_BLOCK | ++instance->block_wait_last;
     eng_key_of(op->file, op->block, &key);
-    block = grd_local_get(instance->local, &key);
+    block = grd_local_find(instance->local, &key);
+    if (block == NULL)
+        block = grd_local_make(instance->local, &key, eng_hash_owner(instance, &key));
     if (block == NULL) {
         starve(instance, op);
         return;

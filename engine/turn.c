@@ -71,6 +71,11 @@ uint64_t eng_hash_owner(struct cf_instance *instance, const struct cf_block_key 
     return hashed->hash;
 }
 
+void eng_hash_note_owner(struct cf_instance *instance, const struct cf_block_key *key, uint64_t hash)
+{
+    instance->hashed[key->block % ENG_HASHED] = (struct eng_hashed){.key = *key, .hash = hash};
+}
+
 /*
  * What a demand will look at, record and frame, was last used when the block came, and is in no near cache. Here its lines are
  * asked for, to come while the message goes on its way.

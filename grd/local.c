@@ -154,6 +154,10 @@ void grd_local_prefetch_record(const struct grd_block *block)
 void grd_local_prefetch(const struct grd_local *local, const struct cf_block_key *key)
 {
     cf_prefetch_write(&local->table[slot_of(local, key)]);
+}
+
+void grd_local_prefetch_free(const struct grd_local *local)
+{
     if (local->block_free != GRD_FRAME_NONE)
         grd_local_prefetch_record(&local->blocks[local->block_free]);
 }
@@ -181,10 +185,15 @@ static void table_remove(struct grd_local *local, const struct cf_block_key *key
 struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_key *key)
 {
     struct grd_block *block = find(local, key);
+
+    return block ? block : grd_local_make(local, key, grd_map_hash(local->map, key));
+}
+
+struct grd_block *grd_local_make(struct grd_local *local, const struct cf_block_key *key, uint64_t hash)
+{
+    struct grd_block *block;
     uint32_t number, slot;
 
-    if (block)
-        return block;
     number = local->block_free;
     if (number == GRD_FRAME_NONE)
         return NULL;
@@ -193,7 +202,7 @@ struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_k
     local->blocks_used++;
     memset(block, 0, offsetof(struct grd_block, stay)); /* each of the rest is set before it counts */
     block->key = *key;
-    block->hash = grd_map_hash(local->map, key);
+    block->hash = hash;
     block->in_use = true;
     block->frame = block->kept_frame = block->past_frame = GRD_FRAME_NONE;
     block->conv = block->demand_first = GRD_FRAME_NONE;

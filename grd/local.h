@@ -160,6 +160,9 @@ void grd_local_close(struct grd_local **local);
 CF_HOT struct grd_block *grd_local_find(struct grd_local *local, const struct cf_block_key *key);
 /* Finds or makes it. NULL: the pool is used up (more releases unacknowledged than the bound). */
 CF_HOT CF_CHECK struct grd_block *grd_local_get(struct grd_local *local, const struct cf_block_key *key);
+/* Makes the record of a block that has none; `hash` is grd_map_hash of its key. */
+CF_HOT CF_CHECK struct grd_block *grd_local_make(struct grd_local *local, const struct cf_block_key *key,
+                                                 uint64_t hash);
 /* Gives the record back if nothing is left to remember and users = 0. True: it is gone. */
 CF_HOT bool grd_local_settle(struct grd_local *local, struct grd_block *block);
 
@@ -237,8 +240,12 @@ static inline uint64_t grd_local_stay_ns(const struct grd_local *local)
 /* A lane to `node` was rebuilt: everything unanswered that concerns it is said again at the next tick. */
 void grd_local_reset(struct grd_local *local, uint16_t node, uint64_t now_ns);
 
-/* Asks for the lines that a new record of this block would take; for those of a record. They are to be written soon. */
+/*
+ * Ask for lines that are to be written soon: where a block is looked up (any thread), of the record that is made next, of a
+ * record.
+ */
 CF_HOT void grd_local_prefetch(const struct grd_local *local, const struct cf_block_key *key);
+CF_HOT void grd_local_prefetch_free(const struct grd_local *local);
 CF_HOT void grd_local_prefetch_record(const struct grd_block *block);
 
 void grd_block_dump(const struct grd_local *local, const struct grd_block *block, FILE *out);
