@@ -207,6 +207,9 @@ bool grd_holder_fits(struct grd_directory *directory, const struct grd_entry *en
 /* The holder's grant has begun: it is pending no more. */
 CF_HOT void grd_holder_begun(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
 CF_HOT bool grd_holder_remove(struct grd_directory *directory, struct grd_entry *entry, uint16_t node);
+/* Takes out the first holder, as iteration has them, that is neither of the two. False: there is none. */
+CF_HOT bool grd_holder_take(struct grd_directory *directory, struct grd_entry *entry, uint16_t but,
+                            uint16_t and_but, struct grd_holder *holder_out);
 /* Iterates: cursor starts at 0; false = end. Holders may be removed or changed by node between calls only where the text of the caller says so: here NOT. */
 CF_HOT bool grd_holder_next(const struct grd_directory *directory, const struct grd_entry *entry,
                             uint32_t *cursor, struct grd_holder *holder_out);
@@ -256,6 +259,9 @@ void grd_pending_remove(struct grd_directory *directory, struct grd_entry *entry
 bool grd_list_find(const struct grd_directory *directory, const struct grd_entry *entry, enum grd_list list,
                    uint16_t node, uint64_t *value_out);
 void grd_list_set(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list, uint16_t node,
+                  uint64_t value);
+/* Of a node that is not in the list. */
+void grd_list_add(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list, uint16_t node,
                   uint64_t value);
 bool grd_list_remove(struct grd_directory *directory, struct grd_entry *entry, enum grd_list list,
                      uint16_t node);

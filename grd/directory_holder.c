@@ -256,6 +256,39 @@ bool grd_holder_remove(struct grd_directory *d, struct grd_entry *entry, uint16_
     return true;
 }
 
+bool grd_holder_take(struct grd_directory *d, struct grd_entry *entry, uint16_t but, uint16_t and_but,
+                     struct grd_holder *holder_out)
+{
+    struct grd_side *side = grd_side_of(d, entry);
+    uint32_t number = side ? side->chain[CHAIN_HOLDERS] : GRD_NONE, i;
+
+    for (i = 0; i < HOLDERS_INLINE && entry->side != SIDE_IDLE; i++) {
+        uint16_t word = grd_inline_word(entry, i);
+
+        if (!(word & W_USED) || (word & W_NODE) == but || (word & W_NODE) == and_but)
+            continue;
+        holder_read(word, inline_tenure(entry, i), holder_out);
+        inline_set(entry, i, 0, 0);
+        if (side)
+            refill(d, entry, side, i);
+        return true;
+    }
+    for (; number != GRD_NONE; number = d->chunks[number].next) {
+        struct grd_chunk *chunk = &d->chunks[number];
+
+        for (i = 0; i < CHUNK_PAIRS && (chunk->word[i] & W_USED); i++) {
+            uint16_t word = chunk->word[i];
+
+            if ((word & W_NODE) == but || (word & W_NODE) == and_but)
+                continue;
+            holder_read(word, chunk->value[i], holder_out);
+            grd_chain_remove(d, side, CHAIN_HOLDERS, chunk, i);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool grd_holder_next(const struct grd_directory *d, const struct grd_entry *entry, uint32_t *cursor,
                      struct grd_holder *holder_out)
 {

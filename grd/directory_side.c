@@ -22,17 +22,19 @@ bool grd_holder_fits(struct grd_directory *d, const struct grd_entry *entry)
 
 struct grd_side *grd_side_new(struct grd_directory *d, struct grd_entry *entry)
 {
-    uint32_t number = grd_pool_take(&d->side_pool), i;
+    uint32_t number = grd_pool_take(&d->side_pool);
     struct grd_side *side;
 
     cf_assert_id(number != GRD_NONE, "G-12");
     grd_entry_wake(d, entry);
     side = &d->sides[number];
-    memset(side, 0, sizeof *side);
-    side->waiter_first = side->waiter_last = side->pending_first = side->rebuild = GRD_NONE;
-    side->entry = (uint32_t)(entry - d->entries);
-    for (i = 0; i < CHAINS; i++)
-        side->chain[i] = GRD_NONE;
+    *side = (struct grd_side){.waiter_first = GRD_NONE,
+                              .waiter_last = GRD_NONE,
+                              .pending_first = GRD_NONE,
+                              .chain = {GRD_NONE, GRD_NONE, GRD_NONE},
+                              .rebuild = GRD_NONE,
+                              .entry = (uint32_t)(entry - d->entries)};
+    _Static_assert(CHAINS == 3, "each chain begins empty");
     entry->side = number;
     return side;
 }
@@ -170,6 +172,13 @@ void grd_list_set(struct grd_directory *d, struct grd_entry *entry, enum grd_lis
         chunk->value[at] = value;
     else
         grd_chain_add(d, side, list, node, value);
+}
+
+void grd_list_add(struct grd_directory *d, struct grd_entry *entry, enum grd_list list, uint16_t node,
+                  uint64_t value)
+{
+    cf_assert(node < CF_NODES_MAX);
+    grd_chain_add(d, grd_side_make(d, entry), list, node, value);
 }
 
 bool grd_list_remove(struct grd_directory *d, struct grd_entry *entry, enum grd_list list, uint16_t node)

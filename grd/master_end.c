@@ -28,9 +28,9 @@ void grd_master_pending_end(struct grd_master *master, struct grd_entry *entry, 
     grd_pending_remove(master->directory, entry, pending);
 }
 
-/* The holder leaves the entry; with the duty it leaves a past image behind, whose version is not known yet. */
-void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
-                           const struct grd_holder *holder)
+/* It holds no more; with the duty it leaves a past image behind, whose version is not known yet. */
+void grd_master_holder_left(struct grd_master *master, struct grd_entry *entry,
+                            const struct grd_holder *holder)
 {
     struct grd_pending *pending;
 
@@ -41,7 +41,13 @@ void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
         cf_assert(pending != NULL);
         grd_master_pending_end(master, entry, pending);
     }
+}
+
+void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
+                           const struct grd_holder *holder)
+{
     grd_holder_remove(master->directory, entry, holder->node);
+    grd_master_holder_left(master, entry, holder);
 }
 
 /* A version became durable: past images up to it may go [I-5]. */

@@ -135,18 +135,6 @@ static void do_source_s(struct grd_master *master, struct grd_entry *entry, cons
     grd_master_send_grant(master, entry, pending, actions);
 }
 
-/* The first holder that is neither of the two. */
-static bool next_sharer(struct grd_master *master, const struct grd_entry *entry, uint16_t but,
-                        uint16_t and_but, struct grd_holder *holder_out)
-{
-    uint32_t cursor = 0;
-
-    while (grd_holder_next(master->directory, entry, &cursor, holder_out))
-        if (holder_out->node != but && holder_out->node != and_but)
-            return true;
-    return false;
-}
-
 static void sharers_clear(struct grd_master *master, struct grd_entry *entry)
 {
     if (CF_UNLIKELY(
@@ -160,9 +148,9 @@ static void sharers_out(struct grd_master *master, struct grd_entry *entry, uint
 {
     struct grd_holder holder;
 
-    while (next_sharer(master, entry, requester, source, &holder)) {
-        grd_master_holder_out(master, entry, &holder);
-        grd_list_set(master->directory, entry, GRD_LIST_SHARERS, holder.node, holder.tenure);
+    while (grd_holder_take(master->directory, entry, requester, source, &holder)) {
+        grd_master_holder_left(master, entry, &holder);
+        grd_list_add(master->directory, entry, GRD_LIST_SHARERS, holder.node, holder.tenure);
     }
 }
 

@@ -75,6 +75,9 @@ void grd_master_send_invalidates(struct grd_master *master, const struct grd_ent
 
 /* master_end.c */
 void grd_master_pending_end(struct grd_master *master, struct grd_entry *entry, struct grd_pending *pending);
+/* What follows when a holder leaves the entry, which it has left already; and both. */
+void grd_master_holder_left(struct grd_master *master, struct grd_entry *entry,
+                            const struct grd_holder *holder);
 void grd_master_holder_out(struct grd_master *master, struct grd_entry *entry,
                            const struct grd_holder *holder);
 /* This version is durable: past images up to it may go. */

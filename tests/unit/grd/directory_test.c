@@ -214,6 +214,22 @@ static struct grd_entry *use(struct world *world, uint32_t block)
     return entry;
 }
 
+/* All but the two. */
+static void take_all(struct world *world, struct grd_entry *entry, struct model *model, uint16_t but,
+                     uint16_t and_but)
+{
+    struct grd_holder holder;
+
+    while (grd_holder_take(world->directory, entry, but, and_but, &holder)) {
+        assert_true(holder.node != but && holder.node != and_but);
+        assert_true(model->holders[holder.node].is_there);
+        assert_same_holder(&holder, &model->holders[holder.node].holder);
+        model->holders[holder.node].is_there = false;
+    }
+    for (uint32_t n = 0; n < NODES; n++)
+        assert_true(n == but || n == and_but || !model->holders[n].is_there);
+}
+
 static void step_holder(struct world *world, struct grd_entry *entry, struct model *model, uint16_t node)
 {
     struct model_holder *own = &model->holders[node];
@@ -228,6 +244,12 @@ static void step_holder(struct world *world, struct grd_entry *entry, struct mod
     if (own->is_there && cf_rng_chance(&world->rng, 0.45)) {
         assert_true(grd_holder_remove(world->directory, entry, node));
         own->is_there = false;
+        return;
+    }
+    if (cf_rng_chance(&world->rng, 0.05)) {
+        uint16_t but = (uint16_t)cf_rng_below(&world->rng, NODES);
+
+        take_all(world, entry, model, node, but);
         return;
     }
     assert_int_equal(own->is_there || !grd_holder_remove(world->directory, entry, node), true);
