@@ -2,10 +2,13 @@
 #ifndef GRD_LOCAL_IMPL_H
 #define GRD_LOCAL_IMPL_H
 
-/* Shared by the files that make up grd_local: pool (local.c), requester.c, holder.c. */
+/*
+ * Shared by the files that make up grd_local: records (local.c), pools (local_pool.c), timers (local_again.c), requester.c,
+ * holder.c.
+ */
 #include "grd/local.h"
 
-/* pools: local.c */
+/* local_pool.c, local_again.c, local.c */
 void grd_local_arm(struct grd_local *local, struct grd_block *block, uint64_t now_ns);
 uint32_t grd_local_demand_add(struct grd_local *local, struct grd_block *block, const struct grd_msg *msg);
 void grd_local_demand_pop(struct grd_local *local, struct grd_block *block);
