@@ -3,8 +3,15 @@
  * Question: how long is a bucket not served when it goes to another instance, with 10^5 entries in it?
  *
  * Two processes, an instance each, pinned to two cpus. Both hold most blocks of one bucket in S, so that the bucket has an
- * entry for each; the bucket is then told to go from one to the other and back. With --load one of them changes some of its blocks
- * all the time, so that the bucket has to be caught at rest. Freezes are counted by the instance that gives.
+ * entry for each; the bucket is then told to go from one to the other and back. Measured are
+ *   freeze  at the instance that gives: the bucket is not served
+ *   follow  from then on until the last entry has come
+ *   ask     X of a block whose entry is one of the last to come, by the instance that takes, as soon as it owns the bucket
+ *   rest    the same of a block whose entry has come
+ *
+ * -l: both change some of its blocks all the time, so that it has to be caught at rest; -t US: with a pause after each change.
+ * -r: the pollers in class SCHED_FIFO, before all that computes on their cores. Without it and without pauses the client of
+ * each instance has its core for itself as long as it hits, and what is measured is when the kernel takes it away.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -21,6 +28,7 @@
 
 #include "base/clock.h"
 #include "base/hist.h"
+#include "bench/figures.h"
 #include "bench/members.h"
 #include "engine/format.h"
 #include "engine/instance.h"
@@ -37,8 +45,8 @@ struct settings {
     int cpus[2];
     const char *waiting;
     const char *file;
-    bool has_load, json, is_first; /* pollers run before everybody else */
-    uint32_t think_us;             /* pause after a call of the load */
+    bool has_load, is_first; /* pollers run before everybody else */
+    uint32_t think_us;       /* pause after a call of the load */
 };
 
 /* What the two processes say to each other. Written by the one whose turn it is. */
@@ -46,7 +54,9 @@ struct shared {
     _Atomic uint32_t at;    /* steps that are over */
     _Atomic uint32_t over;  /* instances that have counted */
     _Atomic uint64_t calls; /* of the load */
-    struct cf_hist freeze[2];
+    struct times {
+        struct cf_hist freeze, follow, ask, rest;
+    } times[2];
 };
 
 struct side {
@@ -136,6 +146,26 @@ static void touch(struct side *side, uint64_t block, enum cf_mode mode)
     cf_put(side->session, &ref);
 }
 
+/* X of a block that both hold in S; each is used once. */
+static void touch_timed(struct side *side, uint64_t number, struct cf_hist *hist)
+{
+    uint64_t began;
+
+    if (number >= side->settings->entries - LOADED)
+        return;
+    began = cf_now_ns();
+    touch(side, side->blocks[side->settings->entries - 1 - number], CF_MODE_X);
+    cf_hist_add(hist, cf_now_ns() - began);
+}
+
+static bool is_owner(const struct side *side)
+{
+    const struct cf_block_key key = {
+        .file = FILE_ID, .generation = side->file->generation, .block = side->blocks[0]};
+
+    return eng_master_of(side->instance, &key) == side->node;
+}
+
 /* Calls made. */
 static uint32_t idle(struct side *side, uint64_t calls)
 {
@@ -152,7 +182,7 @@ static uint32_t idle(struct side *side, uint64_t calls)
 /* The bucket goes to the other instance, with all its entries; the last of them come after the switch. */
 static void give(struct side *side)
 {
-    uint64_t until_ns = cf_now_ns() + SETTLE_NS, calls = 0;
+    uint64_t until_ns = cf_now_ns() + SETTLE_NS, calls = 0, began_ns;
     enum cf_rc rc;
     struct cf_error error;
     struct cf_stats before = {.size = sizeof before}, now = {.size = sizeof now};
@@ -168,6 +198,11 @@ static void give(struct side *side)
     } while (now.remaster_given == before.remaster_given &&
              now.remaster_given_up == before.remaster_given_up &&
              now.remaster_refused == before.remaster_refused && cf_now_ns() < until_ns);
+    began_ns = cf_now_ns();
+    while (!eng_moves_are_quiet(side->instance))
+        calls += idle(side, calls);
+    if (now.remaster_given != before.remaster_given)
+        cf_hist_add(&side->shared->times[side->node].follow, cf_now_ns() - began_ns);
     atomic_fetch_add(&side->shared->calls, calls);
 }
 
@@ -178,31 +213,38 @@ static void give(struct side *side)
 static void side_run(struct side *side, const char *directory)
 {
     struct shared *shared = side->shared;
-    struct cf_block_key key;
+    struct times *times = &shared->times[side->node];
     uint64_t i, calls = 0;
     uint32_t step;
+    bool was_owner;
 
     members_pin(side->settings->cpus[side->node]);
     side_open(side, directory);
     find_blocks(side);
-    key = (struct cf_block_key){
-        .file = FILE_ID, .generation = side->file->generation, .block = side->blocks[0]};
     await(shared, side->node);
     for (i = 0; i < side->settings->entries; i++)
         touch(side, side->blocks[i], CF_MODE_S);
     atomic_fetch_add(&shared->at, 1);
     await(shared, 2);
     for (step = 2; step < side->settings->moves + 3; step++) {
-        while (atomic_load(&shared->at) < step)
+        was_owner = is_owner(side);
+        while (atomic_load(&shared->at) < step) {
+            if (!was_owner && is_owner(side)) {
+                touch_timed(side, 2 * step, &times->ask);
+                was_owner = true;
+            }
             calls += idle(side, calls);
+        }
         if (step % 2 != side->node)
             continue;
-        if (eng_master_of(side->instance, &key) == side->node)
+        if (is_owner(side)) {
+            touch_timed(side, 2 * step + 1, &times->rest);
             give(side);
+        }
         atomic_fetch_add(&shared->at, 1);
     }
     atomic_fetch_add(&shared->calls, calls);
-    shared->freeze[side->node] = *side->instance->move->freeze_hist;
+    times->freeze = *side->instance->move->freeze_hist;
     atomic_fetch_add(&shared->over, 1);
     while (atomic_load(&shared->over) < 2 || !eng_moves_are_quiet(side->instance)) /* the last entries come */
         usleep(200);
@@ -213,20 +255,33 @@ static void side_run(struct side *side, const char *directory)
 
 static void print(const struct settings *settings, struct shared *shared)
 {
-    struct cf_hist *all = &shared->freeze[0];
+    struct times *times = shared->times;
 
-    cf_hist_merge(all, &shared->freeze[1]);
-    printf(settings->json ? "{\"entries\":%" PRIu64 ",\"load\":%d,\"count\":%" PRIu64 ",\"p50\":%" PRIu64
-                            ",\"p99\":%" PRIu64 ",\"max\":%" PRIu64 ",\"calls\":%" PRIu64 "}\n"
-                          : "%" PRIu64 " entries, load %d: %" PRIu64 " freezes, p50 %" PRIu64
-                            " ns, p99 %" PRIu64 " ns, longest %" PRIu64 " ns; %" PRIu64 " calls beside\n",
-           settings->entries, settings->has_load, cf_hist_count(all), cf_hist_percentile(all, 0.5),
-           cf_hist_percentile(all, 0.99), cf_hist_max(all), atomic_load(&shared->calls));
+    cf_hist_merge(&times[0].freeze, &times[1].freeze);
+    cf_hist_merge(&times[0].follow, &times[1].follow);
+    cf_hist_merge(&times[0].ask, &times[1].ask);
+    cf_hist_merge(&times[0].rest, &times[1].rest);
+    printf("%" PRIu64 " entries, load %d: %" PRIu64 " freezes, %" PRIu64 " moves, %" PRIu64 " calls beside\n",
+           settings->entries, settings->has_load, cf_hist_count(&times[0].freeze),
+           cf_hist_count(&times[0].follow), atomic_load(&shared->calls));
+    bench_distribution("freeze", &times[0].freeze);
+    bench_distribution("follow", &times[0].follow);
+    bench_distribution("ask", &times[0].ask);
+    bench_distribution("rest", &times[0].rest);
+}
+
+static void hists_init(struct times *times)
+{
+    cf_hist_init(&times->freeze);
+    cf_hist_init(&times->follow);
+    cf_hist_init(&times->ask);
+    cf_hist_init(&times->rest);
 }
 
 int main(int argc, char **argv)
 {
-    struct settings settings = {.entries = 100000, .moves = 400, .cpus = {0, 1}, .waiting = "adaptive"};
+    struct settings settings = {
+        .entries = 100000, .moves = 400, .cpus = {bench_cpu(0), bench_cpu(1)}, .waiting = "adaptive"};
     char directory[] = "/dev/shm/cf-freeze-XXXXXX", file[64];
     struct eng_mkfs mkfs = {.block_bytes = BLOCK_BYTES, .file_id = FILE_ID};
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
@@ -235,7 +290,7 @@ int main(int argc, char **argv)
     struct cf_error error;
     pid_t child;
 
-    while ((option = getopt(argc, argv, "e:m:w:t:ljpr")) != -1) {
+    while ((option = getopt(argc, argv, "e:m:w:t:lpr")) != -1) {
         if (option == 'e')
             settings.entries = strtoull(optarg, NULL, 10);
         else if (option == 'm')
@@ -248,8 +303,6 @@ int main(int argc, char **argv)
             settings.is_first = true;
         else if (option == 'l')
             settings.has_load = true;
-        else if (option == 'j')
-            settings.json = true;
         else if (option == 'p')
             settings.cpus[0] = settings.cpus[1] = -1;
         else
@@ -257,8 +310,8 @@ int main(int argc, char **argv)
     }
     if (shared == MAP_FAILED || settings.entries < LOADED || mkdtemp(directory) == NULL)
         return 3;
-    cf_hist_init(&shared->freeze[0]);
-    cf_hist_init(&shared->freeze[1]);
+    hists_init(&shared->times[0]);
+    hists_init(&shared->times[1]);
     snprintf(file, sizeof file, "%s/data", directory);
     settings.file = mkfs.path = file;
     mkfs.blocks = settings.entries * BUCKETS + settings.entries * 2;

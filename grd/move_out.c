@@ -64,7 +64,10 @@ static void pause_begin(struct grd_move *move, uint64_t now_ns)
     struct grd_move_out *out = &move->out;
     uint32_t doublings = out->tries < PAUSE_DOUBLINGS ? out->tries : PAUSE_DOUBLINGS;
 
-    thaw(move, now_ns);
+    if (move->held_count == 0 && out->tries <= GRD_MOVE_TRIES_PLAIN)
+        out->frozen_ns = 0; /* a look at a busy bucket that kept nobody waiting is no freeze */
+    else
+        thaw(move, now_ns);
     move->release_count = move->held_count;
     out->phase = GRD_MOVE_PAUSE;
     out->next_ns = now_ns + ((uint64_t)PAUSE_NS << doublings);
