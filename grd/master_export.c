@@ -4,7 +4,10 @@
 #include "grd/master_move_impl.h"
 #include "grd/mutant.h"
 
-/* From a step of the walk over the entries to the next. */
+/*
+ * From a step of the walk over the entries to the next, and from what the next owner took to what it gets. The bucket is served
+ * already: both sides rest in between, so that calls come first on cores that they share with progress.
+ */
 #define EXPORT_TICK_NS 50000u
 
 static bool word_of(uint16_t node, uint32_t flags, uint64_t value, struct grd_msg *msg)
@@ -147,11 +150,12 @@ void grd_master_on_ask(struct grd_master *master, const struct grd_msg *msg, uin
         answer->tenure = entry->last_tenure;
 }
 
-void grd_master_on_got(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
-                       struct grd_actions *actions)
+void grd_master_on_got(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns)
 {
     struct grd_export *export = &master->export;
     struct grd_entry *entry;
+    uint32_t in_flight;
+    bool more;
 
     if (!export->is_active || export->bucket != grd_master_bucket(master, hash) ||
         export->place != msg->place || export->peer != msg->from)
@@ -162,6 +166,9 @@ void grd_master_on_got(struct grd_master *master, const struct grd_msg *msg, uin
     grd_entry_drop(master->directory, entry);
     if (export->taken < export->sent)
         export->taken++;
-    if (export->is_started && export->sent - export->taken <= master->export_window / 2)
-        grd_master_export(master, now_ns, actions);
+    in_flight = export->sent - export->taken;
+    (void)grd_bucket_next(master->directory, export->bucket, &export->cursor, 0, &more);
+    if (export->is_started && !export->is_done &&
+        (in_flight == 0 || (more && in_flight <= master->export_window / 2)))
+        cf_wheel_arm(&master->wheel, &export->timer, now_ns + EXPORT_TICK_NS);
 }

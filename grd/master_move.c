@@ -47,7 +47,7 @@ bool grd_master_on_move(struct grd_master *master, const struct grd_msg *msg, ui
         grd_master_on_ask(master, msg, hash, actions);
         return true;
     case GRD_MSG_MOVE_GOT:
-        grd_master_on_got(master, msg, hash, now_ns, actions);
+        grd_master_on_got(master, msg, hash, now_ns);
         return true;
     default:
         return false;

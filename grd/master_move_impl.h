@@ -24,8 +24,7 @@ void grd_master_report(const struct grd_master *master, const struct grd_msg *or
 void grd_master_export_done(struct grd_master *master, struct grd_actions *actions);
 void grd_master_on_ask(struct grd_master *master, const struct grd_msg *msg, uint64_t hash,
                        struct grd_actions *actions);
-void grd_master_on_got(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
-                       struct grd_actions *actions);
+void grd_master_on_got(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns);
 
 /* master_import.c */
 void grd_master_on_entry(struct grd_master *master, const struct grd_msg *msg, uint64_t hash, uint64_t now_ns,
