@@ -145,7 +145,7 @@ static uint32_t lane_find_lost(struct xp_link *link, struct xp_link_tx *tx)
     return (uint32_t)__builtin_popcountll(lost);
 }
 
-void xp_link_settle(struct xp_link *link)
+static void sample_settle(struct xp_link *link)
 {
     const struct xp_link_sample *sample = &link->sample;
 
@@ -185,7 +185,7 @@ void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_hea
         if (!link->is_violated)
             lane_credit(link, tx, lane->taken);
     }
-    xp_link_settle(link);
+    sample_settle(link);
     sample_take(link, now_ns, head, fresh);
     if (fresh == 0)
         return;
@@ -195,10 +195,19 @@ void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_hea
             lost += lane_find_lost(link, &link->tx[i]);
     if (lost != 0) {
         link->counters.lost += lost;
-        xp_link_settle(link);
+        sample_settle(link);
         xp_swift_on_loss(&link->swift, now_ns, link->rtt.srtt_ns);
     }
     link->timer_ns = link->inflight != 0 ? now_ns + xp_link_rtt_wait_ns(&link->rtt, 0) : 0;
+}
+
+void xp_link_settle(struct xp_link *link)
+{
+    if (link->late.is_there) {
+        link->late.is_there = false;
+        xp_link_ack(link, link->late.now_ns, &link->late.head);
+    }
+    sample_settle(link);
 }
 
 static bool waits_for_credit(const struct xp_link *link)

@@ -140,6 +140,13 @@ struct xp_link_sample {
     uint32_t fresh; /* segments that it acknowledged */
 };
 
+/* A head whose acknowledgements are not looked at yet, so that the message behind it does not wait: xp_link_settle. */
+struct xp_link_late {
+    bool is_there;
+    uint64_t now_ns;
+    struct xp_link_head head;
+};
+
 struct xp_link_counters {
     uint64_t packets_sent, packets_received, segments_sent, segments_again, segments_received, duplicates,
         reordered, beyond_window, malformed, timeouts, lost, acks_alone, probes;
@@ -157,6 +164,7 @@ struct xp_link {
     struct xp_link_rtt rtt;
     struct xp_swift swift;
     struct xp_link_sample sample;
+    struct xp_link_late late;
     uint32_t backoff;
     uint64_t timer_ns; /* when the oldest transmission counts as lost; 0: nothing is outstanding */
     uint64_t pace_ns;  /* before it no segment goes */
@@ -237,6 +245,7 @@ bool xp_link_has_work(const struct xp_link *link, uint64_t now_ns);
 
 /* ack.c: what the peer's head says, and the clock. */
 void xp_link_ack(struct xp_link *link, uint64_t now_ns, const struct xp_link_head *head);
+/* What receiving has put off. */
 void xp_link_settle(struct xp_link *link);
 void xp_link_tick(struct xp_link *link, uint64_t now_ns);
 /* When the clock alone will have work; UINT64_MAX: never. */

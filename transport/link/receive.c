@@ -285,31 +285,41 @@ void xp_link_receive(struct xp_link *link, uint64_t now_ns, const uint8_t *packe
                      const struct xp_link_frames *frames)
 {
     uint32_t ack_before = link->ack_count;
-    struct xp_link_head head;
+    struct xp_link_head *head = &link->late.head;
+    bool is_one;
 
     if (bytes < XP_LINK_HEAD_BYTES || link->is_violated)
         return;
-    memcpy(&head, packet, sizeof(head));
-    if (head.kind == XP_LINK_ONE) {
+    if (CF_UNLIKELY(link->late.is_there)) {
+        xp_link_settle(link);
+        if (link->is_violated)
+            return;
+    }
+    memcpy(head, packet, sizeof(*head));
+    is_one = head->kind == XP_LINK_ONE;
+    if (is_one) {
         if (bytes < XP_LINK_ONE_BYTES) {
             link->counters.malformed++;
             return;
         }
-        one_head(packet, &head);
+        one_head(packet, head);
     }
     link->counters.packets_received++;
     link->has_heard = true;
-    link->peer_stamp = head.stamp;
+    link->peer_stamp = head->stamp;
     link->heard_ns = now_ns;
-    if (head.kind == XP_LINK_PROBE)
+    if (head->kind == XP_LINK_PROBE)
         link->must_ack = true;
-    xp_link_ack(link, now_ns, &head);
-    if (link->is_violated)
-        return;
-    if (head.kind == XP_LINK_ONE)
+    if (is_one) { /* no guess: a compiler makes the other way small, and copies there byte by byte */
+        link->late.now_ns = now_ns;
+        link->late.is_there = true;
         one_receive(link, packet, bytes, frames);
-    else
+    } else {
+        xp_link_ack(link, now_ns, head);
+        if (link->is_violated)
+            return;
         segments_receive(link, packet, bytes, frames);
+    }
     if (ack_before == 0 && link->ack_count != 0)
         link->ack_since_ns = now_ns;
 }

@@ -19,8 +19,11 @@ struct xp_link_slot *xp_link_begin(struct xp_link *link, enum xp_class lane, uin
     struct xp_link_tx *tx = &link->tx[lane];
     struct xp_link_slot *slot;
 
-    if (xp_credit_available(&tx->credit) == 0)
-        return NULL;
+    if (CF_UNLIKELY(xp_credit_available(&tx->credit) == 0)) {
+        xp_link_settle(link);
+        if (xp_credit_available(&tx->credit) == 0)
+            return NULL;
+    }
     slot = &tx->slots[(tx->credit.sent + 1) & tx->mask];
     tx->body_bytes = body_bytes;
     tx->is_begun = true;
@@ -225,6 +228,7 @@ bool xp_link_build(struct xp_link *link, uint64_t now_ns, struct xp_link_packet 
 {
     uint64_t gap_ns;
 
+    xp_link_settle(link);
     packet_out->pieces_count = 0;
     packet_out->bytes = XP_LINK_HEAD_BYTES;
     if (link->is_violated)
