@@ -142,16 +142,18 @@ static void sharers_clear(struct grd_master *master, struct grd_entry *entry)
         grd_list_clear(master->directory, entry, GRD_LIST_SHARERS);
 }
 
-/* They are names of the pending X's set from here on, and hold nothing. */
+/* They are names of the pending X's set from here on, and hold nothing; as many as were seen. */
 static void sharers_out(struct grd_master *master, struct grd_entry *entry, uint16_t requester,
-                        uint16_t source)
+                        uint16_t source, uint32_t seen)
 {
     struct grd_holder holder;
+    uint32_t count;
 
-    while (grd_holder_take(master->directory, entry, requester, source, &holder)) {
+    for (count = 0; grd_holder_take(master->directory, entry, requester, source, &holder); count++) {
         grd_master_holder_left(master, entry, &holder);
         grd_list_add(master->directory, entry, GRD_LIST_SHARERS, holder.node, holder.tenure);
     }
+    cf_assert_id(count == seen, "G-3");
 }
 
 /*
@@ -163,25 +165,24 @@ static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, const
 {
     struct grd_holder source;
     struct grd_pending *pending;
-    uint32_t others = turn->look.others;
+    uint32_t others = turn->look.others, sharers;
     uint16_t requester = turn->waiter->node;
     bool is_upgrade = turn->look.has_own;
     bool is_new = (turn->waiter->flags & GRD_FLAG_NEW) != 0;
     bool has_source = !is_upgrade && choose_source(master, entry, &turn->look, requester, CF_MODE_X, &source);
-    bool is_shared;
 
     pending = grant_begin(master, entry, turn, now_ns);
     if (pending == NULL)
         return false;
     sharers_clear(master, entry);
-    is_shared = others > (has_source ? 1u : 0u);
-    if (is_shared)
-        sharers_out(master, entry, requester, has_source ? source.node : requester);
+    sharers = others - (has_source ? 1u : 0u);
+    if (sharers != 0)
+        sharers_out(master, entry, requester, has_source ? source.node : requester, sharers);
     if (has_source)
         grd_master_holder_out(master, entry, &source);
     if (others != 0)
         grd_hot_count(master->hot, &entry->key, requester, CF_MODE_X, now_ns);
-    if (is_shared)
+    if (sharers != 0)
         grd_master_send_invalidates(master, entry, pending, actions);
     if (has_source) {
         pending->how = GRD_HOW_SHIP;
