@@ -59,8 +59,13 @@ void grd_local_prefetch(const struct grd_local *local, const struct cf_block_key
 
 void grd_local_prefetch_free(const struct grd_local *local)
 {
-    if (local->block_free != GRD_FRAME_NONE)
-        grd_local_prefetch_record(&local->blocks[local->block_free]);
+    const struct grd_block *block;
+
+    if (local->block_free == GRD_FRAME_NONE)
+        return;
+    block = &local->blocks[local->block_free];
+    grd_local_prefetch_record(block);
+    __builtin_prefetch(&block->stay); /* that it is not armed is asserted */
 }
 
 static void table_remove(struct grd_local *local, const struct cf_block_key *key)
