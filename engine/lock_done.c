@@ -113,12 +113,12 @@ static void done_out(struct eng_locks *locks, struct cf_op *op, const struct grd
 static void wait_end(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns)
 {
     const struct cf_lock *lock = op->kind == CF_OP_CONVERT ? op->lock->claim->lock : op->lock->lock;
-    const struct grd_lock_name *name = grd_lock_resource_name((const void *)lock);
+    const void *name = lock != NULL ? grd_lock_resource_name((const void *)lock)->bytes : NULL;
     uint64_t began_ns = eng_op_of(op)->started_ns, wait_ns = now_ns > began_ns ? now_ns - began_ns : 0;
 
     waiting_remove(&instance->locks, op);
     cf_hist_add(&instance->locks.wait_hist, wait_ns);
-    CF_PROBE6(lock_wait, instance->node, name->bytes, op->lock->mode, op->kind, rc, wait_ns);
+    CF_PROBE6(lock_wait, instance->node, name, op->lock->mode, op->kind, rc, wait_ns);
 }
 
 void eng_lock_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc, uint64_t now_ns)
