@@ -3,6 +3,7 @@
 
 #include <rte_dev.h>
 #include <rte_errno.h>
+#include <rte_ethdev.h>
 #include <stdio.h>
 #include <time.h>
 

@@ -6,9 +6,9 @@
  * What only a network card has: it is plugged into this process's DPDK and out of it again, its rings and frames have
  * limits of their own, its link takes seconds to come up. Control side, never on the data path.
  */
-#include <rte_ethdev.h>
-
 #include "transport/dpdk/bus.h"
+
+struct rte_eth_dev_info;
 
 CF_CHECK enum cf_rc xp_card_open(struct xp_dpdk_port *port, const char *name, struct cf_error *error);
 /* Refuses packets that the card does not take, and fits the rings to it. */
