@@ -298,7 +298,8 @@ struct cf_instance {
     CF_ALIGNED(CF_CACHE_LINE) _Atomic uint32_t progress; /* [atomic] 0 free, 1 held */
     bool is_armed; /* [own] the transport was armed when progress was let go */
     _Atomic uint64_t client_spin_ns,
-        poller_spin_ns;             /* [atomic] adaptive waiting: what spinning is worth at the moment */
+        poller_spin_ns;              /* [atomic] adaptive waiting: what spinning is worth at the moment */
+    _Atomic uint64_t client_free_ns; /* [atomic] the same on a core that nobody else wants */
     _Atomic uint64_t client_drives; /* [atomic] times a client drove; the owner writes, the poller compares */
     _Atomic uint32_t clients_asleep; /* [atomic] clients that sleep until the poller completes something */
     _Atomic uint32_t

@@ -255,6 +255,7 @@ static enum cf_rc instance_new(const struct cf_options *options, const struct cf
     atomic_init(&instance->scn, 1);
     atomic_init(&instance->client_spin_ns, options->spin);
     atomic_init(&instance->poller_spin_ns, options->spin);
+    atomic_init(&instance->client_free_ns, options->spin);
     pthread_mutex_init(&instance->lock, NULL);
     cf_log_init(&instance->log, manual ? CF_LOG_ERROR : (int)options->log, manual ? NULL : stderr,
                 instance->node);

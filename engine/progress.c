@@ -38,6 +38,14 @@
 /* Then it offers its core to others for so long before it sleeps. Measured: bench/model.md, Waiting. */
 #define ENG_YIELD_NS 10000ull
 
+/*
+ * A core that nobody else wants: an offer of it comes back at once. There it goes on offering for as long as that has paid off,
+ * up to so many times the option `spin`. Two that both sleep answer each other in two wake-ups, longer than `spin` where
+ * idle processors are halted; had they to find out within `spin`, they would never be awake at the same time again.
+ */
+#define ENG_OFFER_TAKEN_NS 5000ull
+#define ENG_FREE_SPINS 20u
+
 /* The same for adaptive waiting: the longest that a peer waits for an instance whose clients have just stopped calling. */
 #define ENG_ADAPTIVE_NAP_NS 200000ull
 
@@ -103,9 +111,9 @@ static uint64_t spin_budget(const struct cf_instance *instance, const _Atomic ui
     }
 }
 
-static void spin_learn(const struct cf_instance *instance, _Atomic uint64_t *adaptive_ns, uint64_t waited_ns)
+static void spin_learn(_Atomic uint64_t *adaptive_ns, uint64_t max, uint64_t waited_ns)
 {
-    uint64_t now = atomic_load_explicit(adaptive_ns, memory_order_relaxed), max = instance->options.spin;
+    uint64_t now = atomic_load_explicit(adaptive_ns, memory_order_relaxed);
 
     now = waited_ns <= max ? now * 2 : now / 2;
     if (now < ENG_SPIN_NS_MIN)
@@ -118,15 +126,16 @@ static void spin_learn(const struct cf_instance *instance, _Atomic uint64_t *ada
  * core to whoever wants it, and sleeps at last: on a machine with more threads than cores the answer comes from a thread
  * that waits for this core, and to be woken costs more than to be scheduled.
  */
-static enum idle_step idle_step(const struct cf_instance *instance, uint64_t idle_ns, uint64_t spin_ns)
+static enum idle_step idle_step(const struct cf_instance *instance, uint64_t idle_ns, uint64_t spin_ns,
+                                uint64_t offer_ns)
 {
     if (idle_ns < spin_ns) {
         if (idle_ns >= ENG_PAUSE_AFTER_NS)
             cf_pause();
         return IDLE_SPIN;
     }
-    return instance->options.waiting == WAIT_ADAPTIVE && idle_ns - spin_ns < ENG_YIELD_NS ? IDLE_OFFER
-                                                                                          : IDLE_ENOUGH;
+    return instance->options.waiting == WAIT_ADAPTIVE && idle_ns - spin_ns < offer_ns ? IDLE_OFFER
+                                                                                      : IDLE_ENOUGH;
 }
 
 /*
@@ -223,10 +232,18 @@ void eng_kick(struct cf_instance *instance)
 
 /* ------------------------------------------------------------------ a client that waits */
 
+/* How long to go on offering the core, after an offer that took so long. */
+static uint64_t offer_learned(const struct cf_instance *instance, uint64_t took_ns)
+{
+    uint64_t free_ns = atomic_load_explicit(&instance->client_free_ns, memory_order_relaxed);
+
+    return took_ns < ENG_OFFER_TAKEN_NS && free_ns > ENG_YIELD_NS ? free_ns : ENG_YIELD_NS;
+}
+
 /* Progress is held at the beginning; the result tells whether it is at the end. */
 static bool drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t now, uint64_t spin_ns)
 {
-    uint64_t idle_since = now;
+    uint64_t idle_since = now, offer_ns = ENG_YIELD_NS;
     uint32_t idle_turns = 0;
 
     while (!wait->is_done(wait->arg)) {
@@ -239,11 +256,15 @@ static bool drive(struct cf_instance *instance, struct eng_wait *wait, uint64_t 
             idle_since = now;
             continue;
         }
-        step = now >= wait->until_ns ? IDLE_ENOUGH : idle_step(instance, now - idle_since, spin_ns);
+        step = now >= wait->until_ns ? IDLE_ENOUGH : idle_step(instance, now - idle_since, spin_ns, offer_ns);
         if (step == IDLE_ENOUGH)
             return true;
-        if ((step == IDLE_OFFER || is_storage_offer(instance, idle_turns)) && !core_offer_owner(instance))
+        if (step != IDLE_OFFER && !is_storage_offer(instance, idle_turns))
+            continue;
+        now = cf_now_ns();
+        if (!core_offer_owner(instance))
             return false;
+        offer_ns = offer_learned(instance, cf_now_ns() - now);
     }
     return true;
 }
@@ -266,7 +287,7 @@ static void spin(const struct cf_instance *instance, struct eng_wait *wait, uint
         if ((i & 63) != 63)
             cf_pause();
         else {
-            enum idle_step step = idle_step(instance, cf_now_ns() - began, spin_ns);
+            enum idle_step step = idle_step(instance, cf_now_ns() - began, spin_ns, ENG_YIELD_NS);
 
             if (step == IDLE_ENOUGH)
                 return;
@@ -331,8 +352,11 @@ static bool wait_on(struct cf_instance *instance, struct eng_wait *wait, uint64_
     if (holds_progress)
         eng_progress_leave(instance);
     atomic_fetch_sub_explicit(&instance->clients_waiting, 1, memory_order_relaxed);
-    if (instance->options.waiting == WAIT_ADAPTIVE)
-        spin_learn(instance, &instance->client_spin_ns, cf_now_ns() - began);
+    if (instance->options.waiting == WAIT_ADAPTIVE) {
+        now = cf_now_ns() - began;
+        spin_learn(&instance->client_spin_ns, instance->options.spin, now);
+        spin_learn(&instance->client_free_ns, instance->options.spin * ENG_FREE_SPINS, now);
+    }
     return is_done;
 }
 
@@ -388,16 +412,17 @@ static bool poller_drive(struct cf_instance *instance, uint64_t *worked_ns, bool
             now = cf_now_ns();
         if (eng_turn_owner(instance, now)) {
             idle_turns = 0;
-            spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
+            spin_learn(&instance->poller_spin_ns, instance->options.spin, now - *worked_ns);
             *worked_ns = idle_since = now;
         } else {
-            enum idle_step step = clients_drove ? IDLE_ENOUGH
-                                                : idle_step(instance, now - idle_since, spin_ns);
+            enum idle_step step = clients_drove
+                                      ? IDLE_ENOUGH
+                                      : idle_step(instance, now - idle_since, spin_ns, ENG_YIELD_NS);
 
             if (step == IDLE_ENOUGH) {
                 if (now - *worked_ns >
                     instance->options.spin) /* nothing came for longer than spinning is for */
-                    spin_learn(instance, &instance->poller_spin_ns, now - *worked_ns);
+                    spin_learn(&instance->poller_spin_ns, instance->options.spin, now - *worked_ns);
                 return true;
             }
             if ((step == IDLE_OFFER || is_storage_offer(instance, idle_turns)) && !core_offer_owner(instance))

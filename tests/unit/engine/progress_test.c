@@ -2,7 +2,7 @@
 /*
  * A thread that waits and offers its core to others: what it holds meanwhile, and when it does; what goes to one that
  * drives already. Not here: how long it
- * spins and when it sleeps, which is measured (bench/model.md, "Waiting").
+ * spins and when it sleeps exactly, which is measured (bench/model.md, "Waiting").
  */
 #include <sched.h>
 #include <setjmp.h>
@@ -24,6 +24,9 @@
 #define HELD_NS_MAX 2000000000ull
 /* A thread that was preempted at the wrong moment has passed the time in which it would have offered its core. */
 #define TRIES_MAX 200u
+#define WAITS 20u
+/* So long it pays off to stay awake, by the option `spin` as it is by itself. */
+#define WAIT_NS 500000u
 
 struct waiting {
     struct cluster cluster; /* its directory and file; the instance is opened here, with options */
@@ -37,6 +40,7 @@ struct waiting {
 static _Thread_local struct {
     struct cf_instance *instance;
     uint32_t offers, kept;
+    uint64_t away_ns; /* others have the core for so long */
 } watched;
 
 /* Taken instead of the C library's, since the object is linked first. */
@@ -52,6 +56,9 @@ int sched_yield(void)
                 watched.kept++;
                 break;
             }
+        until_ns = cf_now_ns() + watched.away_ns;
+        while (cf_now_ns() < until_ns)
+            ; /* as it looks from here when somebody else runs */
     }
     return (int)syscall(SYS_sched_yield);
 }
@@ -142,6 +149,39 @@ static void who_offers_its_core_lets_progress_go(void **state)
     waiting_close(&waiting);
 }
 
+/* Of waits in vain: how often each offered its core, on the average. */
+static uint32_t offers_a_wait(struct waiting *waiting, uint64_t away_ns)
+{
+    watch(waiting);
+    watched.away_ns = away_ns;
+    for (uint32_t i = 0; i < WAITS; i++)
+        wait_for_block(waiting, WAIT_NS);
+    watched.instance = NULL;
+    watched.away_ns = 0;
+    return watched.offers / WAITS;
+}
+
+static void who_has_a_core_for_itself_waits_awake_for_longer(void **state)
+{
+    struct waiting waiting;
+    struct cf_ref ref;
+    uint32_t offers = 0;
+
+    (void)state;
+    if (CF_TSAN) /* an offer takes longer there than one that somebody took */
+        skip();
+    waiting_open(&waiting, "adaptive");
+    assert_int_equal(cf_get(waiting.holder, waiting.file, 0, CF_MODE_X, 0, cluster_deadline(), &ref), CF_OK);
+    /* 10 us are two offers of 6 us; a wait may begin anew when the poller had progress in between. */
+    assert_in_range(offers_a_wait(&waiting, 6000), 0, 4);
+    for (uint32_t i = 0; i < TRIES_MAX && offers <= 8;
+         i++) /* in a build that checks all, a turn takes 25 us */
+        offers = offers_a_wait(&waiting, 0);
+    assert_true(offers > 8);
+    cf_put(waiting.holder, &ref);
+    waiting_close(&waiting);
+}
+
 /* The write waits for a callback here; the engine makes no difference between that and storage. */
 static void who_spins_offers_its_core_while_storage_is_at_work(void **state)
 {
@@ -200,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_offers_its_core_lets_progress_go),
+        cmocka_unit_test(who_has_a_core_for_itself_waits_awake_for_longer),
         cmocka_unit_test(who_spins_offers_its_core_while_storage_is_at_work),
         cmocka_unit_test(what_is_prefetched_while_another_drives_is_left_to_it),
     };
