@@ -4,7 +4,10 @@
  * address behind the program's name only the suite, over that; with a pattern behind it only tests of such names.
  */
 #include <libgen.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -91,6 +94,68 @@ static void addresses_that_cannot_be_are_refused_in_one_line(void **state)
     }
 }
 
+struct program {
+    struct sigaction actions[NSIG];
+    sigset_t blocked;
+    cpu_set_t mine, others;
+    pthread_t other;
+};
+
+static void program_look(struct program *program)
+{
+    memset(program->actions, 0, sizeof(program->actions));
+    for (int i = 1; i < NSIG; i++)
+        (void)sigaction(i, NULL, &program->actions[i]); /* the C library keeps two for itself */
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &program->blocked), 0);
+    assert_int_equal(pthread_getaffinity_np(pthread_self(), sizeof(program->mine), &program->mine), 0);
+    assert_int_equal(pthread_getaffinity_np(program->other, sizeof(program->others), &program->others), 0);
+}
+
+static void *stand_by(void *arg)
+{
+    (void)pthread_barrier_wait(arg);
+    return NULL;
+}
+
+/* The first of all, since DPDK's environment starts once. */
+static void a_program_keeps_its_signals_and_the_processors_of_its_threads(void **state)
+{
+    struct xp_fixture fixture = {.address = "dpdk:ring", .advance = real_time};
+    struct program before = {0}, after = {0};
+    struct cf_error error = {.rc = CF_OK};
+    struct xp_options options;
+    pthread_barrier_t end;
+    cpu_set_t first;
+    struct xp *xp;
+    int cpu = 0;
+
+    (void)state;
+    assert_int_equal(pthread_barrier_init(&end, NULL, 2), 0);
+    assert_int_equal(pthread_create(&before.other, NULL, stand_by, &end), 0);
+    after.other = before.other;
+    assert_int_equal(sched_getaffinity(0, sizeof(first), &first), 0);
+    while (!CPU_ISSET(cpu, &first))
+        cpu++;
+    CPU_ZERO(&first);
+    CPU_SET(cpu, &first);
+    assert_int_equal(pthread_setaffinity_np(before.other, sizeof(first), &first), 0);
+    program_look(&before);
+    xp_side_options(&fixture, &options, 0, 2);
+    assert_int_equal(xp_open(&options, &xp, &error), CF_OK);
+    program_look(&after);
+    xp_close(&xp);
+    for (int i = 1; i < NSIG; i++) {
+        assert_true(before.actions[i].sa_handler == after.actions[i].sa_handler);
+        assert_int_equal(before.actions[i].sa_flags, after.actions[i].sa_flags);
+        assert_int_equal(sigismember(&before.blocked, i), sigismember(&after.blocked, i));
+    }
+    assert_true(CPU_EQUAL(&before.mine, &after.mine));
+    assert_true(CPU_EQUAL(&first, &after.others));
+    assert_true(pthread_barrier_wait(&end) <= 0);
+    assert_int_equal(pthread_join(before.other, NULL), 0);
+    assert_int_equal(pthread_barrier_destroy(&end), 0);
+}
+
 static void a_node_id_is_held_once(void **state)
 {
     struct xp_fixture fixture = {.address = "dpdk:ring", .advance = real_time};
@@ -162,6 +227,7 @@ static void blocks_arrive_once_and_in_order_whatever_the_network_does(void **sta
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_program_keeps_its_signals_and_the_processors_of_its_threads),
         cmocka_unit_test(addresses_that_cannot_be_are_refused_in_one_line),
         cmocka_unit_test(a_node_id_is_held_once),
         cmocka_unit_test(blocks_arrive_once_and_in_order_whatever_the_network_does),
