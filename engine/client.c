@@ -77,6 +77,7 @@ uint64_t eng_op_foresee(const struct cf_instance *instance, const struct cf_op *
     return hash;
 }
 
+/* The same of what progress owns; `hash` is what eng_op_foresee answered. */
 static void op_foresee_owner(struct cf_instance *instance, const struct cf_op *op, uint64_t hash)
 {
     struct cf_block_key key;

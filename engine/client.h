@@ -14,8 +14,8 @@ static inline bool eng_may_own(const struct cf_instance *instance)
 }
 
 /*
- * Lines of what a conversation begins with, which were used long ago: they come while the op is made. First those that anybody
- * may look up, so that they are under way while progress is taken; then those that progress owns.
+ * Asks for lines of what a conversation begins with, which were used long ago: they come while the op is made and progress is
+ * taken. Only what anybody may look up. Returns the hash of the block's key, 0 for what is no get.
  */
 uint64_t eng_op_foresee(const struct cf_instance *instance, const struct cf_op *op);
 

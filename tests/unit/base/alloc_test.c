@@ -7,9 +7,9 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
+#include "tests/unit/base/statm.h"
 
 static void memory_is_aligned_zero_and_writable(void **state)
 {
@@ -56,41 +56,18 @@ static void impossible_sizes_give_null(void **state)
     cf_free(allocator, NULL, 64);
 }
 
-/* Bytes of address space in use. */
-static uint64_t mapped_bytes(void)
-{
-    unsigned long pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-
-    assert_non_null(statm);
-    assert_int_equal(fscanf(statm, "%lu", &pages), 1);
-    fclose(statm);
-    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static uint64_t resident_bytes(void)
-{
-    unsigned long mapped = 0, resident = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-
-    assert_non_null(statm);
-    assert_int_equal(fscanf(statm, "%lu %lu", &mapped, &resident), 2);
-    fclose(statm);
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void lazy_memory_is_there_when_it_is_used(void **state)
 {
     const struct cf_allocator *allocator = cf_allocator_lazy();
     const uint64_t bytes = UINT64_C(64) << 20;
-    uint64_t before = resident_bytes();
+    uint64_t before = statm_read().resident_bytes;
     unsigned char *p = cf_alloc(allocator, bytes, CF_CACHE_LINE, CF_ALLOC_HUGE | CF_ALLOC_ZERO);
 
     (void)state;
     assert_non_null(p);
-    assert_true(resident_bytes() < before + bytes / 8);
+    assert_true(statm_read().resident_bytes < before + bytes / 8);
     p[bytes / 2] = 1;
-    assert_true(resident_bytes() < before + bytes / 8);
+    assert_true(statm_read().resident_bytes < before + bytes / 8);
     cf_free(allocator, p, bytes);
 }
 
@@ -98,7 +75,7 @@ static void aligned_memory_leaves_nothing_behind(void **state)
 {
     const struct cf_allocator *allocator = cf_allocator_default();
     const uint64_t bytes = UINT64_C(1) << 30; /* never touched */
-    uint64_t before = mapped_bytes();
+    uint64_t before = statm_read().mapped_bytes;
 
     (void)state;
     for (int i = 0; i < 1000; i++) {
@@ -107,7 +84,7 @@ static void aligned_memory_leaves_nothing_behind(void **state)
         assert_int_equal((uintptr_t)p % (8 * CF_HUGE_PAGE_BYTES), 0);
         cf_free(allocator, p, bytes);
     }
-    assert_true(mapped_bytes() < before + (UINT64_C(64) << 20));
+    assert_true(statm_read().mapped_bytes < before + (UINT64_C(64) << 20));
 }
 
 static void guard_nests(void **state)

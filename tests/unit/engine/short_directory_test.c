@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "engine/instance.h"
+#include "tests/unit/base/statm.h"
 
 #include "cluster_fixture.h"
 
@@ -138,18 +138,6 @@ static void one_that_detaches_costs_one_question_a_block(void **state)
     setting_close(&s);
 }
 
-/* The process's own figure. */
-static uint64_t resident_bytes(void)
-{
-    unsigned long mapped = 0, resident = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-
-    assert_non_null(statm);
-    assert_int_equal(fscanf(statm, "%lu %lu", &mapped, &resident), 2);
-    fclose(statm);
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static uint64_t directory_bytes(const struct setting *s)
 {
     struct cf_stats stats = {.size = sizeof stats};
@@ -192,13 +180,13 @@ static void memory_stays_what_it_was_and_no_copy_goes(void **state)
     for (round = 0; round < NODES; round++) /* each has by then copied out of every frame of the others */
         churn(&s, round);
     before = sums_of(&s);
-    resident = resident_bytes();
+    resident = statm_read().resident_bytes;
     bytes = directory_bytes(&s);
     churn(&s, round);
     after = sums_of(&s);
     assert_true(after.given_back - before.given_back >= BLOCKS / 2);
     assert_int_equal(directory_bytes(&s), bytes);
-    assert_in_range(resident_bytes(), 0, resident + RESIDENT_SLACK_BYTES);
+    assert_in_range(statm_read().resident_bytes, 0, resident + RESIDENT_SLACK_BYTES);
     assert_int_equal(after.evicted, 0);
     setting_close(&s);
 }
