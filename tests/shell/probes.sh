@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Library and command carry the probes that docs/tracing.md lists, with as many arguments; without them nothing is left.
+# Library and command carry the probes that docs/tracing.md lists, with as many arguments; without them nothing is left. The
+# examples run where the host lets bpftrace load programs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d)
@@ -46,4 +47,27 @@ for script in scripts/bpftrace/*.bt; do
         grep -q "^$probe " "$work/page" || { echo "probes: $script: no probe $probe"; exit 1; }
     done
 done
-echo "probes: $(wc -l <"$work/page") probes in command and library"
+
+# Each sees a workload that it is made for. A probe that cannot be attached ends bpftrace before it says anything.
+example() { # name, workload, what it must print
+    local tracer said=no
+    sed "s#/usr/local/bin/cachefusion#$(realpath "$BIN")#" "scripts/bpftrace/$1.bt" >"$work/$1.bt"
+    timeout -s INT 60 bpftrace -B line "$work/$1.bt" >"$work/$1.out" 2>"$work/$1.err" &
+    tracer=$!
+    while read -r line; do
+        [[ $line != *"Ctrl-C ends" ]] || { said=yes; break; }
+    done < <(tail -n +1 -f --pid="$tracer" "$work/$1.out")
+    [ "$said" = yes ] || { cat "$work/$1.err"; return 1; }
+    "$BIN" run --instances 2 --workload "$2" --seconds 1 >"$work/run"
+    kill -INT "$tracer"
+    wait "$tracer"
+    grep -qE "$3" "$work/$1.out" || { echo "probes: $1.bt printed no '$3':"; cat "$work/$1.out"; return 1; }
+}
+ran="not run: bpftrace is not installed, or may not load programs here"
+if [ "$(bpftrace -e 'BEGIN { printf("may\n"); exit(); }' 2>/dev/null | grep -c '^may$')" = 1 ]; then
+    example hops hot '^@two_hops_us'
+    example hot-blocks hot '^@shipped\[[0-9]+, [0-9]+, [01], [01]\]: [1-9]'
+    example lock-waits locks '^@wait_us\[granted\]'
+    ran="run"
+fi
+echo "probes: $(wc -l <"$work/page") probes in command and library; examples $ran"
