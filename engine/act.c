@@ -13,6 +13,7 @@
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/storage.h"
 #include "grd/mutant.h"
 
 /* ------------------------------------------------------------------ sending */
@@ -405,12 +406,12 @@ static void do_begin(struct cf_instance *instance, const struct grd_action *acti
 }
 
 /* Somebody who holds too many past images wants the block on storage. */
-static void do_write_asked(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
+static void do_write_asked(struct cf_instance *instance, struct grd_block *block)
 {
     if (block->is_writing || !eng_block_refresh(instance, block))
         return; /* it will be written, or is being changed: the asker asks again */
     if (grd_local_can_write(block))
-        eng_write_start(instance, block, now_ns);
+        eng_write_start(instance, block);
     else
         grd_local_say_written(instance->local, block, instance->actions);
 }
@@ -459,7 +460,7 @@ void eng_actions_run(struct cf_instance *instance, uint64_t now_ns)
             eng_frame_give_back(instance, action->frame);
             break;
         case GRD_ACT_WRITE:
-            do_write_asked(instance, action->block, now_ns);
+            do_write_asked(instance, action->block);
             break;
         }
     }

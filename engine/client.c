@@ -11,6 +11,7 @@
 #include "engine/client.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/storage.h"
 
 void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
 {

@@ -16,6 +16,7 @@
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/storage.h"
 
 /*
  * Releases that giving a file up leaves open at once. More would wait at masters whose directories are small, and be said
@@ -33,7 +34,7 @@ static bool give_up_copy(struct cf_instance *instance, struct grd_block *block, 
     if (block->waiter_first || (!has_room && !block->has_duty) || !eng_block_refresh(instance, block))
         return false;
     if (grd_local_can_write(block)) {
-        eng_write_start(instance, block, now_ns);
+        eng_write_start(instance, block);
         return false;
     }
     return has_room && grd_local_can_evict(instance->local, block) &&
@@ -87,7 +88,7 @@ static bool is_unsettled(struct cf_instance *instance, struct grd_block *block, 
         eng_past_ask(instance, block, now_ns);
     if (block->mode != CF_MODE_N && block->has_duty && !block->is_writing &&
         eng_block_refresh(instance, block) && grd_local_can_write(block))
-        eng_write_start(instance, block, now_ns);
+        eng_write_start(instance, block);
     return block->past_version != 0 || block->conv != GRD_FRAME_NONE || block->waiter_first != NULL ||
            block->is_writing || (block->has_duty && block->version > block->durable);
 }

@@ -11,7 +11,7 @@
  *                           |  turn.c     arrivals, ops, timers, in this order
  *                           |  act.c      carries out what the step functions of grd/ want
  *                           |  op.c       callers that wait: first come, first served a block
- *                           |  write.c    write-back, flush, making room
+ *                           |  storage.c  reads, writes; write_back.c, evict.c: what is written and what goes
  *                           +--> completions to sessions
  *
  * Ownership. Whoever holds `progress` (a poller, or a client that waits and finds nobody driving) owns everything
@@ -233,22 +233,7 @@ struct eng_backlog {
     struct grd_msg msg;
 };
 
-/* One disk transfer with its own buffer. */
-struct eng_slot {
-    struct eng_io io;
-    uint8_t *buffer; /* CF_BLOCK_BYTES_MAX, 4 KiB aligned */
-    struct cf_block_key key;
-    uint32_t frame;
-    uint32_t next;
-    uint64_t version, position;
-    _Atomic uint64_t
-        ticket; /* [atomic] of a pending before_write, 0 = none; any thread adds ENG_TICKET_ANSWERED */
-    _Atomic int32_t answer; /* [atomic] enum cf_rc, valid once ANSWERED is set */
-    uint8_t stage;          /* enum eng_slot_stage */
-};
-#define ENG_TICKET_ANSWERED (1ull << 63)
-enum eng_slot_stage { ENG_SLOT_FREE = 0, ENG_SLOT_LOG, ENG_SLOT_CALLBACK, ENG_SLOT_SUBMIT, ENG_SLOT_DISK };
-enum eng_io_kind { ENG_IO_BLOCK_READ = 1, ENG_IO_BLOCK_WRITE = 2 };
+struct eng_slot;
 
 struct eng_counters { /* [own], read by others without order */
     uint64_t hops2, hops3, upgrades, news, disk_reads, disk_writes, messages_sent, messages_received,
@@ -360,8 +345,8 @@ struct cf_instance {
     uint32_t scan_hand;
     uint32_t
         *read_wait; /* [own] ring of blocks whose granted read waits for a slot: at most one a conversation */
-    uint32_t read_wait_head, read_wait_tail;
-    struct eng_slot *slots; /* [own] */
+    uint32_t read_wait_first, read_wait_count;
+    struct eng_slot *slots; /* [own] storage.h */
     uint32_t slots_count, slot_free, slots_used;
     uint8_t *slot_buffers;
     uint64_t ticket_next;
@@ -455,8 +440,6 @@ void eng_ships_drain(struct cf_instance *instance);
 void eng_frame_give_back(struct cf_instance *instance, uint32_t frame);
 /* Those that had to wait for the transport. */
 void eng_frames_sent(struct cf_instance *instance);
-/* A free frame of the class: from the free list or by eviction; NONE when there is none now. */
-uint32_t eng_frame_make_room(struct cf_instance *instance, uint32_t class_index, uint64_t now_ns);
 /* Looks at closing frames and waiters again. */
 void eng_attention_add(struct cf_instance *instance, struct grd_block *block);
 void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns);
@@ -524,23 +507,6 @@ enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_inst
 enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, ...) CF_PRINTF(3, 4);
 void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
     CF_PRINTF(5, 6);
-
-/* ---- write.c: storage. Owner. ---- */
-bool eng_write_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-void eng_read_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-void eng_format_start(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-void eng_past_ask(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-/* Closes the frame and releases the copy, if it may go and nobody holds it. False: not now, nothing changed. */
-bool eng_block_evict(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-/* The same without a message: the answer to the master's question, which follows, names the release. */
-bool eng_block_withdraw(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-/* After a stop: takes what storage still completes, without any effect. */
-void eng_store_abandon(struct cf_instance *instance);
-bool eng_store_turn(struct cf_instance *instance, uint64_t now_ns);
-bool eng_write_back_tick(struct cf_instance *instance, uint64_t now_ns);
-bool eng_flush_turn(struct cf_instance *instance, uint64_t now_ns);
-/* The version a block has now, read when no thread changes it; false = it is being changed. */
-bool eng_block_refresh(struct cf_instance *instance, struct grd_block *block);
 
 /* ---- progress.c: threads and waiting. ---- */
 bool eng_progress_try(struct cf_instance *instance);

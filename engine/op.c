@@ -16,6 +16,7 @@
 #include "engine/instance.h"
 #include "engine/pool.h"
 #include "engine/snapshot.h"
+#include "engine/storage.h"
 
 void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out)
 {

@@ -7,6 +7,7 @@
 #include "engine/open.h"
 #include "engine/peers.h"
 #include "engine/pool.h"
+#include "engine/storage.h"
 
 uint64_t eng_open_frames_of(const struct cf_options *options, uint32_t count_out[CF_BLOCK_SIZES])
 {

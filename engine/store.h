@@ -24,21 +24,18 @@ enum eng_io_op { ENG_IO_READ = 1, ENG_IO_WRITE = 2, ENG_IO_SYNC = 3 };
 struct eng_io {
     uint8_t op;
     uint8_t in_flight; /* [store] */
-    uint16_t kind;     /* the submitter's */
     uint32_t bytes;
     struct eng_store_file *file;
     uint64_t offset; /* multiple of the block size */
     void *buffer;    /* 4 KiB aligned */
     enum cf_rc
         rc; /* CF_OK, CF_IO, CF_NO_SPACE, CF_READ_ONLY; a read beyond the end is zero-filled, CF_OK, short > 0 */
-    int system;            /* errno */
-    uint32_t short_bytes;  /* read: bytes that lay beyond the end of the file */
-    uint32_t tries;        /* [store] */
-    uint32_t done_bytes;   /* [store] of a transfer that came back short */
-    uint64_t submitted_ns; /* the submitter's */
-    void *owner;           /* the submitter's */
-    uint64_t argument;     /* the submitter's */
-    struct eng_io *next;   /* [store] */
+    int system;           /* errno */
+    uint32_t short_bytes; /* read: bytes that lay beyond the end of the file */
+    uint32_t tries;       /* [store] */
+    uint32_t done_bytes;  /* [store] of a transfer that came back short */
+    void *owner;          /* the submitter's */
+    struct eng_io *next;  /* [store] */
 };
 
 struct eng_store_options {

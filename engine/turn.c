@@ -10,6 +10,7 @@
 #include "engine/instance.h"
 #include "engine/pool.h"
 #include "engine/snapshot.h"
+#include "engine/storage.h"
 #include "engine/turn.h"
 
 void eng_scn_raise(struct cf_instance *instance, uint64_t scn)
