@@ -11,6 +11,7 @@
 #include "engine/peers.h"
 #include "engine/pool.h"
 #include "engine/snapshot.h"
+#include "engine/status.h"
 #include "engine/storage.h"
 
 /* Files that could not be detached, after a stop for instance: their descriptors at least go back. */

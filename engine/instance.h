@@ -373,7 +373,7 @@ struct cf_instance {
     _Atomic uint32_t stop_threads;
     int poll_fd;   /* epoll over transport, storage and wake-ups */
     int wake_fd;   /* eventfd: clients wake the poller */
-    void *status;  /* status.c: the status socket's thread */
+    void *status;  /* status_server.c: the status socket's thread */
     void *metrics; /* metrics.c: the metrics' thread */
 };
 #define ENG_MAGIC 0x4e4f495355464643ull
@@ -595,10 +595,6 @@ struct eng_latency_sums {
 #undef CF_LATENCY
 };
 void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums *sums_out);
-
-/* ---- status.c ---- */
-enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error);
-void eng_status_stop(struct cf_instance *instance);
 
 /* The clock, or the simulation's. Any thread. */
 static inline uint64_t eng_now(const struct cf_instance *instance)

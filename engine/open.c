@@ -18,6 +18,7 @@
 #include "engine/peers.h"
 #include "engine/pool.h"
 #include "engine/snapshot.h"
+#include "engine/status.h"
 
 const char *cf_version(void)
 {

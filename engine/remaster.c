@@ -170,7 +170,7 @@ void eng_control_line(struct cf_instance *instance, const char *line, char *answ
     char end;
     enum cf_rc rc;
 
-    if (sscanf(line, "remaster %u %u%c", &bucket, &node, &end) < 2 || node > UINT16_MAX) {
+    if (sscanf(line, "remaster %u %u%c", &bucket, &node, &end) != 2 || node > UINT16_MAX) {
         snprintf(answer, answer_bytes, "error CF_INVALID this is no command: %.40s\n", line);
         return;
     }
