@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "transport/dpdk/card.h"
 #include "transport/dpdk/device.h"
 #include "transport/dpdk/handover.h"
 #include "transport/dpdk/pool.h"
@@ -41,8 +42,9 @@ enum cf_rc xp_dpdk_bus_open(struct xp_dpdk_bus *bus, const struct xp_dpdk_bus_op
     if (bus->pool == NULL)
         return fail(error, CF_MEMORY, "no memory for a pool of packets",
                     "fewer instances in one process, or a smaller mtu");
-    if (bus->address.kind == XP_DPDK_MEMIF)
-        bus->apart_pool = xp_dpdk_pool_open_apart(xp_dpdk_bus_room(bus)); /* without it all is copied */
+    if (xp_device_fetches(bus->address.kind))
+        bus->apart_pool = xp_dpdk_pool_open_apart(bus->address.kind,
+                                                  xp_dpdk_bus_room(bus)); /* without it all is copied */
     bus->apart_bytes = bus->apart_pool != NULL ? APART_BYTES : 0;
     if (bus->address.kind == XP_DPDK_PCI && (bus->joint = rte_pktmbuf_alloc(bus->pool)) == NULL)
         rc = fail(error, CF_MEMORY, "no packet buffer", "more hugepages");
@@ -202,6 +204,31 @@ void xp_dpdk_bus_end(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes)
     p->queue[p->queued++] = frame;
 }
 
+void xp_dpdk_bus_lend(struct xp_dpdk_bus *bus, const struct xp_dpdk_memory *memory)
+{
+    if (bus->address.kind != XP_DPDK_PCI || bus->apart_bytes == 0)
+        return;
+    cf_assert(bus->mapped_count < XP_DPDK_MEMORIES_MAX);
+    if (xp_card_lend(&bus->ports[0], memory))
+        bus->mapped[bus->mapped_count++] = *memory;
+}
+
+/* By which address the device knows it; false: it cannot read it. */
+static bool apart_address(const struct xp_dpdk_bus *bus, const uint8_t *apart, uint32_t bytes,
+                          rte_iova_t *out)
+{
+    uintptr_t at = (uintptr_t)apart;
+
+    *out = RTE_BAD_IOVA; /* software goes by the pointer */
+    if (CF_LIKELY(bus->address.kind != XP_DPDK_PCI))
+        return true;
+    *out = at;
+    for (uint32_t i = 0; i < bus->mapped_count; i++)
+        if (at - (uintptr_t)bus->mapped[i].base + bytes <= bus->mapped[i].bytes)
+            return true;
+    return false;
+}
+
 /* Called when DPDK has done with memory that was not its own: the owner keeps it anyway. */
 static void apart_done(void *memory, void *arg)
 {
@@ -215,9 +242,11 @@ void xp_dpdk_bus_end_apart(struct xp_dpdk_bus *bus, uint32_t port, uint32_t byte
     uint8_t *frame = rte_pktmbuf_mtod(p->spare, uint8_t *);
     struct rte_mbuf *pair[2];
     struct rte_mbuf_ext_shared_info *shared;
+    rte_iova_t address;
 
     cf_assert(bytes + apart_bytes <= bus->frame_bytes);
-    if (bus->apart_pool == NULL || rte_mempool_generic_get(bus->apart_pool, (void **)pair, 2, NULL) != 0) {
+    if (bus->apart_pool == NULL || !apart_address(bus, apart, apart_bytes, &address) ||
+        rte_mempool_generic_get(bus->apart_pool, (void **)pair, 2, NULL) != 0) {
         memcpy(frame + bytes, apart, apart_bytes);
         xp_dpdk_bus_end(bus, port, bytes + apart_bytes);
         return;
@@ -230,7 +259,7 @@ void xp_dpdk_bus_end_apart(struct xp_dpdk_bus *bus, uint32_t port, uint32_t byte
     shared->free_cb = apart_done;
     shared->fcb_opaque = NULL;
     rte_mbuf_ext_refcnt_set(shared, 1);
-    rte_pktmbuf_attach_extbuf(pair[1], (void *)(uintptr_t)apart, RTE_BAD_IOVA, (uint16_t)apart_bytes, shared);
+    rte_pktmbuf_attach_extbuf(pair[1], (void *)(uintptr_t)apart, address, (uint16_t)apart_bytes, shared);
     pair[1]->pkt_len = pair[1]->data_len = (uint16_t)apart_bytes;
     cf_assert(rte_pktmbuf_chain(pair[0], pair[1]) == 0);
     bus->frames_apart++;

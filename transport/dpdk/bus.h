@@ -18,6 +18,7 @@
 /* Of af_packet's ring. */
 #define XP_DPDK_SLOT_BYTES 2048u
 #define XP_DPDK_CARD_TAIL_BYTES 12u
+#define XP_DPDK_MEMORIES_MAX 8u
 
 struct xp_dpdk_bus_options {
     const struct xp_dpdk_address *address;
@@ -29,6 +30,12 @@ struct xp_dpdk_bus_options {
 
 struct xp_card_rings {
     uint16_t rx, tx;
+};
+
+/* A region that holds frames. */
+struct xp_dpdk_memory {
+    void *base;
+    uint64_t bytes;
 };
 
 struct xp_dpdk_port {
@@ -51,9 +58,10 @@ struct xp_dpdk_bus {
     uint16_t node;
     uint32_t frame_bytes;
     struct rte_mempool *pool;
-    struct rte_mempool
-        *apart_pool;        /* NULL: the device does not copy what it is given, or takes no frame in pieces */
-    uint32_t apart_bytes;   /* the least that may end a frame from where it is; 0: nothing */
+    struct rte_mempool *apart_pool; /* NULL: the device cannot fetch from memory that is not DPDK's */
+    uint32_t apart_bytes;           /* the least that may end a frame from where it is; 0: nothing */
+    struct xp_dpdk_memory mapped[XP_DPDK_MEMORIES_MAX]; /* cards: what they may read */
+    uint32_t mapped_count;
     struct rte_mbuf *joint; /* cards: where the pieces of a frame are put together */
     /* Frames that were looked at, of one burst: they go back when the next one comes, not while a message waits. */
     struct rte_mbuf *seen[2 * XP_DPDK_BURST];
@@ -74,7 +82,12 @@ CF_HOT bool xp_dpdk_bus_receive(struct xp_dpdk_bus *bus, xp_dpdk_frame_fn fn, vo
 /* Room for a frame of bus->frame_bytes at most, NULL without memory; then its real length puts it into the queue. */
 CF_HOT uint8_t *xp_dpdk_bus_begin(struct xp_dpdk_bus *bus, uint32_t port);
 CF_HOT void xp_dpdk_bus_end(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes);
-/* The same for a frame that ends in memory that is not its own; the device fetches it there at the next flush. */
+/* Memory of frames, before the first is sent from there. A card that cannot read it gets copies. */
+void xp_dpdk_bus_lend(struct xp_dpdk_bus *bus, const struct xp_dpdk_memory *memory);
+/*
+ * As xp_dpdk_bus_end for a frame that ends in memory that is not its own. A software device copies it at the next flush, a
+ * card reads it some time after: what changes there meanwhile makes a damaged frame, which the receiver drops.
+ */
 CF_HOT void xp_dpdk_bus_end_apart(struct xp_dpdk_bus *bus, uint32_t port, uint32_t bytes,
                                   const uint8_t *apart, uint32_t apart_bytes);
 /* Gives what is queued to the devices; what they do not take is lost. */

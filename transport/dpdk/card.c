@@ -2,8 +2,10 @@
 #include "transport/dpdk/card.h"
 
 #include <rte_dev.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_memory.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -69,6 +71,37 @@ enum cf_rc xp_card_limits(const struct xp_dpdk_port *port, const struct rte_eth_
     return CF_OK;
 }
 
+static struct rte_device *device_of(const struct xp_dpdk_port *port)
+{
+    struct rte_eth_dev_info info;
+
+    return rte_eth_dev_info_get(port->id, &info) == 0 ? info.device : NULL;
+}
+
+/* Addresses of this process are those the card uses, or nothing is mapped. */
+bool xp_card_lend(const struct xp_dpdk_port *port, const struct xp_dpdk_memory *memory)
+{
+    uint64_t page = memory->bytes < XP_CARD_PAGE_BYTES ? 4096 : XP_CARD_PAGE_BYTES;
+    struct rte_device *device = device_of(port);
+
+    if (rte_eal_iova_mode() != RTE_IOVA_VA || device == NULL ||
+        rte_extmem_register(memory->base, memory->bytes, NULL, 0, page) != 0)
+        return false;
+    if (rte_dev_dma_map(device, memory->base, (uintptr_t)memory->base, memory->bytes) == 0)
+        return true;
+    (void)rte_extmem_unregister(memory->base, memory->bytes);
+    return false;
+}
+
+void xp_card_unlend(const struct xp_dpdk_port *port, const struct xp_dpdk_memory *memory)
+{
+    struct rte_device *device = device_of(port);
+
+    if (device != NULL)
+        (void)rte_dev_dma_unmap(device, memory->base, (uintptr_t)memory->base, memory->bytes);
+    (void)rte_extmem_unregister(memory->base, memory->bytes);
+}
+
 /*
  * What is still in the ring of a card that stops is lost. Cards count what has left; drivers of a virtual machine's count what
  * they handed over, and nothing tells when the host has taken it.
@@ -84,13 +117,16 @@ static void leave(const struct xp_dpdk_bus *bus, const struct xp_dpdk_port *port
     (void)nanosleep(&(struct timespec){.tv_nsec = HANDED_OVER_NS}, NULL);
 }
 
-void xp_card_close(const struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
+void xp_card_close(struct xp_dpdk_bus *bus, struct xp_dpdk_port *port)
 {
     if (port->is_started) {
         leave(bus, port);
         (void)rte_eth_dev_stop(port->id);
     }
     port->is_started = false;
+    for (uint32_t i = 0; i < bus->mapped_count; i++)
+        xp_card_unlend(port, &bus->mapped[i]);
+    bus->mapped_count = 0;
     (void)rte_eth_dev_close(port->id);
     (void)rte_eal_hotplug_remove("pci", port->name);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
@@ -44,6 +45,11 @@ uint32_t xp_device_unique(void)
     static _Atomic uint32_t last;
 
     return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
+bool xp_device_fetches(enum xp_dpdk_kind kind)
+{
+    return kind == XP_DPDK_MEMIF || (kind == XP_DPDK_PCI && rte_eal_iova_mode() == RTE_IOVA_VA);
 }
 
 /*

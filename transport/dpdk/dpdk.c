@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "transport/dpdk/card.h"
 #include "transport/dpdk/check.h"
 
 static CF_COLD CF_PRINTF(3, 4) enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *fmt, ...)
@@ -204,11 +205,14 @@ static enum cf_rc dpdk_memory(struct xp *xp, uint64_t bytes, unsigned alloc_flag
     if (bytes == 0 || dpdk->memories_count == XP_DPDK_MEMORIES_MAX)
         return fail(error, CF_INVALID, "xp_memory: no bytes asked for, or more than %u regions",
                     XP_DPDK_MEMORIES_MAX);
+    if (dpdk->address.kind == XP_DPDK_PCI)
+        bytes = xp_card_lent_bytes(bytes);
     memory->base = cf_alloc(dpdk->allocator, bytes, 4096, alloc_flags | CF_ALLOC_ZERO);
     if (memory->base == NULL)
         return fail(error, CF_MEMORY, "dpdk: no memory for %" PRIu64 " bytes of frames", bytes);
     memory->bytes = bytes;
     dpdk->memories_count++;
+    xp_dpdk_bus_lend(&dpdk->bus, memory);
     *memory_out = memory->base;
     return CF_OK;
 }

@@ -25,8 +25,6 @@
 #include "transport/link/shake.h"
 #include "transport/xp_ops.h"
 
-#define XP_DPDK_MEMORIES_MAX 8u
-
 enum xp_dpdk_state {
     XP_DPDK_ABSENT = 0,
     XP_DPDK_ASKED,
@@ -78,11 +76,6 @@ struct xp_dpdk_peer {
 struct xp_dpdk_posted {
     uint32_t *frames;
     uint32_t count;
-};
-
-struct xp_dpdk_memory {
-    void *base;
-    uint64_t bytes;
 };
 
 struct xp_dpdk_batch {

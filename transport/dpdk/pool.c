@@ -15,6 +15,8 @@
 #define BUFFERS_SHARED 8191u
 /* Two a frame of every burst that may be queued. */
 #define BUFFERS_APART 255u
+/* A card keeps them until its ring has gone round. */
+#define BUFFERS_APART_CARD 1023u
 #define ROOM_APART_BYTES 256u
 
 struct stack {
@@ -89,13 +91,13 @@ struct rte_mempool *xp_dpdk_pool_open(enum xp_dpdk_kind kind, uint32_t room_byte
                : rte_pktmbuf_pool_create_by_ops(name, BUFFERS_SHARED, 0, 0, room, SOCKET_ID_ANY, "stack");
 }
 
-struct rte_mempool *xp_dpdk_pool_open_apart(uint32_t room_bytes)
+struct rte_mempool *xp_dpdk_pool_open_apart(enum xp_dpdk_kind kind, uint32_t room_bytes)
 {
     char name[RTE_MEMPOOL_NAMESIZE];
 
     snprintf(name, sizeof(name), "cf-apart-%x", xp_device_unique());
-    return rte_pktmbuf_pool_create_by_ops(name, BUFFERS_APART, 0, 0,
-                                          (uint16_t)(RTE_PKTMBUF_HEADROOM + room_bytes + ROOM_APART_BYTES),
+    return rte_pktmbuf_pool_create_by_ops(name, kind == XP_DPDK_PCI ? BUFFERS_APART_CARD : BUFFERS_APART, 0,
+                                          0, (uint16_t)(RTE_PKTMBUF_HEADROOM + room_bytes + ROOM_APART_BYTES),
                                           SOCKET_ID_ANY, OPS_NAME);
 }
 

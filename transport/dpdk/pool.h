@@ -26,7 +26,7 @@ void xp_dpdk_frames_free(struct rte_mbuf **frames, uint32_t count);
  * For frames that end in memory that is not theirs: one buffer for what is before it and one that stands for it. Their
  * room is larger than memif's own buffers, which is how memif tells that a frame in pieces goes into one buffer of its.
  */
-struct rte_mempool *xp_dpdk_pool_open_apart(uint32_t room_bytes);
+struct rte_mempool *xp_dpdk_pool_open_apart(enum xp_dpdk_kind kind, uint32_t room_bytes);
 void xp_dpdk_pool_close(enum xp_dpdk_kind kind, struct rte_mempool *pool);
 
 #endif
