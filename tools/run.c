@@ -252,10 +252,11 @@ static int run_all(struct run *run)
 
     run->workload = workload_find(run->args->workload);
     if (run->workload == NULL) {
-        fprintf(stderr,
-                "cachefusion run: --workload %s: there are bank, ring, ycsb-a to ycsb-f, hot, scan, locks "
-                "and sequence\n",
-                run->args->workload);
+        fprintf(
+            stderr,
+            "cachefusion run: --workload %s: there are bank, ring, ycsb-a to ycsb-f, affinity, hot, scan, "
+            "locks and sequence\n",
+            run->args->workload);
         return EXIT_USAGE;
     }
     status = run_prepare(run);

@@ -5,6 +5,8 @@
 /* `cachefusion run`: one launcher, N instances as processes; see control.h for what they say to each other. */
 #include <sys/types.h>
 
+#include <jansson.h>
+
 #include "base/cli.h"
 #include "tools/control.h"
 #include "tools/datafile.h"
@@ -66,6 +68,8 @@ struct child {
     struct cf_latency extra;
     struct wl_sums sums;
     struct cf_stats begin; /* when PREPARED */
+    struct cf_stats late;  /* the first that came after three quarters of --seconds; size 0: none did */
+    uint64_t late_ns;      /* when it came */
     struct cf_stats end;   /* when STOPPED */
     struct cf_stats stats; /* newest */
 };
@@ -136,7 +140,16 @@ void show_begin(struct show *show, const struct run *run);
 void show_step(struct show *show, const struct run *run);
 void show_end(struct show *show);
 
+/* run_local.c: where requests are mastered, in the whole time of work and in its last quarter. */
+/* Sees what an instance says while it works. */
+void run_local_look(struct run *run, struct child *child);
+void run_local_print(const struct run *run, const struct cf_stats *worked);
+/* 0, or not: no memory. The last quarter is left out where an instance said nothing in time. */
+CF_CHECK int run_local_json(json_t *object, const struct run *run);
+
 /* run_report.c */
+/* 1234567 as "1,234,567"; returns buf. */
+char *report_grouped(uint64_t value, char *buf, size_t buf_bytes);
 /* Of one instance: what counts of the time the clients worked; else from open to close. */
 struct cf_stats report_worked(const struct child *child);
 void report_print(const struct run *run);

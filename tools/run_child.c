@@ -74,6 +74,7 @@ static void on_record(struct run *run, uint32_t node, const struct ctl_record *r
         break;
     case CTL_PROGRESS:
         child->ops = record->ops;
+        run_local_look(run, child);
         break;
     case CTL_VERIFIED:
         child->sums = record->sums;

@@ -11,8 +11,8 @@
 #include "tools/run.h"
 
 /*
- * Gets, hits, hops and ships of the time in which the clients worked; storage and everything else from open to the
- * last write before the close.
+ * Gets, hits, hops, ships and who masters of the time in which the clients worked; storage and everything else from
+ * open to the last write before the close.
  */
 struct cf_stats report_worked(const struct child *child)
 {
@@ -33,6 +33,9 @@ struct cf_stats report_worked(const struct child *child)
     WORKED(locks);
     WORKED(locks_cached);
     WORKED(lock_requests);
+    WORKED(master_requests);
+    WORKED(master_requests_local);
+    WORKED(remaster_given);
 #undef WORKED
     return stats;
 }
@@ -74,8 +77,7 @@ static struct totals totals_of(const struct run *run)
     return totals;
 }
 
-/* 1234567 as "1,234,567". */
-static char *grouped(uint64_t value, char *buf, size_t buf_bytes)
+char *report_grouped(uint64_t value, char *buf, size_t buf_bytes)
 {
     char digits[24];
     int count = snprintf(digits, sizeof(digits), "%" PRIu64, value);
@@ -94,8 +96,8 @@ static void print_count(const struct run *run, const char *name, uint64_t count)
 {
     char total[32], rate[32];
 
-    printf("  %-18s %15s  %13s a second\n", name, grouped(count, total, sizeof(total)),
-           grouped((uint64_t)per_second(run, count), rate, sizeof(rate)));
+    printf("  %-18s %15s  %13s a second\n", name, report_grouped(count, total, sizeof(total)),
+           report_grouped((uint64_t)per_second(run, count), rate, sizeof(rate)));
 }
 
 static void print_latency(const char *name, const struct cf_latency *latency)
@@ -104,7 +106,7 @@ static void print_latency(const char *name, const struct cf_latency *latency)
 
     if (latency->count == 0)
         return;
-    printf("  %-18s %15s  %9s %9s %9s %9s\n", name, grouped(latency->count, count, sizeof(count)),
+    printf("  %-18s %15s  %9s %9s %9s %9s\n", name, report_grouped(latency->count, count, sizeof(count)),
            latency_text(latency->p50, text[0], sizeof(text[0])),
            latency_text(latency->p99, text[1], sizeof(text[1])),
            latency_text(latency->p999, text[2], sizeof(text[2])),
@@ -120,12 +122,12 @@ static void print_own(const struct wl_figures *figures)
         const struct wl_figure *figure = &figures->figure[i];
 
         if (figure->kind == WL_COUNT)
-            printf("  %-18s %15s\n", figure->text, grouped(figure->count, text, sizeof(text)));
+            printf("  %-18s %15s\n", figure->text, report_grouped(figure->count, text, sizeof(text)));
         else if (figure->kind == WL_RATIO)
             printf("  %-18s %15.4f\n", figure->text, figure->ratio);
         else if (figure->latency.count > 0)
             printf("  %-18s %15s  p50 %s, p99 %s, max %s\n", figure->text,
-                   grouped(figure->latency.count, text, sizeof(text)),
+                   report_grouped(figure->latency.count, text, sizeof(text)),
                    latency_text(figure->latency.p50, more[0], sizeof(more[0])),
                    latency_text(figure->latency.p99, more[1], sizeof(more[1])),
                    latency_text(figure->latency.max, more[2], sizeof(more[2])));
@@ -196,15 +198,16 @@ static void print_figures(const struct run *run)
     print_count(run, run->workload->op, totals.ops);
     print_own(&run->figures);
     print_count(run, "blocks shipped", stats->blocks_shipped);
-    printf("  %-18s %15s in two hops, %s in three\n", "blocks received", grouped(stats->hops2, a, sizeof(a)),
-           grouped(stats->hops3, b, sizeof(b)));
+    printf("  %-18s %15s in two hops, %s in three\n", "blocks received",
+           report_grouped(stats->hops2, a, sizeof(a)), report_grouped(stats->hops3, b, sizeof(b)));
     print_sharing(run);
+    run_local_print(run, stats);
     printf("  %-18s %13.1f %%\n", "hit ratio", 100 * hit_ratio(stats));
-    printf("  %-18s %15s blocks read, %s written\n", "storage", grouped(stats->disk_reads, a, sizeof(a)),
-           grouped(stats->disk_writes, b, sizeof(b)));
+    printf("  %-18s %15s blocks read, %s written\n", "storage",
+           report_grouped(stats->disk_reads, a, sizeof(a)), report_grouped(stats->disk_writes, b, sizeof(b)));
     if (stats->resends + stats->timeouts > 0)
         printf("  %-18s %15s messages said again, %s calls timed out\n", "repairs",
-               grouped(stats->resends, a, sizeof(a)), grouped(stats->timeouts, b, sizeof(b)));
+               report_grouped(stats->resends, a, sizeof(a)), report_grouped(stats->timeouts, b, sizeof(b)));
     printf("\n  %-18s %15s  %9s %9s %9s %9s\n", "latency of", "count", "p50", "p99", "p99.9", "max");
     print_latency("hit (sampled)", &stats->hit);
     print_latency("remote, two hops", &stats->remote2);
@@ -362,6 +365,7 @@ static json_t *run_json(const struct run *run)
         bad |= cf_json_add_str(object, "sha256", digest);
     }
     bad |= add_sharing(object, run);
+    bad |= run_local_json(object, run);
     bad |= add_own(object, &run->figures);
     bad |= add_figures(object, run, &totals.stats, totals.ops, &totals.op);
     bad |= cf_json_add_child(object, "per_instance", instances_json(run));
