@@ -152,7 +152,7 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_FILE_STOP:
     case GRD_MSG_FILE_STOPPED:
     case GRD_MSG_FILE_GO:
-        eng_file_op_on_message(instance, msg, now_ns);
+        eng_file_stop_message(instance, msg, now_ns);
         break;
     case GRD_MSG_RECALL:
         eng_file_asked_owner(instance, msg, now_ns);

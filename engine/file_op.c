@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations on a whole file. The instance that changes it holds the superblock in X, so that there is one at a time:
+ * Operations on a whole file, by who changes it; what the others do is in file_stop.c. The changer holds the superblock
+ * in X, so that there is one at a time:
  *
  *   changer --FILE_STOP--> all        new gets answer CF_STALE; dirty blocks are written, every copy is given up
  *   all --FILE_STOPPED--> changer     nothing of this generation is held there, past images included
@@ -16,140 +17,9 @@
  * flushed; whoever gets the superblock then and finds itself stopped waits for GO, and whoever attached meanwhile may
  * stop the file itself: a newer STOP takes the place of an older one, whose GO means nothing any more.
  */
-#include <string.h>
-
-#include "base/assert.h"
 #include "base/clock.h"
 #include "engine/format.h"
 #include "engine/instance.h"
-#include "engine/pool.h"
-
-#define FILE_FLAG_DROPPED 0x1u
-
-/* ------------------------------------------------------------------ those who are asked to stop */
-
-static struct cf_file *file_of(struct cf_instance *instance, const struct grd_msg *msg)
-{
-    struct cf_file *file = eng_file_of_key(instance, &msg->key);
-
-    return file && !file->is_manual ? file : NULL;
-}
-
-static void tell_stopped(struct cf_instance *instance, const struct cf_block_key *key, uint16_t to,
-                         uint64_t request)
-{
-    struct grd_msg msg = {.type = GRD_MSG_FILE_STOPPED, .key = *key, .request = request};
-
-    eng_send_owner(instance, to, &msg);
-}
-
-static void tell_go(struct cf_instance *instance, const struct eng_file_end *end, uint16_t to)
-{
-    struct grd_msg msg = {.type = GRD_MSG_FILE_GO,
-                          .key = {end->file, end->generation, 0},
-                          .request = end->request,
-                          .version = end->blocks,
-                          .flags = end->is_dropped ? FILE_FLAG_DROPPED : 0};
-
-    eng_send_owner(instance, to, &msg);
-}
-
-static void on_stop(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)
-{
-    struct cf_file *file = file_of(instance, msg);
-    uint32_t stopped = file ? cf_peek_u32(&file->is_stopped) : 0;
-
-    /*
-     * Nothing of that generation is here; or it is an old question, since this instance holds the superblock. Whoever
-     * still means it holds the superblock, and is answered with what it waits for.
-     */
-    if (file == NULL || file->format != CF_FORMAT_NATIVE ||
-        msg->key.generation < cf_peek_u32(&file->generation) || stopped == ENG_FILE_DROPPED ||
-        file == instance->file_held) {
-        tell_stopped(instance, &msg->key, msg->from, msg->request);
-        return;
-    }
-    if (stopped && file->stop_from == msg->from && file->stop_request == msg->request) {
-        if (file->stop_told)
-            tell_stopped(instance, &msg->key, msg->from, msg->request);
-        return;
-    }
-    eng_file_stop_set(file, ENG_FILE_STOPPED);
-    if (file->stop_from == CF_NODE_NONE)
-        instance->files_stopping++;
-    file->stop_from = msg->from;
-    file->stop_request = msg->request;
-    file->stop_told = false;
-    file->stop_next_ns = now_ns;
-}
-
-static void on_go(struct cf_instance *instance, const struct grd_msg *msg)
-{
-    struct cf_file *file = file_of(instance, msg);
-
-    if (file == NULL || file->stop_from != msg->from || file->stop_request != msg->request)
-        return;
-    eng_file_generation_set(file, msg->key.generation);
-    atomic_store_explicit(&file->blocks, msg->version, memory_order_relaxed);
-    eng_file_unstop_owner(instance, file);
-    /* Last, and release: who sees the file open again sees its new generation. */
-    eng_file_stop_set(file, (msg->flags & FILE_FLAG_DROPPED) ? ENG_FILE_DROPPED : ENG_FILE_OPEN);
-}
-
-static void on_stopped(struct cf_instance *instance, const struct grd_msg *msg)
-{
-    const struct eng_file_end *end = &instance->file_ends[msg->request % ENG_FILE_ENDS];
-
-    if (instance->file_changing && msg->request == instance->file_request)
-        instance->peers[msg->from].file_stopped = msg->request;
-    else if (end->request == msg->request && end->file == msg->key.file) /* it is over, and its GO was lost */
-        tell_go(instance, end, msg->from);
-}
-
-void eng_file_unstop_owner(struct cf_instance *instance, struct cf_file *file)
-{
-    if (file->stop_from == CF_NODE_NONE)
-        return;
-    file->stop_from = CF_NODE_NONE;
-    instance->files_stopping--;
-}
-
-void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)
-{
-    if (msg->type == GRD_MSG_FILE_STOP)
-        on_stop(instance, msg, now_ns);
-    else if (msg->type == GRD_MSG_FILE_STOPPED)
-        on_stopped(instance, msg);
-    else
-        on_go(instance, msg);
-}
-
-bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns)
-{
-    bool did = false;
-    uint32_t i;
-
-    for (i = 0; i < instance->options.files; i++) {
-        struct cf_file *file = &instance->files[i];
-        struct cf_block_key key = {.block = 0};
-        uint32_t hand = 0;
-
-        if (!file->in_use || file->stop_from == CF_NODE_NONE || now_ns < file->stop_next_ns)
-            continue;
-        did = true;
-        /* Until the file is given up: often. Then, in case the GO is lost: at the pace of other repetitions. */
-        file->stop_next_ns = now_ns + (file->stop_told ? instance->options.resend * 4 : ENG_FILE_LOOK_NS);
-        if (!file->stop_told && eng_file_give_up_pass(instance, file, true, &hand, now_ns) != 0)
-            continue;
-        file->stop_told = true;
-        key.file = file->id;
-        key.generation = cf_peek_u32(&file->generation);
-        tell_stopped(instance, &key, file->stop_from, file->stop_request);
-    }
-    return did;
-}
-
-/* ------------------------------------------------------------------ the one who changes the file */
 
 struct change {
     struct cf_file *file;
@@ -236,7 +106,7 @@ static void end_run(struct cf_instance *instance, void *arg, uint64_t now_ns)
         eng_file_stop_set(file, change->end.is_dropped ? ENG_FILE_DROPPED : ENG_FILE_OPEN);
     for (n = 0; n < instance->nodes; n++)
         if (n != instance->node)
-            tell_go(instance, &change->end, (uint16_t)n);
+            eng_file_go_tell(instance, &change->end, (uint16_t)n);
 }
 
 /* One try to become the changer. CF_AGAIN: another change is under way. */
@@ -329,7 +199,7 @@ static enum cf_rc cut(struct cf_session *session, struct change *change)
 static enum cf_rc change_file(struct cf_session *session, struct cf_file *file, uint64_t blocks, bool is_drop)
 {
     struct cf_instance *instance = session->instance;
-    struct change change = {.file = file, .deadline_ns = cf_now_ns() + instance->options.call_timeout};
+    struct change change = {.file = file, .deadline_ns = eng_call_deadline(instance)};
     struct eng_super *super;
     enum cf_rc rc = eng_enter(instance);
 

@@ -32,6 +32,7 @@
 #include "base/wheel.h"
 #include "engine/detect.h"
 #include "engine/engine.h"
+#include "engine/file.h"
 #include "engine/frame.h"
 #include "engine/lock.h"
 #include "engine/pool.h"
@@ -59,53 +60,6 @@
 #define ENG_GETS_A_TURN 128u
 /* Prefetches of a session under way at once. */
 #define ENG_PREFETCH_OPS 64u
-
-enum eng_file_stop {
-    ENG_FILE_OPEN = 0,
-    ENG_FILE_STOPPED /* a change of the file is under way */,
-    ENG_FILE_DROPPED
-};
-
-/* How a change of a file ended; told again to members that have not heard it. */
-struct eng_file_end {
-    uint64_t request; /* 0 = none */
-    uint64_t blocks;
-    uint32_t file;
-    uint32_t generation;
-    bool is_dropped;
-};
-/* A member asks again after a few milliseconds: more changes than this are not made meanwhile. */
-#define ENG_FILE_ENDS 64u
-
-struct cf_file {
-    struct cf_instance *instance;
-    uint32_t slot;               /* [const] in instance->files */
-    uint32_t id;                 /* [const] */
-    uint32_t block_bytes;        /* [const] */
-    uint32_t class_index;        /* [const] frames it uses */
-    _Atomic uint64_t *hit_name;  /* [const] pointer, into the guard */
-    uint64_t hash;               /* [const] its part of a block's hash */
-    uint32_t header_bytes;       /* [const] 64 native, 0 foreign */
-    uint32_t data_bytes;         /* [const] block_bytes less the header */
-    enum cf_format format;       /* [const] */
-    bool read_only;              /* [const] */
-    bool is_manual;              /* [const] attached by eng_attach_manual: no superblock */
-    bool is_entered;             /* the superblock names this instance; whoever attaches and detaches */
-    bool is_reserved;            /* [lk:lock] the slot is taken */
-    bool in_use;                 /* [own] known to the progress loop */
-    _Atomic uint32_t generation; /* [atomic] changed by file operations */
-    _Atomic uint64_t blocks;     /* [atomic] length as last seen in the superblock */
-    _Atomic uint32_t is_stopped; /* [atomic] enum eng_file_stop: unless it is open, gets answer CF_STALE */
-    uint16_t stop_from;    /* [own] a peer changes the file and asked to stop it; CF_NODE_NONE = nobody */
-    bool stop_told;        /* [own] it was told that nothing of the file is held here */
-    bool is_given_up;      /* [own] this instance gives its blocks up, of its own accord */
-    uint64_t stop_request; /* [own] number of that change */
-    uint64_t stop_next_ns; /* [own] next look */
-    uint64_t bytes;        /* [const] foreign: length */
-    struct eng_store_file *store_file; /* [const] */
-    struct cf_foreign foreign;         /* [const] size 0 = none */
-    char path[256];                    /* [const] */
-};
 
 /* What the engine keeps in cf_op.private_. */
 struct eng_op {
@@ -457,15 +411,8 @@ void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint
 /* The grant came, the block could not be had: everybody who waits for it gets rc. */
 void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc);
 void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc);
-/* Sets what a hit needs of a file, by its instance, slot and id. */
-void eng_file_hit_init(struct cf_file *file);
-/* Change a file's generation, which is seen when it is next open; and whether it is. One thread at a time does either. */
-void eng_file_generation_set(struct cf_file *file, uint32_t generation);
-void eng_file_stop_set(struct cf_file *file, enum eng_file_stop stop);
 void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame,
                   enum cf_mode mode, struct cf_ref *ref);
-struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key);
-void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out);
 
 /* ---- lock.c ---- */
 /* What can be wrong with a lock op, said in the session's error. */
@@ -534,18 +481,6 @@ void eng_threads_stop(struct cf_instance *instance);
 void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 void eng_futex_wake(_Atomic uint32_t *word);
 
-/* Writes and gives up every block of the file but the superblock, past images included; CF_BUSY: references are held. */
-enum cf_rc eng_file_give_up_data(struct cf_session *session, struct cf_file *file);
-/* The same, the superblock included. */
-enum cf_rc eng_file_give_up(struct cf_session *session, struct cf_file *file);
-/* As eng_file_give_up_data, of a file that stays and is stopped everywhere. */
-enum cf_rc eng_file_give_up_stopped(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
-/* Nothing of the file is under way, and what this instance changed is on storage; its copies stay. */
-enum cf_rc eng_file_settle(struct cf_session *session, struct cf_file *file);
-/* Lets the engine work for a moment. */
-void eng_file_let_work(struct cf_session *session);
-/* Reads the length of a file again, when another instance may have extended it. */
-enum cf_rc eng_file_refresh(struct cf_session *session, struct cf_file *file, uint64_t deadline_ns);
 /* ---- remaster.c: buckets that move. Owner, but for open and close. ---- */
 /* Values of option remaster. */
 enum { ENG_REMASTER_OFF = 0, ENG_REMASTER_ON = 1, ENG_REMASTER_MANUAL = 2 };
@@ -568,23 +503,6 @@ void eng_workers_known(const struct cf_instance *instance, struct eng_detect_cou
 /* Sends what the workers want sent. True when there was something. */
 bool eng_workers_take(struct cf_instance *instance);
 
-/* ---- file.c, file_give.c, file_op.c: attach, extend, detach, truncate, drop. ---- */
-/* Between two looks of who waits for blocks to go. */
-#define ENG_FILE_LOOK_NS 500000ull
-/*
- * A look at the file's blocks, from record *hand on; returns how many are still held or under way. `spare_super`: that one
- * may stay. Once no more can be released it ends early, and what it returns is not 0.
- */
-uint32_t eng_file_give_up_pass(struct cf_instance *instance, const struct cf_file *file, bool spare_super,
-                               uint32_t *hand, uint64_t now_ns);
-/* RECALL asks what is here of a block. Where its file is being given up the copy goes first, if it can. */
-void eng_file_asked_owner(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
-void eng_file_op_on_message(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
-bool eng_file_op_turn(struct cf_instance *instance, uint64_t now_ns);
-/* The file is not stopped by a peer any more, or goes. */
-void eng_file_unstop_owner(struct cf_instance *instance, struct cf_file *file);
-enum cf_rc eng_files_close_all(struct cf_session *session);
-
 /* ---- stats.c ---- */
 /* Nanoseconds in all, of each latency of stats.def. Any thread. */
 struct eng_latency_sums {
@@ -600,6 +518,12 @@ void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums 
 static inline uint64_t eng_now(const struct cf_instance *instance)
 {
     return instance->is_manual ? instance->trace.now_ns : cf_now_ns();
+}
+
+/* When a call without a deadline of its own gives up. Any thread. */
+static inline uint64_t eng_call_deadline(const struct cf_instance *instance)
+{
+    return eng_now(instance) + instance->options.call_timeout;
 }
 
 /* The guard of a running instance holds ENG_RUNS, of a stopped one ENG_STOPPED, in a forked child nothing. */

@@ -264,7 +264,7 @@ static enum cf_rc unlock_by_owner(struct cf_session *session, struct cf_claim *c
     struct cf_op op = {.kind = CF_OP_UNLOCK, .flags = flags, .deadline_ns = CF_FOREVER, .lock = &args};
 
     if (flags & CF_LOCK_PUBLISH)
-        op.deadline_ns = eng_now(instance) + instance->options.call_timeout;
+        op.deadline_ns = eng_call_deadline(instance);
     return eng_lock_run(session, &op);
 }
 

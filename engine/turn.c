@@ -224,7 +224,7 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
         if (instance->flush_first)
             did |= eng_flush_turn(instance, now_ns);
         if (instance->files_stopping)
-            did |= eng_file_op_turn(instance, now_ns);
+            did |= eng_file_stop_turn(instance, now_ns);
         eng_self_drain(instance, now_ns);
     } else {
         eng_store_abandon(instance);

@@ -387,7 +387,7 @@ static void a_detach_during_a_truncate_leaves_a_clean_file(void **state)
 
 static void deliver(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {
-    eng_file_op_on_message(instance, arg, now_ns);
+    eng_file_stop_message(instance, arg, now_ns);
 }
 
 /* A STOP that comes once more after the end stops the file again; the one who said it knows how it ended. */
