@@ -204,7 +204,7 @@ void xp_shm_peer_unmap(struct xp_shm *shm, struct xp_shm_peer *peer);
 void xp_shm_peer_rewind(struct xp_shm *shm, struct xp_shm_peer *peer);
 void xp_shm_peer_epoch(struct xp_shm *shm, struct xp_shm_peer *peer);
 
-/* data.c: the data path. */
+/* send.c, receive.c, frames.c, onesided.c: the data path. */
 void *xp_shm_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes);
 void xp_shm_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn);
 void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
