@@ -125,7 +125,7 @@ start_guest() { # guest
     share_folders "$dir"
     numa_nodes
     card_slots "$1"
-    [ "$iommu" -eq 0 ] || machine=q35 iommu_options=(-device intel-iommu) kernel_options+=' intel_iommu=on'
+    [ "$iommu" -eq 0 ] || machine=q35 iommu_options=(-device intel-iommu,aw-bits=48) kernel_options+=' intel_iommu=on'
     [ "$accel" != kvm ] || threads=
     # The processor's counter then counts nanoseconds: no need to measure it, nor to read the time from a device.
     [ "$own_clock" -eq 0 ] || threads=,thread=single clock=(-icount "shift=$instruction_ns_log2,sleep=off")

@@ -24,7 +24,12 @@
 #define TIMEOUT_NS (1 * CF_NS_PER_S)
 /* Round trips of software devices are microseconds, but a loaded host schedules a peer out for milliseconds. */
 #define RTO_NS_MIN (500 * CF_NS_PER_US)
-#define RTO_NS_MAX (20 * CF_NS_PER_MS)
+/*
+ * On one host what takes longer is a peer without a processor. Across hosts a round trip may be as long (an emulated card's is
+ * 5 to 30 ms), and a time-out shorter than it sends everything twice.
+ */
+#define RTO_NS_MAX_LOCAL (20 * CF_NS_PER_MS)
+#define RTO_NS_MAX_WIRE (200 * CF_NS_PER_MS)
 #define ACK_DELAY_NS (20 * CF_NS_PER_US)
 /* On a network the window may fall below one segment, and packets are paced; on software devices there is nothing to spare. */
 #define WINDOW_MIN_WIRE (XP_SWIFT_ONE / 4)
@@ -148,7 +153,7 @@ static void link_open(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
                                       .peer_incarnation = peer->facts.incarnation,
                                       .message_tag = dpdk->tag,
                                       .rto_ns_min = RTO_NS_MIN,
-                                      .rto_ns_max = RTO_NS_MAX,
+                                      .rto_ns_max = dpdk->is_local ? RTO_NS_MAX_LOCAL : RTO_NS_MAX_WIRE,
                                       .ack_delay_ns = ACK_DELAY_NS,
                                       .keepalive_ns = dpdk->is_local ? CF_NS_PER_S : patience_ns(dpdk) / 8,
                                       .target_ns = dpdk->address.target_ns,
