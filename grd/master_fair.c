@@ -98,7 +98,7 @@ void grd_fair_granted(struct grd_master *master, struct grd_entry *entry, const 
 
 bool grd_fair_is_due(const struct grd_waiter *waiter)
 {
-    return waiter->overtaken >= GRD_OVERTAKEN_MAX && !grd_mutant(GRD_MUT_COLD_PASSED);
+    return waiter->overtaken >= GRD_OVERTAKEN_MAX && !grd_mutant(GRD_MUT_PASSED);
 }
 
 struct grd_pending *grd_fair_reader(struct grd_master *master, const struct grd_entry *entry)

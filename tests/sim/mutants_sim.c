@@ -50,7 +50,8 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
 {
     char seed_text[16];
     bool is_link = is_about(mutant, SIM_LINK_MUTANT), is_lock = is_about(mutant, SIM_LOCK_MUTANT);
-    bool is_crowd = is_about(mutant, "cold_passed"); /* takes three who pass one */
+    /* Takes a release or installed that is late, and three who ask for S meanwhile. */
+    bool is_crowd = is_about(mutant, "passed");
     const char *argv[] = {path,
                           "sim",
                           "--quiet",
@@ -61,17 +62,19 @@ static int run_seed(const char *path, const char *mutant, uint32_t seed)
                           "--network",
                           is_link ? "links" : "lanes",
                           "--faults",
-                          is_link ? "loss,duplicate,reorder" : "all",
+                          is_link    ? "loss,duplicate,reorder"
+                          : is_crowd ? "loss,duplicate,reorder,delay"
+                                     : "all",
                           "--instances",
                           is_link    ? "2"
-                          : is_crowd ? "8"
+                          : is_crowd ? "16"
                                      : "0",
                           "--seconds",
                           is_link ? "10" : "1",
                           "--ops",
                           is_link    ? "20000"
                           : is_lock  ? "6000"
-                          : is_crowd ? "4000"
+                          : is_crowd ? "12000"
                                      : "1500",
                           "--cold",
                           is_about(mutant, "cold_") || is_about(mutant, "move_forgets") ? "10" : "0",
