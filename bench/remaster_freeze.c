@@ -39,6 +39,7 @@
 #define LOADED 64u /* blocks that are changed all the time */
 #define AHEAD 32u  /* blocks that are fetched while both fill their caches */
 #define SETTLE_NS (20ull * CF_NS_PER_S)
+#define LONG_NS CF_NS_PER_MS
 
 struct settings {
     uint64_t entries;
@@ -256,6 +257,15 @@ static void side_run(struct side *side, const char *directory)
     free(side->blocks);
 }
 
+static uint64_t longer_than(const struct cf_hist *hist, uint64_t ns)
+{
+    uint64_t count = 0;
+
+    for (uint32_t i = cf_hist_bucket(ns) + 1; i < CF_HIST_BUCKETS; i++)
+        count += hist->buckets[i];
+    return count;
+}
+
 static void print(const struct settings *settings, struct shared *shared)
 {
     struct times *times = shared->times;
@@ -268,6 +278,7 @@ static void print(const struct settings *settings, struct shared *shared)
            settings->entries, settings->has_load, cf_hist_count(&times[0].freeze),
            cf_hist_count(&times[0].follow), atomic_load(&shared->calls));
     bench_distribution("freeze", &times[0].freeze);
+    bench_figure("freezes_over_1ms", (double)longer_than(&times[0].freeze, LONG_NS), "freezes");
     bench_distribution("follow", &times[0].follow);
     bench_distribution("ask", &times[0].ask);
     bench_distribution("rest", &times[0].rest);
