@@ -31,7 +31,7 @@
 #include "bench/figures.h"
 #include "bench/xp_side.h"
 
-/* As transport/dpdk/conn.c has them. */
+/* As transport/dpdk/life.c has them. */
 #define TIMER_NS 500e3
 #define TIMER_CAP_NS 20e6
 #define TERMS 30u

@@ -7,7 +7,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
-#include "transport/dpdk/dpdk.h"
+#include "transport/dpdk/conn.h"
 
 /* Messages taken of one lane before the next one has its turn; packets sent to one peer in one go. */
 #define LANE_BUDGET 16u
@@ -157,7 +157,7 @@ static void on_packet(struct xp_dpdk *dpdk, const uint8_t *packet, uint32_t byte
         return;
     }
     if (CF_UNLIKELY(peer->state == XP_DPDK_GRANTED))
-        xp_dpdk_conn_up(dpdk, peer); /* nobody else knows the session: the peer has accepted */
+        xp_dpdk_life_up(dpdk, peer); /* nobody else knows the session: the peer has accepted */
     xp_link_receive(&peer->link, dpdk->now_ns, packet, bytes, &dpdk->frames);
 }
 
@@ -240,7 +240,7 @@ void xp_dpdk_flush(struct xp *xp)
 static void violate(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const char *what)
 {
     cf_log_warn(dpdk->log, "transport", "peer broke the rules node %u %s", peer->node, what);
-    xp_dpdk_conn_drain(dpdk, peer, CF_INVALID, 0);
+    xp_dpdk_life_drain(dpdk, peer, CF_INVALID, 0);
 }
 
 /* Fills in the event of a message; false: it is not delivered. */
@@ -309,13 +309,13 @@ static void lane_take(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t 
 static void peer_take(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, struct xp_dpdk_batch *batch)
 {
     if (CF_UNLIKELY(peer->must_say_hello || peer->must_say_up || peer->must_say_down))
-        xp_dpdk_conn_events(dpdk, peer, batch);
+        xp_dpdk_life_events(dpdk, peer, batch);
     if (peer->state != XP_DPDK_UP && peer->state != XP_DPDK_DRAINING)
         return;
     for (uint32_t lane = 0; lane < XP_LANES && peer->is_open && !peer->must_say_up; lane++)
         lane_take(dpdk, peer, lane, batch);
     if (CF_UNLIKELY(peer->state == XP_DPDK_DRAINING) && batch->count < batch->max)
-        xp_dpdk_conn_drained(dpdk, peer, batch);
+        xp_dpdk_life_drained(dpdk, peer, batch);
 }
 
 static void peers_send(struct xp_dpdk *dpdk)

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "transport/dpdk/card.h"
 #include "transport/dpdk/check.h"
+#include "transport/dpdk/conn.h"
 
 static CF_COLD CF_PRINTF(3, 4) enum cf_rc fail(struct cf_error *error, enum cf_rc rc, const char *fmt, ...)
 {
@@ -115,7 +116,7 @@ static void dpdk_close(struct xp *xp)
     if (dpdk->gate != NULL) {
         xp_dpdk_gate_force(dpdk->gate);
         if (dpdk->is_started)
-            xp_dpdk_conn_close(dpdk);
+            xp_dpdk_close_links(dpdk);
         if (dpdk->bus.pool != NULL)
             xp_dpdk_bus_close(&dpdk->bus);
         xp_dpdk_gate_leave(dpdk->gate);
@@ -231,7 +232,7 @@ static enum cf_rc dpdk_start(struct xp *xp, const struct xp_frame_space *space, 
         dpdk->facts.classes |= (dpdk->space.classes[c].count != 0 ? 1u : 0u) << c;
     }
     for (uint32_t i = 0; i < dpdk->nodes; i++)
-        xp_dpdk_conn_begin(dpdk, &dpdk->peers[i]);
+        xp_dpdk_life_begin(dpdk, &dpdk->peers[i]);
     dpdk->is_started = dpdk->is_control_due = true;
     return CF_OK;
 }

@@ -6,7 +6,7 @@
  * The dpdk provider from inside: links (transport/link) over ports (bus.h). An instance is one struct xp_dpdk with one
  * owner thread at a time; only the eventfd of xp_wake is touched by others.
  *
- * A connection, seen from one side; both sides do the same (conn.c, shake.c):
+ * A connection, seen from one side; both sides do the same (conn.c, shake.c, life.c):
  *
  *              HELLO that echoes our nonce           accept           its ACCEPT, or a packet of the session
  *   ABSENT ------------------------------> ASKED ----------> GRANTED -------------------------------------> UP
@@ -150,23 +150,10 @@ bool xp_dpdk_receive(struct xp_dpdk *dpdk);
 void xp_dpdk_send(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer);
 void xp_dpdk_frames_init(struct xp_dpdk *dpdk);
 
-/* conn.c: connections. */
-void xp_dpdk_conn_begin(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer);
-/* What the clock decides; inside the gate. */
-void xp_dpdk_conn_turn(struct xp_dpdk *dpdk);
-/* Events of connections, before the messages of the peer. */
-void xp_dpdk_conn_events(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, struct xp_dpdk_batch *batch);
-/* After the last message of a departed peer. */
-void xp_dpdk_conn_drained(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, struct xp_dpdk_batch *batch);
-void xp_dpdk_conn_up(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer);
-void xp_dpdk_conn_drain(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, enum cf_rc rc, uint64_t patience_ns);
-void xp_dpdk_conn_bury(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer);
-void xp_dpdk_conn_refused(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, enum cf_rc rc, const char *why);
+/* conn.c: connections; conn.h has the rest. */
 void xp_dpdk_conn_evict(struct xp *xp, uint16_t node);
 void xp_dpdk_conn_epoch(struct xp *xp, uint64_t epoch);
-void xp_dpdk_conn_close(struct xp_dpdk *dpdk);
 uint64_t xp_dpdk_conn_due_ns(const struct xp_dpdk *dpdk);
-void xp_dpdk_conn_grant(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer);
 
 /* describe.c */
 uint32_t xp_dpdk_describe(const struct xp *xp, char *text, uint32_t bytes);

@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "transport/dpdk/dpdk.h"
+#include "transport/dpdk/conn.h"
+
+/* Chosen. What was sent before a BYE may come behind it, so long. */
+#define BYE_WAIT_NS (20 * CF_NS_PER_MS)
 
 /* Where a word to a peer goes before its card is known. */
 static const uint8_t nobody[XP_SHAKE_NONCE_BYTES];
@@ -50,7 +53,7 @@ static void refuse(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const uint8_
     memcpy(nonces.peer, peer_nonce, sizeof(nonces.peer));
     dpdk->base.counters.hello_refused++;
     xp_dpdk_say(dpdk, peer, &nonces, XP_SHAKE_REFUSE, rc, why);
-    xp_dpdk_conn_refused(dpdk, peer, rc, why);
+    xp_dpdk_life_refused(dpdk, peer, rc, why);
 }
 
 /* Of the session that is open, or that we have granted. False: it belongs to none. */
@@ -63,7 +66,7 @@ static bool on_session(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const st
     case XP_SHAKE_HELLO:
     case XP_SHAKE_ACCEPT:
         if (peer->state == XP_DPDK_GRANTED && shake->stage == XP_SHAKE_ACCEPT)
-            xp_dpdk_conn_up(dpdk, peer);
+            xp_dpdk_life_up(dpdk, peer);
         else if (peer->state == XP_DPDK_GRANTED ||
                  (peer->state == XP_DPDK_UP && shake->stage == XP_SHAKE_HELLO))
             xp_dpdk_say(dpdk, peer, &peer->lived, XP_SHAKE_ACCEPT, CF_OK, "");
@@ -73,18 +76,18 @@ static bool on_session(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const st
         break;
     case XP_SHAKE_REFUSE:
         if (peer->state == XP_DPDK_UP)
-            xp_dpdk_conn_drain(dpdk, peer, (enum cf_rc)shake->rc, 0);
+            xp_dpdk_life_drain(dpdk, peer, (enum cf_rc)shake->rc, 0);
         else if (peer->state == XP_DPDK_GRANTED)
-            xp_dpdk_conn_refused(dpdk, peer, (enum cf_rc)shake->rc, shake->why);
+            xp_dpdk_life_refused(dpdk, peer, (enum cf_rc)shake->rc, shake->why);
         break;
     case XP_SHAKE_BYE:
         if (peer->state != XP_DPDK_UP && peer->state != XP_DPDK_GRANTED)
             break;
         memcpy(peer->final, shake->sent, sizeof(peer->final));
         if (peer->state == XP_DPDK_UP)
-            xp_dpdk_conn_drain(dpdk, peer, CF_CLOSING, 20 * UINT64_C(1000000));
+            xp_dpdk_life_drain(dpdk, peer, CF_CLOSING, BYE_WAIT_NS);
         else
-            xp_dpdk_conn_bury(dpdk, peer);
+            xp_dpdk_life_bury(dpdk, peer);
         break;
     }
     return true;
@@ -124,7 +127,7 @@ static void on_proof(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const stru
     if (peer->state == XP_DPDK_UP || peer->state == XP_DPDK_GRANTED) {
         if (verdict.rc == CF_OK && peer->was_up && !is_same_life) {
             /* A new life answers: the old one is over, and that is told before anything of the new one. */
-            xp_dpdk_conn_drain(dpdk, peer, CF_PEER_LOST, 0);
+            xp_dpdk_life_drain(dpdk, peer, CF_PEER_LOST, 0);
             return;
         }
         if (verdict.rc != CF_OK && peer->state == XP_DPDK_UP)
@@ -140,7 +143,7 @@ static void on_proof(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const stru
     peer->end = *from;
     peer->has_granted = shake->stage == XP_SHAKE_ACCEPT;
     if (is_same_life || has_answer) {
-        xp_dpdk_conn_grant(dpdk, peer);
+        xp_dpdk_life_grant(dpdk, peer);
     } else if (peer->state != XP_DPDK_ASKED) {
         peer->state = XP_DPDK_ASKED;
         peer->must_say_hello = true;
@@ -173,7 +176,7 @@ void xp_dpdk_on_shake(struct xp_dpdk *dpdk, uint32_t port, const uint8_t *frame,
                 refuse(dpdk, peer, shake.nonce, CF_CLUSTER, "cluster name or secret differ");
         } else if (shake.stage == XP_SHAKE_REFUSE) {
             if (peer->state != XP_DPDK_UP)
-                xp_dpdk_conn_refused(dpdk, peer, (enum cf_rc)shake.rc, shake.why);
+                xp_dpdk_life_refused(dpdk, peer, (enum cf_rc)shake.rc, shake.why);
         } else if (shake.stage != XP_SHAKE_BYE) {
             on_proof(dpdk, peer, &shake, &from);
         }
@@ -209,7 +212,7 @@ void xp_dpdk_accept(struct xp *xp, uint16_t node, enum cf_rc rc, const char *why
     }
     xp_dpdk_gate_force(dpdk->gate);
     if (rc == CF_OK) {
-        xp_dpdk_conn_grant(dpdk, peer);
+        xp_dpdk_life_grant(dpdk, peer);
     } else {
         /* The layer above knows what it answered: only the peer is told. */
         incarnation = peer->facts.incarnation;
