@@ -97,7 +97,7 @@ struct xp_dpdk {
     uint64_t epoch;
     uint64_t now_ns;
     uint64_t control_next_ns;
-    uint64_t quiet_until_ns; /* data.c */
+    uint64_t quiet_until_ns; /* receive.c */
     uint64_t ports_next_ns;
     uint64_t nap_ns;
     uint64_t peer_timeout_ns;
@@ -134,7 +134,7 @@ static inline struct xp_dpdk *xp_dpdk_of(struct xp *xp)
 /* dpdk.c: what a module exports. */
 extern const struct xp_ops xp_dpdk_module_ops;
 
-/* data.c: the data path. */
+/* send.c, receive.c, frames.c: the data path. */
 void *xp_dpdk_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes);
 void xp_dpdk_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn);
 void xp_dpdk_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,

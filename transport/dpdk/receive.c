@@ -1,149 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The data path: no system call but what a driver makes, no allocation. Frames come in bursts, go through the filter
- * (link/ether.h) to the link of their sender; what the links have to send goes out in bursts.
+ * The data path, incoming: no system call but what a driver makes, no allocation. Frames come in bursts and go through the
+ * filter (link/ether.h) to the link of their sender; polls hand out what the links have complete.
  */
 #include <string.h>
 
-#include "base/assert.h"
-#include "base/atomic.h"
 #include "transport/dpdk/conn.h"
+#include "transport/dpdk/data.h"
 
-/* Messages taken of one lane before the next one has its turn; packets sent to one peer in one go. */
+/* Messages taken of one lane before the next one has its turn. */
 #define LANE_BUDGET 16u
-#define SEND_BUDGET 64u
-
-static uint32_t frame_take(void *arg, uint8_t class_index)
-{
-    struct xp_dpdk_posted *posted = &((struct xp_dpdk *)arg)->posted[class_index];
-
-    return posted->count != 0 ? posted->frames[--posted->count] : XP_LINK_FRAME_NONE;
-}
-
-static uint8_t *frame_bytes(void *arg, uint8_t class_index, uint32_t frame)
-{
-    const struct xp_dpdk *dpdk = arg;
-    const struct xp_frame_class *frames = &dpdk->space.classes[class_index];
-
-    cf_assert(frame - frames->first < frames->count);
-    return dpdk->space.base + frames->offset + (uint64_t)(frame - frames->first) * frames->bytes;
-}
-
-static void frame_give(void *arg, uint8_t class_index, uint32_t frame)
-{
-    struct xp_dpdk *dpdk = arg;
-    struct xp_dpdk_posted *posted = &dpdk->posted[class_index];
-
-    cf_assert_id(posted->count < dpdk->lane_slots, "T-4");
-    posted->frames[posted->count++] = frame;
-}
-
-void xp_dpdk_frames_init(struct xp_dpdk *dpdk)
-{
-    dpdk->frames = (struct xp_link_frames){
-        .take = frame_take, .bytes = frame_bytes, .give = frame_give, .arg = dpdk};
-}
-
-void xp_dpdk_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
-{
-    frame_give(xp_dpdk_of(xp), (uint8_t)class_index, frame);
-}
-
-void *xp_dpdk_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes)
-{
-    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
-    struct xp_dpdk_peer *peer;
-    struct xp_link_slot *slot;
-
-    cf_assert(node < dpdk->nodes);
-    cf_assert(bytes <= XP_BODY_BYTES_MAX);
-    peer = &dpdk->peers[node];
-    if (CF_UNLIKELY(peer->state != XP_DPDK_UP))
-        return NULL;
-    slot = xp_link_begin(&peer->link, lane, bytes);
-    if (CF_UNLIKELY(slot == NULL)) {
-        peer->is_starved = true;
-        dpdk->base.counters.no_credit++;
-        return NULL;
-    }
-    return slot->body;
-}
-
-static void post(struct xp_dpdk *dpdk, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
-                 const struct xp_link_block *block)
-{
-    struct xp_dpdk_peer *peer = &dpdk->peers[node];
-
-    xp_link_post(&peer->link, lane, type, scn, block);
-    peer->has_posted = true;
-    dpdk->quiet_until_ns = 0;
-    dpdk->base.counters.sent++;
-    dpdk->base.counters.bytes_sent += peer->link.tx[lane].body_bytes;
-}
-
-void xp_dpdk_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn)
-{
-    post(xp_dpdk_of(xp), node, lane, type, scn, NULL);
-}
-
-void xp_dpdk_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
-                        uint32_t frame)
-{
-    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
-    const struct xp_frame_class *classes = dpdk->space.classes;
-    uint8_t i = 0;
-
-    while (i < CF_BLOCK_SIZES && frame - classes[i].first >= classes[i].count)
-        i++;
-    cf_assert(i < CF_BLOCK_SIZES);
-    struct xp_link_block block = {.bytes = frame_bytes(dpdk, i, frame),
-                                  .word = &dpdk->space.words[frame],
-                                  .word_mask = dpdk->space.words_stable_mask,
-                                  .class_index = i};
-
-    block.word_value = cf_peek_u64(block.word) & block.word_mask;
-    dpdk->base.counters.blocks_sent++;
-    dpdk->base.counters.bytes_sent += classes[i].bytes;
-    post(dpdk, node, lane, type, scn, &block);
-}
-
-/* False: nothing goes any more. */
-static bool send_one(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint64_t *kinds)
-{
-    struct xp_link_sent sent;
-    uint32_t bytes;
-    uint8_t *frame;
-
-    /* The room first: a packet that is built counts as sent. Without a packet it stays for the next one. */
-    frame = xp_dpdk_bus_begin(&dpdk->bus, peer->port);
-    bytes = frame ? xp_link_send(&peer->link, dpdk->now_ns, peer->front, frame, &sent) : 0;
-    if (bytes == 0)
-        return false;
-    if (sent.apart_bytes != 0)
-        xp_dpdk_bus_end_apart(&dpdk->bus, peer->port, bytes, sent.apart, sent.apart_bytes);
-    else
-        xp_dpdk_bus_end(&dpdk->bus, peer->port, bytes);
-    /* A sleeper is woken for messages; for an acknowledgement only one that waits for credit. */
-    *kinds |= sent.has_pieces ? XP_DPDK_ASLEEP : XP_DPDK_STARVED;
-    return sent.has_more;
-}
-
-void xp_dpdk_send(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer)
-{
-    uint64_t kinds = 0;
-
-    for (uint32_t i = 0; i < SEND_BUDGET; i++)
-        if (!send_one(dpdk, peer, &kinds))
-            break;
-    if (kinds == 0)
-        return;
-    xp_dpdk_bus_flush(&dpdk->bus);
-    if (peer->bed.word == NULL)
-        return;
-    cf_fence_full(); /* partner: the fence of xp_dpdk_arm */
-    if (xp_dpdk_bed_rouse(&peer->bed, &dpdk->nap, peer->node, kinds))
-        dpdk->base.counters.wakeups_sent++;
-}
 
 static void on_packet(struct xp_dpdk *dpdk, const uint8_t *packet, uint32_t bytes)
 {
@@ -159,6 +25,18 @@ static void on_packet(struct xp_dpdk *dpdk, const uint8_t *packet, uint32_t byte
     if (CF_UNLIKELY(peer->state == XP_DPDK_GRANTED))
         xp_dpdk_life_up(dpdk, peer); /* nobody else knows the session: the peer has accepted */
     xp_link_receive(&peer->link, dpdk->now_ns, packet, bytes, &dpdk->frames);
+}
+
+static CF_COLD void arp_answer(struct xp_dpdk *dpdk, uint32_t port, const uint8_t *frame)
+{
+    uint8_t *answer = xp_dpdk_bus_begin(&dpdk->bus, port);
+
+    if (answer == NULL)
+        return; /* it is asked again */
+    memset(answer, 0, XP_ETHER_BYTES_MIN);
+    memcpy(answer, frame, XP_ETHER_ARP_BYTES);
+    xp_dpdk_bus_end(&dpdk->bus, port, XP_ETHER_BYTES_MIN);
+    xp_dpdk_bus_flush(&dpdk->bus);
 }
 
 static void on_frame(void *arg, uint32_t port, uint8_t *frame, uint32_t bytes)
@@ -179,16 +57,8 @@ static void on_frame(void *arg, uint32_t port, uint8_t *frame, uint32_t bytes)
         break;
     case XP_ETHER_ARP:
         dpdk->arps++;
-        if (xp_ether_arp_answer(frame, bytes, &dpdk->bus.end)) {
-            uint8_t *answer = xp_dpdk_bus_begin(&dpdk->bus, port);
-
-            if (answer != NULL) {
-                memset(answer, 0, XP_ETHER_BYTES_MIN);
-                memcpy(answer, frame, XP_ETHER_ARP_BYTES);
-                xp_dpdk_bus_end(&dpdk->bus, port, XP_ETHER_BYTES_MIN);
-                xp_dpdk_bus_flush(&dpdk->bus);
-            }
-        }
+        if (xp_ether_arp_answer(frame, bytes, &dpdk->bus.end))
+            arp_answer(dpdk, port, frame);
         break;
     case XP_ETHER_MALFORMED:
         dpdk->malformed++;
@@ -203,38 +73,6 @@ static void on_frame(void *arg, uint32_t port, uint8_t *frame, uint32_t bytes)
 bool xp_dpdk_receive(struct xp_dpdk *dpdk)
 {
     return xp_dpdk_bus_receive(&dpdk->bus, on_frame, dpdk);
-}
-
-/* Sends what was posted; true when a window kept some of it back. */
-static bool posted_send(struct xp_dpdk *dpdk)
-{
-    bool is_blocked = false;
-
-    for (uint32_t i = 0; i < dpdk->nodes; i++) {
-        struct xp_dpdk_peer *peer = &dpdk->peers[i];
-
-        if (!peer->has_posted)
-            continue;
-        peer->has_posted = false;
-        if (!peer->is_open)
-            continue;
-        xp_dpdk_send(dpdk, peer);
-        peer->has_posted = xp_link_has_unsent(&peer->link.tx[0]) || xp_link_has_unsent(&peer->link.tx[1]);
-        is_blocked |= peer->has_posted;
-    }
-    return is_blocked;
-}
-
-/* A flush that a window stops looks for acknowledgements: its caller may not poll before it has posted a whole lane. */
-void xp_dpdk_flush(struct xp *xp)
-{
-    struct xp_dpdk *dpdk = xp_dpdk_of(xp);
-
-    if (!dpdk->is_started || !xp_dpdk_gate_enter(dpdk->gate))
-        return; /* the next poll sends it */
-    if (CF_UNLIKELY(posted_send(dpdk)) && xp_dpdk_receive(dpdk))
-        (void)posted_send(dpdk);
-    xp_dpdk_gate_leave(dpdk->gate);
 }
 
 static void violate(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, const char *what)
@@ -260,7 +98,7 @@ static bool judge(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t lane
     if (CF_LIKELY(verdict == XP_LANE_PASS))
         return true;
     if (d->frame != XP_LINK_FRAME_NONE)
-        frame_give(dpdk, d->class_index, d->frame);
+        xp_dpdk_frame_give(dpdk, d->class_index, d->frame);
     if (verdict == XP_LANE_FAULT)
         violate(dpdk, peer, "a message header is wrong");
     return false;
