@@ -157,6 +157,26 @@ void eng_role_message(struct eng_role *role, const struct grd_msg *msg, uint64_t
 bool eng_role_turn(struct eng_role *role, uint32_t messages_max, uint32_t victims_max, uint64_t now_ns);
 uint64_t eng_role_next_ns(const struct eng_role *role);
 
+/* detect_wish.c */
+#define ENG_WISH_NONE UINT32_MAX
+void eng_wishes_clear(struct eng_role *role, struct eng_wishes *wishes);
+/* A round told anew finds all that are wanted, one told as changes those that come to what has been asked for. */
+void eng_wish_add(struct eng_role *role, uint16_t node, uint64_t key);
+/* What is asked for in this round. */
+void eng_wishes_begin(struct eng_role *role, bool was_changes);
+
+/* detect_seen.c */
+/* What status has seen goes on from the last round, or begins anew. */
+void eng_seen_begin(struct eng_role *role, uint64_t since_ns);
+void eng_seen_add(struct eng_role *role, const struct grd_detect_report *report);
+void eng_seen_take(struct eng_role *role, uint64_t print);
+/* Whoever asks for the graph gets that of a whole round, the last one or, while it is being copied, the one before. */
+void eng_seen_publish(struct eng_role *role, uint32_t confirmed, uint64_t now_ns);
+
+/* detect_hear.c */
+#define ENG_STREAMS_NOT_KNOWN UINT8_MAX
+void eng_role_on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns);
+
 /* detect_victim.c */
 void eng_role_victims_begin(struct eng_role *role);
 /* False: no more of them. */

@@ -7,92 +7,14 @@
  *     |                        +-----------------------------deadlock_period since it began------------------+ |
  *     +---------------------------------------the round met nobody who waits-----------------------------------+
  *
- * Whose stakes a round asks for is known from what stood behind whom in the round before. A round asks every instance,
- * also those that have left: they serve their shards until the last has left.
+ * What is asked for: detect_wish.c; the answers: detect_hear.c; victims: detect_victim.c. A round asks every instance, also
+ * those that have left: they serve their shards until the last has left.
  */
 #include <string.h>
 
 #include "base/assert.h"
 #include "engine/detect_impl.h"
 #include "engine/instance.h"
-
-#define STREAMS_NOT_KNOWN UINT8_MAX
-#define NONE UINT32_MAX
-
-/* ------------------------------------------------------------------ wishes */
-
-static void wishes_clear(struct eng_role *role, struct eng_wishes *wishes)
-{
-    wishes->wishes_count = 0;
-    memset(wishes->slots, 0, role->slots_count * sizeof *wishes->slots);
-    for (uint32_t n = 0; n < role->instance->nodes; n++)
-        wishes->first[n] = wishes->coming[n] = NONE;
-}
-
-/* All of them are to be asked for in this round. */
-static void wishes_relink(struct eng_role *role, struct eng_wishes *wishes)
-{
-    for (uint32_t n = 0; n < role->instance->nodes; n++)
-        wishes->first[n] = wishes->coming[n] = NONE;
-    for (uint32_t i = 0; i < wishes->wishes_count; i++) {
-        wishes->wish[i].next = wishes->first[wishes->wish[i].node];
-        wishes->first[wishes->wish[i].node] = i;
-    }
-}
-
-/* Those that came in the last round. */
-static void wishes_turn(struct eng_role *role, struct eng_wishes *wishes)
-{
-    for (uint32_t n = 0; n < role->instance->nodes; n++) {
-        wishes->first[n] = wishes->coming[n];
-        wishes->coming[n] = NONE;
-    }
-}
-
-/* A round told anew finds all that are wanted, one told as changes those that come to what has been asked for. */
-static void wish_add(struct eng_role *role, uint16_t node, uint64_t key)
-{
-    struct eng_wishes *wishes = &role->wishes[role->is_changes ? role->wishes_now : role->wishes_now ^ 1];
-    uint32_t slot = (uint32_t)cf_mix64(key, node) & (role->slots_count - 1), number;
-
-    while ((number = wishes->slots[slot]) != 0) {
-        if (wishes->wish[number - 1].key == key && wishes->wish[number - 1].node == node)
-            return;
-        slot = (slot + 1) & (role->slots_count - 1);
-    }
-    if (wishes->wishes_count == role->wishes_max) {
-        role->is_anew_wanted =
-            true; /* there are as many as edges that stand behind something: some are not wanted any more */
-        return;
-    }
-    wishes->wish[wishes->wishes_count] = (struct eng_wish){key, wishes->coming[node], node};
-    wishes->coming[node] = wishes->wishes_count++;
-    wishes->slots[slot] = wishes->wishes_count;
-}
-
-/*
- * What is asked for in this round. The first of a row of rounds told as changes, and each told anew after one told anew,
- * asks for all that the last one found; the others told as changes for what came since. One told anew after changes knows no
- * better than to ask for all again.
- */
-static void wishes_begin(struct eng_role *role, bool was_changes)
-{
-    struct eng_wishes *found = &role->wishes[role->wishes_now ^ 1];
-
-    if (was_changes && role->is_changes) {
-        wishes_turn(role, &role->wishes[role->wishes_now]);
-        return;
-    }
-    if (was_changes) {
-        wishes_clear(role, found);
-    } else {
-        role->wishes_now ^= 1;
-        wishes_clear(role, &role->wishes[role->wishes_now ^ 1]);
-    }
-    wishes_relink(role, &role->wishes[role->wishes_now]);
-}
-
-/* ------------------------------------------------------------------ open, close, the view */
 
 enum cf_rc eng_role_open(struct eng_role *role, struct cf_instance *instance)
 {
@@ -129,7 +51,7 @@ enum cf_rc eng_role_open(struct eng_role *role, struct cf_instance *instance)
         wishes->slots = cf_alloc(a, role->slots_count * sizeof *wishes->slots, CF_CACHE_LINE, 0);
         if (wishes->wish == NULL || wishes->first == NULL || wishes->coming == NULL || wishes->slots == NULL)
             return CF_MEMORY;
-        wishes_clear(role, wishes);
+        eng_wishes_clear(role, wishes);
     }
     role->round = (uint64_t)instance->node << ENG_ROUND_NODE_SHIFT;
     cf_hist_init(&role->hist);
@@ -180,37 +102,16 @@ static void view_look(struct eng_role *role)
     role->is_whole = role->is_changes = false;
     role->victims_open = 0;
     memset(role->victim, 0, sizeof role->victim);
-    wishes_clear(role, &role->wishes[0]);
-    wishes_clear(role, &role->wishes[1]);
+    eng_wishes_clear(role, &role->wishes[0]);
+    eng_wishes_clear(role, &role->wishes[1]);
     grd_detect_clear(role->core);
 }
-
-/* ------------------------------------------------------------------ a round */
 
 /* Only where nothing is amiss, and the last round was the one before. */
 static bool may_be_changes(const struct eng_role *role)
 {
     return role->phase == ENG_ROLE_RESTS && role->is_whole && !role->is_anew_wanted &&
            role->changes < ENG_DETECT_CHANGES_MAX;
-}
-
-/* What status has seen goes on from the last round, or begins anew. */
-static void seeing_begin(struct eng_role *role, uint64_t since_ns)
-{
-    struct eng_seen *seeing = role->seeing;
-
-    if (!role->is_changes) {
-        seeing->reports_count = seeing->reports_total = 0;
-        return;
-    }
-    if (!role->has_seeing) {
-        seeing->reports_count = role->seen->reports_count;
-        seeing->reports_total = role->seen->reports_total;
-        memcpy(seeing->report, role->seen->report, seeing->reports_count * sizeof seeing->report[0]);
-        memcpy(seeing->print, role->seen->print, seeing->reports_count * sizeof seeing->print[0]);
-    }
-    for (uint32_t i = 0; i < seeing->reports_count; i++)
-        seeing->report[i].age_ns += since_ns;
 }
 
 static void round_begin(struct eng_role *role, uint64_t now_ns)
@@ -231,11 +132,11 @@ static void round_begin(struct eng_role *role, uint64_t now_ns)
     role->ask_part = 0;
     role->answers_left = role->instance->nodes;
     role->heard_count = 0;
-    memset(role->streams_left, STREAMS_NOT_KNOWN, role->instance->nodes);
+    memset(role->streams_left, ENG_STREAMS_NOT_KNOWN, role->instance->nodes);
     memset(role->messages_left, 0, role->instance->nodes * sizeof *role->messages_left);
     role->is_more = was_changes && role->is_changes;
-    wishes_begin(role, was_changes);
-    seeing_begin(role, since_ns);
+    eng_wishes_begin(role, was_changes);
+    eng_seen_begin(role, since_ns);
     if (role->is_changes)
         grd_detect_round_continue(role->core, since_ns);
     else
@@ -245,7 +146,7 @@ static void round_begin(struct eng_role *role, uint64_t now_ns)
 /* Nothing of its answer has come. */
 static bool is_silent(const struct eng_role *role, uint32_t node)
 {
-    return role->streams_left[node] == STREAMS_NOT_KNOWN && role->messages_left[node] == 0;
+    return role->streams_left[node] == ENG_STREAMS_NOT_KNOWN && role->messages_left[node] == 0;
 }
 
 /* The next part of the ask to the instance at hand; it is the last one when all its wishes are in. */
@@ -259,14 +160,14 @@ static void ask_one(struct eng_role *role)
 
     if (role->ask_part == 1)
         role->ask_wish = wishes->first[role->ask_node];
-    while (role->ask_wish != NONE && msg.words.count < GRD_WORDS_MAX) {
+    while (role->ask_wish != ENG_WISH_NONE && msg.words.count < GRD_WORDS_MAX) {
         msg.words.word[msg.words.count++] = wishes->wish[role->ask_wish].key;
         role->ask_wish = wishes->wish[role->ask_wish].next;
     }
-    msg.flags = (uint8_t)((role->ask_wish == NONE ? GRD_FLAG_LAST : 0) |
+    msg.flags = (uint8_t)((role->ask_wish == ENG_WISH_NONE ? GRD_FLAG_LAST : 0) |
                           (role->is_changes ? GRD_FLAG_SINCE : 0) | (role->is_more ? GRD_FLAG_MORE : 0));
     eng_detector_emit(role->instance, (uint16_t)role->ask_node, &msg);
-    if (role->ask_wish != NONE)
+    if (role->ask_wish != ENG_WISH_NONE)
         return;
     role->ask_node++;
     role->ask_part = 0;
@@ -284,22 +185,6 @@ static bool ask_next(struct eng_role *role)
     return true;
 }
 
-/* Whoever asks for the graph gets that of a whole round, the last one or, while it is being copied, the one before. */
-static void seen_publish(struct eng_role *role, uint32_t confirmed, uint64_t now_ns)
-{
-    struct eng_seen *whole = role->seeing;
-
-    whole->round = role->round;
-    whole->at_ns = now_ns;
-    whole->confirmed = confirmed;
-    role->has_seeing = pthread_mutex_trylock(&role->seen_lock) != 0;
-    if (role->has_seeing)
-        return;
-    role->seeing = role->seen;
-    role->seen = whole;
-    pthread_mutex_unlock(&role->seen_lock);
-}
-
 static void round_end(struct eng_role *role, uint64_t now_ns)
 {
     uint32_t confirmed = grd_detect_round_end(role->core);
@@ -311,113 +196,11 @@ static void round_end(struct eng_role *role, uint64_t now_ns)
     if (role->is_changes && !role->is_whole)
         confirmed = 0; /* whose changes are lacking is not known of an edge: the next round is told anew */
     role->counts.edges = confirmed;
-    seen_publish(role, confirmed, now_ns);
+    eng_seen_publish(role, confirmed, now_ns);
     role->phase = ENG_ROLE_VICTIMS;
     role->victims_left = 0;
     if (confirmed != 0 && role->is_clean)
         eng_role_victims_begin(role);
-}
-
-static bool is_answered(const struct eng_role *role, uint16_t node)
-{
-    return role->streams_left[node] == 0 && role->messages_left[node] <= 0;
-}
-
-static void seen_add(struct eng_role *role, const struct grd_detect_report *report)
-{
-    struct eng_seen *seeing = role->seeing;
-
-    seeing->reports_total++;
-    if (seeing->reports_count == ENG_DETECT_SEEN_MAX)
-        return;
-    seeing->print[seeing->reports_count] = grd_detect_print(report);
-    seeing->report[seeing->reports_count++] = *report;
-}
-
-static void seen_take(struct eng_role *role, uint64_t print)
-{
-    struct eng_seen *seeing = role->seeing;
-    uint32_t i = 0, last = seeing->reports_count - 1;
-
-    seeing->reports_total -= seeing->reports_total != 0;
-    while (i < seeing->reports_count && seeing->print[i] != print)
-        i++;
-    if (i == seeing->reports_count)
-        return;
-    seeing->print[i] = seeing->print[last];
-    seeing->report[i] = seeing->report[last];
-    seeing->reports_count = last;
-}
-
-static void on_taken(struct eng_role *role, const struct grd_words *words)
-{
-    grd_detect_round_gone(role->core, words->word, words->count);
-    for (uint32_t i = 0; i < words->count; i++)
-        seen_take(role, words->word[i]);
-}
-
-/*
- * Ages are of the moment of the report, which instances make at different times: all are brought back to when the round
- * began, up to what the message took. A turn's time may be older than that of the one before.
- */
-static void on_told_words(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
-{
-    uint64_t since_ns = now_ns > role->round_ns ? now_ns - role->round_ns : 0;
-    struct grd_detect_report report;
-    uint32_t at = 0;
-
-    while (at < msg->words.count) {
-        if (!eng_detect_unpack(&msg->words, &at, msg->from, role->instance->nodes, &report)) {
-            role->counts.bad++;
-            break;
-        }
-        report.age_ns = report.age_ns > since_ns ? report.age_ns - since_ns : 0;
-        grd_detect_round_report(role->core, &report, 1);
-        if (report.kind == GRD_DETECT_BEHIND && report.side != GRD_DETECT_ITSELF)
-            wish_add(role, report.peer, report.key);
-        role->has_waits |= report.kind == GRD_DETECT_LOCAL || report.kind == GRD_DETECT_ASKS;
-        seen_add(role, &report);
-    }
-}
-
-/*
- * A message that comes twice would stand for one that is lost. False: it was here, or there are more than all reports that
- * there is room for would need: the round will not be whole.
- */
-static bool is_first(struct eng_role *role, const struct grd_msg *msg)
-{
-    uint64_t message = (uint64_t)msg->from << 48 | (uint64_t)msg->how << 40 |
-                       (msg->held & ((UINT64_C(1) << 40) - 1));
-    uint32_t slot = (uint32_t)cf_mix64(message, role->round) & (role->heard_slots - 1);
-
-    for (; role->heard[slot].round == role->round; slot = (slot + 1) & (role->heard_slots - 1))
-        if (role->heard[slot].message == message)
-            return false;
-    if (role->heard_count >= role->heard_slots / 4 * 3)
-        return false;
-    role->heard_count++;
-    role->heard[slot] = (struct eng_heard){role->round, message};
-    return true;
-}
-
-static void on_report(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
-{
-    uint8_t *left = &role->streams_left[msg->from];
-
-    if ((role->phase != ENG_ROLE_ASKS && role->phase != ENG_ROLE_COLLECTS) || msg->request != role->round ||
-        is_answered(role, msg->from) || !is_first(role, msg))
-        return; /* too late, or once more */
-    role->is_spoiled |= (msg->flags & GRD_FLAG_UNKNOWN) != 0;
-    if (msg->flags & GRD_FLAG_TAKEN)
-        on_taken(role, &msg->words);
-    else
-        on_told_words(role, msg, now_ns);
-    role->messages_left[msg->from]--;
-    if ((msg->flags & GRD_FLAG_LAST) && *left != 0) {
-        *left = (uint8_t)((*left == STREAMS_NOT_KNOWN ? msg->hops : *left) - 1);
-        role->messages_left[msg->from] += (int64_t)msg->held; /* its number: so many are in its stream */
-    }
-    role->answers_left -= is_answered(role, msg->from);
 }
 
 void eng_role_message(struct eng_role *role, const struct grd_msg *msg, uint64_t now_ns)
@@ -430,7 +213,7 @@ void eng_role_message(struct eng_role *role, const struct grd_msg *msg, uint64_t
         role->is_wanted = true;
         break;
     case GRD_MSG_DETECT_REPORT:
-        on_report(role, msg, now_ns);
+        eng_role_on_report(role, msg, now_ns);
         break;
     case GRD_MSG_DETECT_TOLD:
         eng_role_on_told(role, msg, now_ns);
@@ -439,8 +222,6 @@ void eng_role_message(struct eng_role *role, const struct grd_msg *msg, uint64_t
         cf_unreachable();
     }
 }
-
-/* ------------------------------------------------------------------ a turn */
 
 static uint64_t wait_ns(const struct eng_role *role)
 {
