@@ -1,87 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The reader's side: asks where a block is, reads it three times, or gives up. The proof is in snapshot.h. */
 #include "engine/snapshot.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "engine/format.h"
 #include "engine/pool.h"
 #include "grd/mutant.h"
-
-/* ------------------------------------------------------------------ slots */
-
-enum cf_rc eng_snapshots_open(struct cf_instance *instance, struct cf_error *error)
-{
-    uint64_t slot_bytes = CF_BLOCK_BYTES_MAX + CF_CACHE_LINE;
-    struct eng_snapshots *snapshots;
-    void *memory;
-    enum cf_rc rc;
-
-    if (instance->options.speculative_read == 0 || !(xp_caps(instance->xp) & XP_CAP_READ))
-        return CF_OK;
-    rc = xp_memory(instance->xp, ENG_SNAPSHOT_SLOTS * slot_bytes, 0, &memory, error);
-    if (rc != CF_OK)
-        return rc;
-    snapshots = cf_alloc(instance->allocator, sizeof *snapshots, CF_CACHE_LINE, CF_ALLOC_ZERO);
-    if (snapshots == NULL) {
-        eng_error_set(error, CF_MEMORY, 0, instance->node, "no memory for the places of blocks");
-        return CF_MEMORY;
-    }
-    for (uint32_t i = 0; i < ENG_SNAPSHOT_SLOTS; i++) {
-        struct eng_snapshot *slot = &snapshots->slots[i];
-
-        slot->bytes = (uint8_t *)memory + i * slot_bytes;
-        slot->word = (uint64_t *)(void *)(slot->bytes + CF_BLOCK_BYTES_MAX);
-        slot->number = i;
-        slot->next = i + 1 < ENG_SNAPSHOT_SLOTS ? i + 1 : GRD_FRAME_NONE;
-    }
-    snapshots->next_ns = UINT64_MAX;
-    instance->snapshots = snapshots;
-    return CF_OK;
-}
-
-void eng_snapshots_close(struct cf_instance *instance)
-{
-    if (instance->snapshots != NULL)
-        cf_free(instance->allocator, instance->snapshots, sizeof *instance->snapshots);
-    instance->snapshots = NULL;
-}
-
-static struct eng_snapshot *slot_take(struct eng_snapshots *snapshots)
-{
-    struct eng_snapshot *slot;
-
-    if (snapshots->free == GRD_FRAME_NONE)
-        return NULL;
-    slot = &snapshots->slots[snapshots->free];
-    snapshots->free = slot->next;
-    snapshots->used++;
-    return slot;
-}
-
-static void stage_set(struct eng_snapshots *snapshots, struct eng_snapshot *slot,
-                      enum eng_snapshot_stage stage)
-{
-    snapshots->asking += (stage == ENG_SNAPSHOT_ASKING) - (slot->stage == ENG_SNAPSHOT_ASKING);
-    if (snapshots->asking == 0)
-        snapshots->next_ns = UINT64_MAX;
-    slot->stage = (uint8_t)stage;
-}
-
-/* The caller is served or gone. A READ that is under way keeps the slot until it ends. */
-static void slot_free(struct eng_snapshots *snapshots, struct eng_snapshot *slot)
-{
-    slot->op = NULL;
-    if (slot->is_reading)
-        return;
-    stage_set(snapshots, slot, ENG_SNAPSHOT_FREE);
-    slot->next = snapshots->free;
-    snapshots->free = slot->number;
-    snapshots->used--;
-}
-
-/* ------------------------------------------------------------------ endings */
 
 static void trace(struct cf_instance *instance, const struct eng_snapshot *slot, uint16_t how)
 {
@@ -95,7 +21,7 @@ static void go_by_message(struct cf_instance *instance, struct eng_snapshot *slo
 
     trace(instance, slot, 1);
     instance->snapshots->counters.given_up++;
-    slot_free(instance->snapshots, slot);
+    eng_snapshot_free(instance->snapshots, slot);
     eng_op_of(op)->hops = ENG_OP_BY_MESSAGE;
     eng_op_submit_owner(instance, op, now_ns);
 }
@@ -114,11 +40,9 @@ static void done(struct cf_instance *instance, struct eng_snapshot *slot)
     memcpy(op->ref.data, slot->bytes + op->file->header_bytes, op->file->data_bytes);
     op->ref.bytes = op->file->data_bytes;
     op->ref.version = slot->place.version;
-    slot_free(snapshots, slot);
+    eng_snapshot_free(snapshots, slot);
     eng_op_complete_owner(instance, op, CF_OK);
 }
-
-/* ------------------------------------------------------------------ asking where it is */
 
 static void ask(struct cf_instance *instance, struct eng_snapshot *slot, uint64_t now_ns)
 {
@@ -126,7 +50,7 @@ static void ask(struct cf_instance *instance, struct eng_snapshot *slot, uint64_
     uint64_t hash = grd_map_hash(&instance->map, &slot->place.key);
     struct grd_msg msg = {.type = GRD_MSG_WHERE, .key = slot->place.key};
 
-    stage_set(snapshots, slot, ENG_SNAPSHOT_ASKING);
+    eng_snapshot_stage_set(snapshots, slot, ENG_SNAPSHOT_ASKING);
     slot->request = ++snapshots->requests * ENG_SNAPSHOT_SLOTS + slot->number;
     slot->ask_until_ns = now_ns + instance->options.resend;
     if (slot->ask_until_ns < snapshots->next_ns)
@@ -135,37 +59,6 @@ static void ask(struct cf_instance *instance, struct eng_snapshot *slot, uint64_
     msg.request = slot->request;
     eng_send_owner(instance, grd_map_owner(&instance->map, hash), &msg);
 }
-
-/* The bytes may be named while they stand still, and their redo is durable (I-7). */
-static bool look(struct cf_instance *instance, const struct grd_block *block, struct grd_msg *there)
-{
-    const struct eng_frame *descriptor = eng_frames_at(instance->frames, block->frame);
-    uint64_t position, word;
-    bool is_pinned;
-
-    if (!eng_pool_hold_owner(instance->frames, block->frame, &is_pinned))
-        return false;
-    word = eng_frames_word(instance->frames, block->frame);
-    there->word = word & ENG_WORD_STABLE;
-    there->version = descriptor->version;
-    position = descriptor->position;
-    eng_pool_unhold_owner(instance->frames, block->frame, is_pinned);
-    there->offset = (uint64_t)(descriptor->data - instance->space.base);
-    there->frame = block->frame;
-    return !(word & ENG_WORD_DIRTY) || eng_log_is_durable(instance, position);
-}
-
-void eng_snapshot_on_look(struct cf_instance *instance, const struct grd_msg *msg)
-{
-    const struct grd_block *block = grd_local_find(instance->local, &msg->key);
-    struct grd_msg there = {.type = GRD_MSG_THERE, .key = msg->key, .request = msg->request};
-
-    if (block != NULL && block->mode != CF_MODE_N && !block->closing && look(instance, block, &there))
-        there.how = GRD_THERE_HERE;
-    eng_send_owner(instance, msg->requester, &there);
-}
-
-/* ------------------------------------------------------------------ the three READs */
 
 /* Is what the place was learned from still so: epoch, life of the holder, file? */
 static bool place_is_current(const struct cf_instance *instance, const struct eng_place *place,
@@ -220,7 +113,7 @@ static bool read_begin(struct cf_instance *instance, struct eng_snapshot *slot, 
                             is_word ? (uint32_t)sizeof(uint64_t) : slot->op->file->block_bytes,
                             ENG_TOKEN_SNAPSHOT | slot->number);
 
-    stage_set(instance->snapshots, slot, stage);
+    eng_snapshot_stage_set(instance->snapshots, slot, stage);
     slot->is_reading = rc == CF_OK;
     if (rc == CF_RANGE) /* the peer has named what is not its own */
         instance->counters.bad_messages++;
@@ -274,6 +167,52 @@ void eng_snapshot_on_there(struct cf_instance *instance, const struct grd_msg *m
     read_next(instance, slot, ENG_SNAPSHOT_FIRST, now_ns);
 }
 
+/* Both looks have seen the same word: is what came between them the image it stands for? */
+static bool is_proved(struct cf_instance *instance, const struct eng_snapshot *slot)
+{
+    if (!word_is_good(&slot->place, *slot->word) || !file_is_current(slot->op, &slot->place.key))
+        return false;
+    if (header_is_good(slot))
+        return true;
+    instance->counters.checksum_failures++;
+    return false;
+}
+
+/* One of the three READs has come. */
+static void stage_end(struct cf_instance *instance, struct eng_snapshot *slot, uint64_t now_ns)
+{
+    struct eng_snapshot_counters *counters = &instance->snapshots->counters;
+
+    switch ((enum eng_snapshot_stage)slot->stage) {
+    case ENG_SNAPSHOT_FIRST:
+        if (word_is_good(&slot->place, *slot->word)) {
+            read_next(instance, slot, ENG_SNAPSHOT_BYTES, now_ns);
+        } else {
+            counters->refused++;
+            failed(instance, slot, now_ns);
+        }
+        return;
+    case ENG_SNAPSHOT_BYTES:
+        if (grd_mutant(GRD_MUT_SNAPSHOT_ONE_LOOK))
+            done(instance, slot);
+        else
+            read_next(instance, slot, ENG_SNAPSHOT_SECOND, now_ns);
+        return;
+    case ENG_SNAPSHOT_SECOND:
+        if (is_proved(instance, slot)) {
+            done(instance, slot);
+        } else {
+            counters->torn++;
+            failed(instance, slot, now_ns);
+        }
+        return;
+    case ENG_SNAPSHOT_FREE:
+    case ENG_SNAPSHOT_ASKING:
+        break;
+    }
+    cf_unreachable();
+}
+
 void eng_snapshot_on_read(struct cf_instance *instance, const struct xp_event *event, uint64_t now_ns)
 {
     struct eng_snapshots *snapshots = instance->snapshots;
@@ -282,48 +221,16 @@ void eng_snapshot_on_read(struct cf_instance *instance, const struct xp_event *e
     cf_assert(slot->is_reading);
     slot->is_reading = false;
     if (slot->op == NULL) {
-        slot_free(snapshots, slot);
+        eng_snapshot_free(snapshots, slot);
         return;
     }
     if (eng_state(instance) != CF_OK)
         return; /* everybody who waits is told at the end of the turn */
-    if (event->rc != CF_OK || !place_is_current(instance, &slot->place, now_ns)) {
+    if (event->rc != CF_OK || !place_is_current(instance, &slot->place, now_ns))
         failed(instance, slot, now_ns);
-        return;
-    }
-    switch ((enum eng_snapshot_stage)slot->stage) {
-    case ENG_SNAPSHOT_FIRST:
-        if (word_is_good(&slot->place, *slot->word)) {
-            read_next(instance, slot, ENG_SNAPSHOT_BYTES, now_ns);
-            return;
-        }
-        snapshots->counters.refused++;
-        break;
-    case ENG_SNAPSHOT_BYTES:
-        if (!grd_mutant(GRD_MUT_SNAPSHOT_ONE_LOOK)) {
-            read_next(instance, slot, ENG_SNAPSHOT_SECOND, now_ns);
-            return;
-        }
-        done(instance, slot);
-        return;
-    case ENG_SNAPSHOT_SECOND:
-        if (word_is_good(&slot->place, *slot->word) && file_is_current(slot->op, &slot->place.key)) {
-            if (header_is_good(slot)) {
-                done(instance, slot);
-                return;
-            }
-            instance->counters.checksum_failures++;
-        }
-        snapshots->counters.torn++;
-        break;
-    case ENG_SNAPSHOT_FREE:
-    case ENG_SNAPSHOT_ASKING:
-        cf_unreachable();
-    }
-    failed(instance, slot, now_ns);
+    else
+        stage_end(instance, slot, now_ns);
 }
-
-/* ------------------------------------------------------------------ from and to the callers */
 
 bool eng_snapshot_start(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
@@ -342,7 +249,7 @@ bool eng_snapshot_start(struct cf_instance *instance, struct cf_op *op, uint64_t
     place = eng_place_find(snapshots, &key, eng_frames_hash(instance->frames, &key));
     if (place != NULL && !eng_place_is_due(place))
         return false;
-    slot = slot_take(snapshots);
+    slot = eng_snapshot_take(snapshots);
     if (slot == NULL)
         return false;
     slot->op = op;
@@ -356,7 +263,7 @@ bool eng_snapshot_start(struct cf_instance *instance, struct cf_op *op, uint64_t
     slot->place = *place;
     if (read_begin(instance, slot, ENG_SNAPSHOT_FIRST))
         return true;
-    slot_free(snapshots, slot);
+    eng_snapshot_free(snapshots, slot);
     return false;
 }
 
@@ -367,7 +274,7 @@ void eng_snapshot_withdraw(struct cf_instance *instance, const struct cf_op *op)
 
     while (snapshots->slots[i].op != op)
         cf_assert(++i < ENG_SNAPSHOT_SLOTS);
-    slot_free(snapshots, &snapshots->slots[i]);
+    eng_snapshot_free(snapshots, &snapshots->slots[i]);
 }
 
 void eng_snapshots_fail_all(struct cf_instance *instance, enum cf_rc rc)
@@ -379,7 +286,7 @@ void eng_snapshots_fail_all(struct cf_instance *instance, enum cf_rc rc)
 
         if (op == NULL)
             continue;
-        slot_free(snapshots, &snapshots->slots[i]);
+        eng_snapshot_free(snapshots, &snapshots->slots[i]);
         eng_op_complete_owner(instance, op, rc);
     }
 }
@@ -400,22 +307,4 @@ void eng_snapshots_tick(struct cf_instance *instance, uint64_t now_ns)
             next_ns = slot->ask_until_ns;
     }
     snapshots->next_ns = next_ns;
-}
-
-void eng_snapshots_dump(const struct cf_instance *instance, FILE *out)
-{
-    static const char *const stages[] = {"free", "asking", "first", "bytes", "second"};
-    const struct eng_snapshots *snapshots = instance->snapshots;
-
-    if (snapshots == NULL)
-        return;
-    fprintf(out, "snapshots %u under way, %u places known\n", snapshots->used, snapshots->places_used);
-    for (uint32_t i = 0; i < ENG_SNAPSHOT_SLOTS; i++) {
-        const struct eng_snapshot *slot = &snapshots->slots[i];
-
-        if (slot->stage != ENG_SNAPSHOT_FREE)
-            fprintf(out, "snapshot %u %s file %u block %" PRIu64 " at node %u frame %u tries %u%s\n", i,
-                    stages[slot->stage], slot->place.key.file, slot->place.key.block, slot->place.node,
-                    slot->place.frame, slot->tries, slot->op == NULL ? " (nobody waits)" : "");
-    }
 }

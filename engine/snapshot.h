@@ -92,22 +92,38 @@ struct eng_snapshots {
     struct eng_place places[ENG_PLACES];
 };
 
+/* snapshot_slot.c */
 /* Before xp_start. Without the option, or where the transport has no READ, there is none: all goes by message. */
 CF_CHECK enum cf_rc eng_snapshots_open(struct cf_instance *instance, struct cf_error *error);
 void eng_snapshots_close(struct cf_instance *instance);
+void eng_snapshots_dump(const struct cf_instance *instance, FILE *out);
+/* NULL: as many as may be are under way. */
+struct eng_snapshot *eng_snapshot_take(struct eng_snapshots *snapshots);
+static inline void eng_snapshot_stage_set(struct eng_snapshots *snapshots, struct eng_snapshot *slot,
+                                          enum eng_snapshot_stage stage)
+{
+    snapshots->asking += (stage == ENG_SNAPSHOT_ASKING) - (slot->stage == ENG_SNAPSHOT_ASKING);
+    if (snapshots->asking == 0)
+        snapshots->next_ns = UINT64_MAX;
+    slot->stage = (uint8_t)stage;
+}
+/* The caller is served or gone. A READ that is under way keeps the slot until it ends. */
+void eng_snapshot_free(struct eng_snapshots *snapshots, struct eng_snapshot *slot);
+
+/* snapshot_look.c. LOOK: a reader asks where this instance's copy is. */
+void eng_snapshot_on_look(struct cf_instance *instance, const struct grd_msg *msg);
+
+/* snapshot.c */
 /* False: the op has to go by message. */
 bool eng_snapshot_start(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
 /* The op ends early. */
 void eng_snapshot_withdraw(struct cf_instance *instance, const struct cf_op *op);
 void eng_snapshots_fail_all(struct cf_instance *instance, enum cf_rc rc);
-/* LOOK: a reader asks where this instance's copy is. */
-void eng_snapshot_on_look(struct cf_instance *instance, const struct grd_msg *msg);
 void eng_snapshot_on_there(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
 /* XP_EV_DONE of a READ with ENG_TOKEN_SNAPSHOT. */
 void eng_snapshot_on_read(struct cf_instance *instance, const struct xp_event *event, uint64_t now_ns);
 /* Questions nobody answered. */
 void eng_snapshots_tick(struct cf_instance *instance, uint64_t now_ns);
-void eng_snapshots_dump(const struct cf_instance *instance, FILE *out);
 
 /* snapshot_call.c: the session's thread, but for give. What is wrong with the op, said in the session's error. */
 CF_CHECK enum cf_rc eng_snapshot_check(struct cf_session *session, const struct cf_op *op);
