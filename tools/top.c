@@ -101,22 +101,27 @@ static double rate_of(const json_t *now, const json_t *before, double seconds, c
 static void print_look(const struct top *top, const json_t *status, double seconds)
 {
     const json_t *modes = json_object_get(status, "modes");
-    double gets, hits;
+    double gets, hits, grants, own;
 
     if (top->before == NULL)
         return;
     gets = rate_of(status, top->before, seconds, "gets");
     hits = rate_of(status, top->before, seconds, "hits");
+    grants = rate_of(status, top->before, seconds, "master_requests");
+    own = rate_of(status, top->before, seconds, "master_requests_local");
     printf("node %" PRIu64
            " %s  gets/s %.0f  hits %.1f %%  received/s %.0f  shipped/s %.0f  disk/s %.0f  held S %" PRIu64
-           " X %" PRIu64 "  in flight %zu\n",
+           " X %" PRIu64 "  in flight %zu  masters %" PRIu64
+           " buckets, %.1f %% of %.0f grants/s its own, %" PRIu64 " given, %" PRIu64 " taken\n",
            status_u64(status, "node"), status_str(status, "state"), gets, gets > 0 ? 100 * hits / gets : 0,
            rate_of(status, top->before, seconds, "hops2") + rate_of(status, top->before, seconds, "hops3"),
            rate_of(status, top->before, seconds, "blocks_shipped"),
            rate_of(status, top->before, seconds, "disk_reads") +
                rate_of(status, top->before, seconds, "disk_writes"),
            status_u64(modes, "s"), status_u64(modes, "x"),
-           json_array_size(json_object_get(status, "conversations")));
+           json_array_size(json_object_get(status, "conversations")), status_counter(status, "buckets_owned"),
+           grants > 0 ? 100 * own / grants : 0, grants, status_counter(status, "remaster_given"),
+           status_counter(status, "remaster_taken"));
     fflush(stdout);
 }
 
