@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "engine/format.h"
 #include "engine/instance.h"
+#include "engine/options.h"
 
 void cf_file_options_init(struct cf_file_options *options)
 {
@@ -14,8 +15,6 @@ void cf_file_options_init(struct cf_file_options *options)
 
 static enum cf_rc class_check(struct cf_session *session, struct cf_file *file)
 {
-    static const char *const names[CF_BLOCK_SIZES] = {"cache_2k_bytes", "cache_4k_bytes", "cache_bytes",
-                                                      "cache_16k_bytes", "cache_32k_bytes"};
     uint32_t bytes = file->block_bytes;
 
     if (!eng_block_bytes_ok(bytes))
@@ -25,7 +24,7 @@ static enum cf_rc class_check(struct cf_session *session, struct cf_file *file)
     if (session->instance->space.classes[file->class_index].count == 0)
         return eng_fail(session, CF_BLOCK_SIZE,
                         "the file has blocks of %u bytes: give the instance frames of that size (option %s)",
-                        bytes, names[file->class_index]);
+                        bytes, eng_options_cache_name(file->class_index));
     return CF_OK;
 }
 
