@@ -11,20 +11,14 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/option_impl.h"
 #include "base/units.h"
 
-#define OPTION_NAME_BYTES_MAX 64
-#define OPTION_TEXT_BYTES_MAX 512
 #define NEAREST_EDITS_MAX 3
 
 static void *field_of(const struct cf_option_desc *option, void *obj)
 {
     return (char *)obj + option->offset;
-}
-
-static const void *const_field_of(const struct cf_option_desc *option, const void *obj)
-{
-    return (const char *)obj + option->offset;
 }
 
 static char name_letter(char c)
@@ -50,10 +44,10 @@ int cf_option_find(const struct cf_option_desc *table, size_t count, const char 
     return -1;
 }
 
-/* Levenshtein distance of two names shorter than OPTION_NAME_BYTES_MAX, one row at a time. */
+/* Levenshtein distance of two names shorter than CF_OPTION_NAME_BYTES, one row at a time. */
 static unsigned edits_between(const char *a, const char *b)
 {
-    unsigned row[OPTION_NAME_BYTES_MAX];
+    unsigned row[CF_OPTION_NAME_BYTES];
     size_t b_length = strlen(b);
 
     for (size_t j = 0; j <= b_length; j++)
@@ -79,12 +73,12 @@ const char *cf_option_nearest(const struct cf_option_desc *table, size_t count, 
     const char *nearest = NULL;
     unsigned nearest_edits = NEAREST_EDITS_MAX + 1;
 
-    if (strlen(name) >= OPTION_NAME_BYTES_MAX)
+    if (strlen(name) >= CF_OPTION_NAME_BYTES)
         return NULL;
     for (size_t i = 0; i < count; i++) {
         unsigned edits;
 
-        cf_assert(strlen(table[i].name) < OPTION_NAME_BYTES_MAX);
+        cf_assert(strlen(table[i].name) < CF_OPTION_NAME_BYTES);
         edits = edits_between(name, table[i].name);
         if (edits < nearest_edits && edits < strlen(name)) {
             nearest = table[i].name;
@@ -94,31 +88,11 @@ const char *cf_option_nearest(const struct cf_option_desc *table, size_t count, 
     return nearest;
 }
 
-/* Largest value of an integer option: the table's, or what the field holds. */
-static uint64_t integer_max(const struct cf_option_desc *option)
-{
-    if (option->max != 0)
-        return option->max;
-    if (option->type == CF_OPTION_U16)
-        return UINT16_MAX;
-    return option->type == CF_OPTION_U32 ? UINT32_MAX : UINT64_MAX;
-}
-
-static char *format_integer(enum cf_option_type type, uint64_t value, char *buf, size_t buf_bytes)
-{
-    if (type == CF_OPTION_SIZE)
-        return cf_format_size(value, buf, buf_bytes);
-    if (type == CF_OPTION_DURATION)
-        return cf_format_duration(value, buf, buf_bytes);
-    snprintf(buf, buf_bytes, "%" PRIu64, value);
-    return buf;
-}
-
 CF_PRINTF(5, 6)
 static int refuse(const struct cf_option_desc *option, const char *value, char *err, size_t err_bytes,
                   const char *fmt, ...)
 {
-    char why[OPTION_TEXT_BYTES_MAX];
+    char why[CF_OPTION_TEXT_BYTES];
     va_list args;
 
     va_start(args, fmt);
@@ -131,7 +105,7 @@ static int refuse(const struct cf_option_desc *option, const char *value, char *
 static int refuse_text(const struct cf_option_desc *option, enum cf_parse_kind kind, const char *value,
                        char *err, size_t err_bytes)
 {
-    char why[OPTION_TEXT_BYTES_MAX];
+    char why[CF_OPTION_TEXT_BYTES];
 
     cf_parse_error(kind, value, why, sizeof(why));
     snprintf(err, err_bytes, "option %s: value %s", option->name, why);
@@ -157,10 +131,11 @@ static int set_integer(const struct cf_option_desc *option, void *obj, const cha
     }
     if (rc != 0)
         return refuse_text(option, kind, value, err, err_bytes);
-    if (number < option->min || number > integer_max(option))
-        return refuse(option, value, err, err_bytes, "is out of range; allowed is %s to %s",
-                      format_integer(option->type, option->min, low, sizeof(low)),
-                      format_integer(option->type, integer_max(option), high, sizeof(high)));
+    if (number < option->min || number > cf_option_integer_max(option))
+        return refuse(
+            option, value, err, err_bytes, "is out of range; allowed is %s to %s",
+            cf_option_integer_format(option->type, option->min, low, sizeof(low)),
+            cf_option_integer_format(option->type, cf_option_integer_max(option), high, sizeof(high)));
     if (option->type == CF_OPTION_U16)
         *(uint16_t *)field_of(option, obj) = (uint16_t)number;
     else if (option->type == CF_OPTION_U32)
@@ -184,21 +159,10 @@ static int set_double(const struct cf_option_desc *option, void *obj, const char
     return 0;
 }
 
-static void join_choices(const struct cf_option_desc *option, const char *between, char *buf,
-                         size_t buf_bytes)
-{
-    size_t used = 0;
-
-    buf[0] = '\0';
-    for (size_t i = 0; option->choices[i] != NULL && used < buf_bytes; i++)
-        used += (size_t)snprintf(buf + used, buf_bytes - used, "%s%s", i == 0 ? "" : between,
-                                 option->choices[i]);
-}
-
 static int set_choice(const struct cf_option_desc *option, void *obj, const char *value, char *err,
                       size_t err_bytes)
 {
-    char allowed[OPTION_TEXT_BYTES_MAX / 2];
+    char allowed[CF_OPTION_TEXT_BYTES / 2];
 
     for (uint32_t i = 0; option->choices[i] != NULL; i++) {
         if (strcmp(option->choices[i], value) == 0) {
@@ -206,7 +170,7 @@ static int set_choice(const struct cf_option_desc *option, void *obj, const char
             return 0;
         }
     }
-    join_choices(option, ", ", allowed, sizeof(allowed));
+    cf_option_choices_join(option, ", ", allowed, sizeof(allowed));
     return refuse(option, value, err, err_bytes, "is not a choice; allowed is one of %s", allowed);
 }
 
@@ -268,7 +232,7 @@ int cf_option_set(const struct cf_option_desc *table, size_t count, void *obj, c
 
 void cf_options_defaults(const struct cf_option_desc *table, size_t count, void *obj)
 {
-    char err[OPTION_TEXT_BYTES_MAX];
+    char err[CF_OPTION_TEXT_BYTES];
 
     for (size_t i = 0; i < count; i++) {
         if (table[i].dflt != NULL) {
@@ -309,7 +273,7 @@ static int on_ini_line(void *arg, const char *section, const char *name, const c
 int cf_options_ini(const struct cf_option_desc *table, size_t count, void *obj, const char *path,
                    const char *section, char *err, size_t err_bytes)
 {
-    char why[OPTION_TEXT_BYTES_MAX] = "";
+    char why[CF_OPTION_TEXT_BYTES] = "";
     struct ini_reading reading = {table, count, obj, section, why, sizeof(why), false};
     int rc = ini_parse(path, on_ini_line, &reading);
 
@@ -330,7 +294,7 @@ int cf_options_env(const struct cf_option_desc *table, size_t count, void *obj, 
                    size_t err_bytes)
 {
     for (size_t i = 0; i < count; i++) {
-        char why[OPTION_TEXT_BYTES_MAX], name[2 * OPTION_NAME_BYTES_MAX];
+        char why[CF_OPTION_TEXT_BYTES], name[2 * CF_OPTION_NAME_BYTES];
         size_t prefix_length = strlen(prefix);
         const char *value;
         int length = snprintf(name, sizeof(name), "%s%s", prefix, table[i].name);
@@ -345,110 +309,4 @@ int cf_options_env(const struct cf_option_desc *table, size_t count, void *obj, 
         }
     }
     return 0;
-}
-
-char *cf_option_format(const struct cf_option_desc *option, const void *obj, char *buf, size_t buf_bytes)
-{
-    const void *field = const_field_of(option, obj);
-    int digits;
-
-    switch (option->type) {
-    case CF_OPTION_BOOL:
-        snprintf(buf, buf_bytes, "%s", *(const bool *)field ? "true" : "false");
-        return buf;
-    case CF_OPTION_U16:
-        return format_integer(option->type, *(const uint16_t *)field, buf, buf_bytes);
-    case CF_OPTION_U32:
-        return format_integer(option->type, *(const uint32_t *)field, buf, buf_bytes);
-    case CF_OPTION_U64:
-    case CF_OPTION_SIZE:
-    case CF_OPTION_DURATION:
-        return format_integer(option->type, *(const uint64_t *)field, buf, buf_bytes);
-    case CF_OPTION_DOUBLE:
-        /* The fewest digits that read back to the same value. */
-        for (digits = 1; digits < DBL_DECIMAL_DIG; digits++) {
-            snprintf(buf, buf_bytes, "%.*g", digits, *(const double *)field);
-            if (strtod(buf, NULL) == *(const double *)field)
-                return buf;
-        }
-        snprintf(buf, buf_bytes, "%.*g", DBL_DECIMAL_DIG, *(const double *)field);
-        return buf;
-    case CF_OPTION_STRING:
-        snprintf(buf, buf_bytes, "%s", (const char *)field);
-        return buf;
-    case CF_OPTION_CHOICE:
-        snprintf(buf, buf_bytes, "%s", option->choices[*(const uint32_t *)field]);
-        return buf;
-    }
-    cf_unreachable();
-}
-
-void cf_options_print(const struct cf_option_desc *table, size_t count, const void *obj, FILE *out)
-{
-    char value[OPTION_TEXT_BYTES_MAX];
-
-    for (size_t i = 0; i < count; i++)
-        fprintf(out, "%s = %s\n", table[i].name, cf_option_format(&table[i], obj, value, sizeof(value)));
-}
-
-/* What may be given for the option, as one word. */
-static const char *placeholder(const struct cf_option_desc *option, char *buf, size_t buf_bytes)
-{
-    switch (option->type) {
-    case CF_OPTION_BOOL:
-        return "";
-    case CF_OPTION_U16:
-    case CF_OPTION_U32:
-    case CF_OPTION_U64:
-    case CF_OPTION_DOUBLE:
-        return " NUMBER";
-    case CF_OPTION_SIZE:
-        return " SIZE";
-    case CF_OPTION_DURATION:
-        return " TIME";
-    case CF_OPTION_STRING:
-        return " TEXT";
-    case CF_OPTION_CHOICE:
-        buf[0] = ' ';
-        join_choices(option, "|", buf + 1, buf_bytes - 1);
-        return buf;
-    }
-    cf_unreachable();
-}
-
-static void help_range(const struct cf_option_desc *option, FILE *out)
-{
-    char low[32], high[32];
-    bool is_integer = option->type == CF_OPTION_U16 || option->type == CF_OPTION_U32 ||
-                      option->type == CF_OPTION_U64 || option->type == CF_OPTION_SIZE ||
-                      option->type == CF_OPTION_DURATION;
-
-    if (is_integer && (option->min != 0 || option->max != 0))
-        fprintf(out, ", %s to %s", format_integer(option->type, option->min, low, sizeof(low)),
-                format_integer(option->type, integer_max(option), high, sizeof(high)));
-    else if (option->type == CF_OPTION_DOUBLE && option->max != 0)
-        fprintf(out, ", %" PRIu64 " to %" PRIu64, option->min, option->max);
-}
-
-void cf_options_help(const struct cf_option_desc *table, size_t count, FILE *out)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct cf_option_desc *option = &table[i];
-        char words[OPTION_TEXT_BYTES_MAX], left[OPTION_TEXT_BYTES_MAX], name[OPTION_NAME_BYTES_MAX];
-
-        snprintf(name, sizeof(name), "%s", option->name);
-        for (char *c = name; *c != '\0'; c++)
-            *c = *c == '_' ? '-' : *c;
-        snprintf(left, sizeof(left), "--%s%.440s", name, placeholder(option, words, sizeof(words)));
-        fprintf(out, strlen(left) <= 28 ? "  %-28s  %s" : "  %s\n                                %s", left,
-                option->text);
-        if (option->unit != NULL)
-            fprintf(out, " (%s)", option->unit);
-        fprintf(out, " [%s",
-                option->dflt == NULL      ? "no default"
-                : option->dflt[0] == '\0' ? "empty"
-                                          : option->dflt);
-        help_range(option, out);
-        fprintf(out, "]\n");
-    }
 }
