@@ -37,15 +37,15 @@ sys.exit(not eval(sys.argv[3]))
 PYTHON
 }
 
-# told WORKLOAD SECONDS BLOCKS MIN BOUNDS: BOUNDS is python. A machine that others use too much to make MIN requests gets four
-# times as long.
+# told WORKLOAD SECONDS BLOCKS MIN BOUNDS: BOUNDS is python. A machine that others use too much to make MIN requests gets
+# three times as long.
 told() {
     local status=0
     measured "$1" "$2" "$3"
     judged "$1" "$5" "$4" || status=$?
     if [ "$status" -eq 2 ]; then
         status=0
-        measured "$1" $((4 * $2)) "$3"
+        measured "$1" $((3 * $2)) "$3"
         judged "$1" "$5" || status=$?
     fi
     if [ "$status" -ne 0 ] || ! grep -q '^  requests .* answered by the instance that asks (.* in the last quarter)' "$work/out" ||
