@@ -196,6 +196,22 @@ CF_CHECK enum cf_rc sim_read(struct xp *xp, uint16_t node, uint64_t offset, void
 /* Copies the next piece. False: there are more, the packet waits for its next time; true: *event says how it ended. */
 bool sim_read_step(struct xp_sim *sim, struct sim_packet *packet, struct xp_event *event);
 
+/* data.c: of xp_sim_ops. */
+void *sim_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes);
+void sim_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn);
+void sim_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
+                    uint32_t frame);
+void sim_flush(struct xp *xp);
+void sim_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame);
+uint32_t sim_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max);
+/* The packets that events of the last poll name go back. */
+void sim_delivered_give(struct xp_sim *sim);
+
+static inline struct xp_sim *sim_of(struct xp *xp)
+{
+    return (struct xp_sim *)xp;
+}
+
 static inline struct xp_sim *sim_node_xp(struct sim_net *net, uint16_t node)
 {
     return net->nodes[node].xp;

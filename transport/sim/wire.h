@@ -45,6 +45,19 @@ uint32_t sim_wire_begin_poll(struct xp_sim *sim, struct xp_event *events, uint32
 uint32_t sim_wire_packet(struct xp_sim *sim, const struct sim_packet *packet, struct xp_event *events,
                          uint32_t room);
 
+/* Keep-alive is for finding dead peers, which the simulated network does by itself. */
+#define SIM_WIRE_KEEPALIVE_NS (3600 * CF_NS_PER_S)
+#define SIM_WIRE_NEVER UINT64_MAX
+/* NULL: none was opened yet. */
+struct sim_wire *sim_wire_of(struct xp_sim *sim, uint16_t peer);
+/* The connection it was opened for is still that of the pair. */
+bool sim_wire_is_live(struct xp_sim *sim, const struct sim_wire *wire);
+struct xp_ether_end sim_wire_end(uint16_t node);
+/* It has something to send, or to give back: sim_wire_flush looks at it. */
+void sim_wire_listen(struct xp_sim *sim, struct sim_wire *wire);
+/* NULL, or what does not hold of an end that is live. */
+const char *sim_wire_end_check(struct xp_sim *sim, const struct sim_wire *wire);
+
 /* NULL, or what does not hold of the link. */
 const char *sim_wire_check(struct sim_net *net, uint16_t node, uint16_t peer);
 
