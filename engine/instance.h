@@ -455,7 +455,7 @@ enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, 
 void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
     CF_PRINTF(5, 6);
 
-/* ---- progress.c: threads and waiting. ---- */
+/* ---- progress.c, wait.c, poller.c: threads and waiting. ---- */
 bool eng_progress_try(struct cf_instance *instance);
 void eng_progress_leave(struct cf_instance *instance);
 /* Something was added to inbox or attention: sees to it that somebody looks. Any thread. */
