@@ -89,30 +89,19 @@ static void op_foresee_owner(struct cf_instance *instance, const struct cf_op *o
     eng_hash_note_owner(instance, &key, hash);
     grd_local_prefetch_free(instance->local);
     eng_frame_prefetch_free_owner(instance->frames, op->file->class_index);
-    xp_warm(instance->xp);
 }
 
 void eng_submit_quiet_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
-    bool is_get = op->kind == CF_OP_GET;
-
-    if (is_get)
-        xp_warm(instance->xp);
     eng_op_submit_owner(instance, op, now_ns);
-    if (is_get)
-        xp_warm(instance->xp);
     eng_actions_run(instance, now_ns);
     eng_self_drain(instance, now_ns);
 }
 
 static void submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
 {
-    bool is_get = op->kind == CF_OP_GET; /* afterwards it may be the caller's again */
-
     eng_submit_quiet_owner(instance, op, now_ns);
     xp_flush(instance->xp);
-    if (is_get)
-        xp_warm(instance->xp);
 }
 
 bool eng_op_push_quiet(struct cf_instance *instance, struct cf_op *op)

@@ -132,12 +132,6 @@ void xp_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
     xp->ops->frame_post(xp, class_index, frame);
 }
 
-void xp_warm(struct xp *xp)
-{
-    if (xp->ops->warm != NULL)
-        xp->ops->warm(xp);
-}
-
 uint32_t xp_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max)
 {
     return xp->ops->poll(xp, now_ns, events, max);

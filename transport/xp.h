@@ -172,11 +172,6 @@ CF_HOT void xp_flush(struct xp *xp);
 /* Lends a free frame (of class `class_index`) for a block to land in. At most options' lane_slots a class are lent. */
 CF_HOT void xp_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame);
 /*
- * A block is about to be asked for: fetches some lines of the frame it will land in. To be called several times between
- * other work, each time for as many lines as a core fetches at once.
- */
-CF_HOT void xp_warm(struct xp *xp);
-/*
  * XP_CAP_PUSH: true while the device may still read the bytes of a frame that was posted with a block. The layer
  * above does not free or change such a frame; it becomes false within peer_timeout_ns. Others: always false.
  */

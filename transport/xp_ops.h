@@ -38,7 +38,6 @@ struct xp_ops {
                       uint64_t token);
     enum cf_rc (*add)(struct xp *xp, uint16_t node, uint64_t offset, uint64_t value, uint64_t token);
     bool (*is_sending)(const struct xp *xp, uint32_t frame);               /* NULL: never */
-    void (*warm)(struct xp *xp);                                           /* NULL: of no use */
     uint32_t (*describe)(const struct xp *xp, char *text, uint32_t bytes); /* NULL: nothing to say */
 };
 

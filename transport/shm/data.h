@@ -21,7 +21,7 @@ static inline uint32_t xp_shm_class_of(const struct xp_frame_space *space, uint3
 }
 
 /* Fetches the next lines of the frames that blocks will land in. */
-void xp_shm_frames_warm(struct xp_shm *shm, uint32_t lines);
+void xp_shm_frames_warm(struct xp_shm *shm);
 /* READs that are over become events, as many as there is room for. */
 void xp_shm_reads_end(struct xp_shm *shm, struct xp_shm_batch *batch);
 

@@ -3,7 +3,7 @@
 #include "base/assert.h"
 #include "transport/shm/data.h"
 
-/* Lines fetched at a time: about as many as a core has fetches under way at once. */
+/* Lines fetched by a poll that finds nothing: as many as a core has fetches under way at once. */
 #define WARM_LINES 12u
 
 void xp_shm_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
@@ -22,35 +22,27 @@ void xp_shm_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
 
 /*
  * The next block lands in the frame posted last. Its lines are elsewhere when it has not been used for long, and a copy into
- * lines that are elsewhere takes twice as long: they are fetched a few at a time, while nothing comes and whenever the
- * layer above says so.
+ * lines that are elsewhere takes twice as long: they are fetched a few at a time, while nothing comes.
  */
-void xp_shm_frames_warm(struct xp_shm *shm, uint32_t lines)
+void xp_shm_frames_warm(struct xp_shm *shm)
 {
     shm->is_frame_cold = false;
     for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++) {
         struct xp_shm_posted *posted = &shm->posted[i];
         const struct xp_frame_class *class_ = &shm->space.classes[i];
-        uint32_t end = posted->warm_bytes + lines * CF_CACHE_LINE;
+        uint32_t at = posted->warm_bytes, end = at + WARM_LINES * CF_CACHE_LINE;
         const uint8_t *bytes;
         uint32_t frame;
 
-        if (posted->count == 0 || posted->warm_bytes >= class_->bytes)
+        if (posted->count == 0 || at >= class_->bytes)
             continue;
         if (end > class_->bytes)
             end = class_->bytes;
         frame = posted->frames[posted->count - 1];
         bytes = shm->space.base + class_->offset + (uint64_t)(frame - class_->first) * class_->bytes;
-        for (; posted->warm_bytes < end; posted->warm_bytes += CF_CACHE_LINE)
-            cf_prefetch_write(bytes + posted->warm_bytes);
-        shm->is_frame_cold |= posted->warm_bytes < class_->bytes;
+        for (; at < end; at += CF_CACHE_LINE)
+            cf_prefetch_write(bytes + at);
+        posted->warm_bytes = end;
+        shm->is_frame_cold |= end < class_->bytes;
     }
-}
-
-void xp_shm_warm(struct xp *xp)
-{
-    struct xp_shm *shm = xp_shm_of(xp);
-
-    if (shm->is_frame_cold)
-        xp_shm_frames_warm(shm, WARM_LINES);
 }

@@ -15,8 +15,6 @@
 
 /* Messages taken of one lane before the next one has its turn. */
 #define LANE_BUDGET 16u
-/* Lines fetched by a turn that finds nothing. */
-#define WARM_IDLE_LINES 24u
 
 static inline void tell(struct xp_shm_rx *rx)
 {
@@ -236,6 +234,6 @@ uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, ui
         peer_take(shm, &shm->peers[__builtin_ctzll(before)], &batch);
     shm->turn = shm->turn + 1 < shm->nodes ? shm->turn + 1 : 0;
     if (batch.count == 0 && shm->is_frame_cold)
-        xp_shm_frames_warm(shm, WARM_IDLE_LINES);
+        xp_shm_frames_warm(shm);
     return batch.count;
 }

@@ -210,7 +210,6 @@ void xp_shm_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type
 void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
                        uint32_t frame);
 void xp_shm_flush(struct xp *xp);
-void xp_shm_warm(struct xp *xp);
 void xp_shm_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame);
 uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max);
 enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
