@@ -254,6 +254,13 @@ void eng_frame_give_back(struct cf_instance *instance, uint32_t frame)
         instance->sending_list[instance->sending_count++] = frame;
         return;
     }
+    /* One that was reserved and never opened is as it was taken: no peer has been told of it. */
+    if (eng_frames_at(instance->frames, frame)->local == ENG_FRAME_NONE &&
+        instance->lent[class_index] < instance->lent_target[class_index]) {
+        instance->lent[class_index]++;
+        xp_frame_post(instance->xp, class_index, frame);
+        return;
+    }
     /* Free bumps the generation, so that a peer which still copies out of it finds out; take makes it writable. */
     eng_frame_free_owner(instance->frames, frame);
     if (instance->lent[class_index] < instance->lent_target[class_index]) {
@@ -427,7 +434,7 @@ void eng_actions_run(struct cf_instance *instance, uint64_t now_ns)
     struct grd_actions *actions = instance->actions;
     uint32_t i;
 
-    if (instance->is_acting)
+    if (instance->is_acting || actions->count == 0)
         return;
     instance->is_acting = true;
     for (i = 0; i < actions->count; i++) {

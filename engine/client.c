@@ -196,14 +196,20 @@ enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_inst
 enum cf_rc eng_get(struct cf_session *session, struct cf_file *file, uint64_t block, enum cf_mode mode,
                    uint32_t flags, uint64_t deadline_ns, struct cf_ref *ref_out)
 {
-    struct cf_op op = {.kind = CF_OP_GET,
-                       .flags = flags,
-                       .file = file,
-                       .block = block,
-                       .mode = mode,
-                       .deadline_ns = deadline_ns};
-    enum cf_rc rc = eng_op_run(session, &op);
+    struct cf_op op; /* its inner part is cleared when it is prepared */
+    enum cf_rc rc;
 
+    op.kind = CF_OP_GET;
+    op.flags = flags;
+    op.file = file;
+    op.block = block;
+    op.mode = mode;
+    op.rc = CF_OK;
+    op.deadline_ns = deadline_ns;
+    op.user = NULL;
+    op.ref.data = NULL;
+    op.lock = NULL;
+    rc = eng_op_run(session, &op);
     if (rc != CF_OK) {
         (void)eng_fail(session, rc, "file %u block %llu: %s", file->id, (unsigned long long)block,
                        cf_rc_text(rc));

@@ -33,14 +33,17 @@ static void foresee(struct cf_instance *instance, const struct grd_msg *msg)
 {
     const struct grd_block *block;
 
-    if (msg->type == GRD_MSG_REQUEST && instance->workers_count == 0) {
-        uint64_t hash = eng_hash_owner(instance, &msg->key);
-
-        grd_entry_prefetch(instance->masters[grd_map_shard(&instance->map, hash)]->directory, hash);
-    } else if (msg->type != GRD_MSG_FORWARD && msg->type != GRD_MSG_INVALIDATE) {
+    if (msg->type != GRD_MSG_REQUEST && msg->type != GRD_MSG_FORWARD && msg->type != GRD_MSG_INVALIDATE)
         return;
-    }
     block = grd_local_find(instance->local, &msg->key);
+    if (msg->type == GRD_MSG_REQUEST && instance->workers_count == 0) {
+        uint64_t hash;
+
+        if (block != NULL)
+            eng_hash_note_owner(instance, &msg->key, block->hash);
+        hash = eng_hash_owner(instance, &msg->key);
+        grd_entry_prefetch(instance->masters[grd_map_shard(&instance->map, hash)]->directory, hash);
+    }
     if (block == NULL || block->frame == GRD_FRAME_NONE)
         return;
     eng_frame_prefetch_owner(instance->frames, block->frame);

@@ -170,7 +170,7 @@ static void backlogs_drain(struct cf_instance *instance)
         eng_ships_drain(instance);
 }
 
-/* Is there nothing for a turn to do that found nothing at the transport? Most turns are such: whoever waits for a peer. */
+/* Is there nothing for a turn to do but what the transport brings? Most turns are such: whoever waits for a peer. */
 static bool is_quiet(const struct cf_instance *instance, uint64_t now_ns)
 {
     return instance->timers_next_ns > now_ns && instance->scan_next_ns > now_ns && !instance->is_manual &&
@@ -182,6 +182,23 @@ static bool is_quiet(const struct cf_instance *instance, uint64_t now_ns)
            cf_mpsc_count(&instance->inbox) == 0 && !timers_are_due(instance, now_ns);
 }
 
+/* An answer that is on its way is seen sooner where looks at the transport follow one another. */
+#define ENG_QUIET_POLLS 3u
+
+/* What may change in a quiet turn: other threads of the process add work. */
+static inline bool has_work_from_inside(const struct cf_instance *instance)
+{
+    return atomic_load_explicit(&instance->attention, memory_order_relaxed) != 0 ||
+           cf_mpsc_count(&instance->inbox) != 0;
+}
+
+static inline bool quiet_end(struct cf_instance *instance, bool did)
+{
+    xp_flush(instance->xp);
+    instance->counters.turns++;
+    return did;
+}
+
 static bool turn(struct cf_instance *instance, uint64_t now_ns)
 {
     struct xp_event events[XP_EVENTS_MAX];
@@ -190,14 +207,18 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
 
     instance->trace.now_ns = now_ns;
     if (count == 0 && is_quiet(instance, now_ns)) {
-        xp_flush(instance->xp);
-        instance->counters.turns++;
-        return false;
+        for (i = 1; count == 0 && i < ENG_QUIET_POLLS && !has_work_from_inside(instance); i++)
+            count = xp_poll(instance->xp, now_ns, events, XP_EVENTS_MAX);
+        did = count != 0;
+        if (!did)
+            return quiet_end(instance, did);
     }
     for (i = 0; i < count; i++) {
         on_event(instance, &events[i], now_ns);
         eng_self_drain(instance, now_ns);
     }
+    if (is_quiet(instance, now_ns)) /* nothing but arrivals */
+        return quiet_end(instance, did);
     if (instance->workers_count && eng_state(instance) == CF_OK)
         did |= eng_workers_take(instance);
     did |= eng_inbox_take(instance, now_ns);

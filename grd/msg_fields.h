@@ -4,7 +4,8 @@
 
 /*
  * The fields of each message in wire order: F(width, member) with width u8, u16, u32, u64, key, set, text, name or
- * words, and what has a fixed width before what has not. The body has no padding. docs/reference/messages.md is made from this file and msg.def.
+ * words, and what has a fixed width before what has not. The body has no padding. docs/reference/messages.md is made from
+ * this file and msg.def.
  */
 /* clang-format off */
 #define GRD_FIELDS_REQUEST(F) F(key, key) F(u64, request) F(u64, held) F(u32, place) F(u8, mode) F(u8, flags)
