@@ -13,6 +13,7 @@
 #include <cachefusion/cachefusion.h>
 
 #include "base/compiler.h"
+#include "engine/format.h"
 
 struct eng_store_file;
 struct grd_msg;
@@ -68,20 +69,28 @@ struct cf_file {
     char path[ENG_FILE_PATH_BYTES];    /* [const] */
 };
 
-/* ---- op.c ---- */
-/* Sets what a hit needs of a file, by its instance, slot and id. */
-void eng_file_hit_init(struct cf_file *file);
-/* Change a file's generation, which is seen when it is next open; and whether it is. One thread at a time does either. */
-void eng_file_generation_set(struct cf_file *file, uint32_t generation);
-void eng_file_stop_set(struct cf_file *file, enum eng_file_stop stop);
-struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key);
-void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out);
+static inline void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out)
+{
+    key_out->file = file->id;
+    key_out->generation = block == ENG_SUPER_BLOCK
+                              ? 0
+                              : atomic_load_explicit(&file->generation, memory_order_relaxed);
+    key_out->block = block;
+}
 
 /* ---- file.c ---- */
 /* Of an instance that closes: writes what is left and leaves the superblocks; copies stay. The first that failed. */
 enum cf_rc eng_files_close_all(struct cf_session *session);
 
-/* ---- file_slot.c: the session's thread ---- */
+/* ---- file_slot.c ---- */
+/* Owner. NULL: no file of that id is attached. */
+struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key);
+/* Sets what a hit needs of a file, by its instance, slot and id. */
+void eng_file_hit_init(struct cf_file *file);
+/* Change a file's generation, which is seen when it is next open; and whether it is. One thread at a time does either. */
+void eng_file_generation_set(struct cf_file *file, uint32_t generation);
+void eng_file_stop_set(struct cf_file *file, enum eng_file_stop stop);
+/* The session's thread, all of these. */
 /* A free slot, reserved by its id. Ids and paths are unique on an instance; else the session's error says why not. */
 CF_CHECK enum cf_rc eng_file_reserve(struct cf_session *session, const struct cf_file_options *options,
                                      struct cf_file **file_out);

@@ -1,9 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Slots of files: taken under the lock of the control path, known to the owner of progress from publish to release. */
+/*
+ * Slots of files: taken under the lock of the control path, known to the owner of progress from publish to release. What a hit
+ * needs of a file is kept here as well.
+ */
 #include <string.h>
 
 #include "engine/format.h"
 #include "engine/instance.h"
+#include "engine/pool.h"
+
+struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key)
+{
+    uint32_t i;
+
+    for (i = 0; i < instance->options.files; i++) {
+        struct cf_file *file = &instance->files[i];
+
+        if (file->in_use && file->id == key->file)
+            return file;
+    }
+    return NULL;
+}
+
+void eng_file_hit_init(struct cf_file *file)
+{
+    file->hash = eng_lookup_file_hash(&file->instance->frames->lookup, file->id);
+    file->hit_name = &file->instance->guard->hit_names[file->slot];
+}
+
+/* The name a hit looks up: none while a change of the file is under way. */
+static void hit_name_set(struct cf_file *file)
+{
+    struct cf_block_key key;
+
+    eng_key_of(file, ENG_SUPER_BLOCK + 1, &key);
+    cf_poke_u64(file->hit_name,
+                cf_peek_u32(&file->is_stopped) == ENG_FILE_OPEN ? eng_pool_key_name(&key) : 0);
+    cf_fence_full(); /* partner: eng_stop_owner, which stops first and clears the names then */
+    if (file->instance->guard->state != ENG_RUNS)
+        cf_poke_u64(file->hit_name, 0);
+}
+
+void eng_file_generation_set(struct cf_file *file, uint32_t generation)
+{
+    atomic_store_explicit(&file->generation, generation, memory_order_relaxed);
+    hit_name_set(file);
+}
+
+void eng_file_stop_set(struct cf_file *file, enum eng_file_stop stop)
+{
+    atomic_store_explicit(&file->is_stopped, stop, memory_order_release);
+    hit_name_set(file);
+}
 
 static void publish(struct cf_instance *instance, void *arg, uint64_t now_ns)
 {

@@ -10,7 +10,7 @@
  *        +--------------> progress: one thread at a time <--- transport, storage  frames
  *                           |  turn.c     arrivals, ops, timers, in this order
  *                           |  act.c      carries out what the step functions of grd/ want
- *                           |  op.c       callers that wait: first come, first served a block
+ *                           |  op.c       callers that wait; queue.c: first come, first served a block
  *                           |  storage.c  reads, writes; write_back.c, evict.c: what is written and what goes
  *                           +--> completions to sessions
  *
@@ -398,7 +398,7 @@ void eng_frames_sent(struct cf_instance *instance);
 void eng_attention_add(struct cf_instance *instance, struct grd_block *block);
 void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns);
 
-/* ---- op.c: callers. ---- */
+/* ---- op.c, queue.c: callers. ---- */
 void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
 void eng_op_cancel_owner(struct cf_instance *instance, struct cf_op *op);
 void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc);

@@ -9,83 +9,10 @@
  *               v   |
  *             starved: no frame, no conversation, no record: tried again each turn
  */
-#include <string.h>
-
 #include "base/assert.h"
-#include "engine/format.h"
-#include "engine/instance.h"
 #include "engine/pool.h"
+#include "engine/queue.h"
 #include "engine/snapshot.h"
-#include "engine/storage.h"
-
-void eng_key_of(const struct cf_file *file, uint64_t block, struct cf_block_key *key_out)
-{
-    key_out->file = file->id;
-    key_out->generation = block == ENG_SUPER_BLOCK
-                              ? 0
-                              : atomic_load_explicit(&file->generation, memory_order_relaxed);
-    key_out->block = block;
-}
-
-struct cf_file *eng_file_of_key(struct cf_instance *instance, const struct cf_block_key *key)
-{
-    uint32_t i;
-
-    for (i = 0; i < instance->options.files; i++) {
-        struct cf_file *file = &instance->files[i];
-
-        if (file->in_use && file->id == key->file)
-            return file;
-    }
-    return NULL;
-}
-
-void eng_file_hit_init(struct cf_file *file)
-{
-    file->hash = eng_lookup_file_hash(&file->instance->frames->lookup, file->id);
-    file->hit_name = &file->instance->guard->hit_names[file->slot];
-}
-
-/* The name a hit looks up: none while a change of the file is under way. */
-static void hit_name_set(struct cf_file *file)
-{
-    struct cf_block_key key;
-
-    eng_key_of(file, ENG_SUPER_BLOCK + 1, &key);
-    cf_poke_u64(file->hit_name,
-                cf_peek_u32(&file->is_stopped) == ENG_FILE_OPEN ? eng_pool_key_name(&key) : 0);
-    cf_fence_full(); /* partner: eng_stop_owner, which stops first and clears the names then */
-    if (file->instance->guard->state != ENG_RUNS)
-        cf_poke_u64(file->hit_name, 0);
-}
-
-void eng_file_generation_set(struct cf_file *file, uint32_t generation)
-{
-    atomic_store_explicit(&file->generation, generation, memory_order_relaxed);
-    hit_name_set(file);
-}
-
-void eng_file_stop_set(struct cf_file *file, enum eng_file_stop stop)
-{
-    atomic_store_explicit(&file->is_stopped, stop, memory_order_release);
-    hit_name_set(file);
-}
-
-void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame,
-                  enum cf_mode mode, struct cf_ref *ref)
-{
-    const struct eng_frame *descriptor = eng_frames_at(instance->frames, frame);
-
-    ref->data = descriptor->data + file->header_bytes;
-    ref->bytes = file->block_bytes - file->header_bytes;
-    ref->mode = mode;
-    ref->version = descriptor->version;
-    ref->file = file;
-    ref->block = block;
-    ref->private_ = frame | (mode == CF_MODE_X ? ENG_REF_X : 0);
-}
-
-/* ------------------------------------------------------------------ completion */
 
 void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc)
 {
@@ -114,44 +41,7 @@ void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum 
         eng_futex_wake(&session->wake);
 }
 
-static void give(struct cf_instance *instance, struct cf_op *op, uint32_t frame, enum cf_mode mode)
-{
-    eng_ref_fill(instance, op->file, op->block, frame, mode, &op->ref);
-    eng_op_complete_owner(instance, op, CF_OK);
-}
-
-/* ------------------------------------------------------------------ a block's queue */
-
-static void queue_push(struct grd_block *block, struct cf_op *op)
-{
-    eng_op_of(op)->next = NULL;
-    eng_op_of(op)->state = ENG_OP_BLOCK;
-    if (block->waiter_first == NULL)
-        block->waiter_first = op;
-    else
-        eng_op_of(block->waiter_last)->next = op;
-    block->waiter_last = op;
-    block->users++;
-}
-
-static void queue_remove(struct grd_block *block, struct cf_op *op)
-{
-    struct cf_op *at = block->waiter_first, *before = NULL;
-
-    while (at != op) {
-        before = at;
-        at = eng_op_of(at)->next;
-    }
-    if (before == NULL)
-        block->waiter_first = eng_op_of(op)->next;
-    else
-        eng_op_of(before)->next = eng_op_of(op)->next;
-    if (block->waiter_last == op)
-        block->waiter_last = before;
-    block->users--;
-}
-
-static void starve(struct cf_instance *instance, struct cf_op *op)
+void eng_op_starve(struct cf_instance *instance, struct cf_op *op)
 {
     eng_op_of(op)->next = NULL;
     eng_op_of(op)->state = ENG_OP_FRAME;
@@ -177,113 +67,6 @@ static void starved_remove(struct cf_instance *instance, struct cf_op *op)
     if (instance->starved_last == op)
         instance->starved_last = before;
 }
-
-/* Opens the conversation that the head of the queue needs. False: nothing to open it with now; the head starves. */
-static bool converse(struct cf_instance *instance, struct grd_block *block, struct cf_op *op, uint64_t now_ns)
-{
-    struct grd_local *local = instance->local;
-    enum cf_mode wanted = op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode;
-    uint32_t frame;
-
-    if (block->conv != GRD_FRAME_NONE)
-        return true;
-    if (grd_local_room(local) == 0)
-        return false;
-    frame = eng_frame_make_room(instance, op->file->class_index, now_ns);
-    if (frame == ENG_FRAME_NONE)
-        return false;
-    grd_local_want(local, block, wanted, (op->flags & CF_GET_NEW) ? GRD_FLAG_NEW : 0, frame, now_ns,
-                   instance->actions);
-    return true;
-}
-
-/*
- * An upgrade whose block is pinned in X: it has won if the version is the one the caller saw, since versions rise with
- * each change (I-2); then nothing happened in between, wherever the block has been.
- */
-static void give_upgrade(struct cf_instance *instance, struct cf_op *op, uint32_t frame)
-{
-    if (eng_frames_at(instance->frames, frame)->version == op->ref.version) {
-        give(instance, op, frame, CF_MODE_X);
-        return;
-    }
-    if (eng_frame_unpin(instance->frames, frame, CF_MODE_X, false))
-        atomic_store_explicit(&instance->attention, 1, memory_order_release);
-    memset(&op->ref, 0, sizeof op->ref);
-    eng_op_complete_owner(instance, op, CF_UPGRADE_LOST);
-}
-
-/* Tries to give the block to the head; false = not now (and `waiter` is set, so that the next unpin tells us). */
-static bool serve_head(struct cf_instance *instance, struct grd_block *block, struct cf_op *op)
-{
-    enum cf_mode mode = op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode;
-    uint32_t frame = block->frame;
-    int tries;
-
-    for (tries = 0; tries < 2; tries++) {
-        if (eng_frame_pin_owner(instance->frames, frame, mode)) {
-            queue_remove(block, op);
-            if (op->kind == CF_OP_UPGRADE)
-                give_upgrade(instance, op, frame);
-            else if (op->kind == CF_OP_SNAPSHOT)
-                eng_snapshot_give(instance, op, frame);
-            else
-                give(instance, op, frame, mode);
-            return true;
-        }
-        eng_frame_waiter_owner(instance->frames, frame,
-                               true); /* first the bit, then the second try: none is missed */
-    }
-    return false;
-}
-
-void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns)
-{
-    struct cf_op *op;
-
-    while ((op = block->waiter_first) != NULL) {
-        enum cf_mode wanted = op->kind == CF_OP_UPGRADE ? CF_MODE_X : op->mode;
-
-        if (block->closing)
-            return; /* served when the close is complete */
-        if (block->mode >= wanted) {
-            if (serve_head(instance, block, op))
-                continue;
-            if (op->flags & CF_GET_TRY) {
-                queue_remove(block, op);
-                eng_op_complete_owner(instance, op, CF_BUSY);
-                continue;
-            }
-            eng_attention_add(instance, block);
-            return;
-        }
-        if (op->flags & CF_GET_TRY) {
-            queue_remove(block, op);
-            eng_op_complete_owner(instance, op, CF_BUSY);
-            continue;
-        }
-        if (converse(instance, block, op, now_ns))
-            return;
-        queue_remove(block, op);
-        starve(instance, op);
-    }
-    /* The owner alone sets the bit, so a look tells whether it is to be cleared. */
-    if (block->mode != CF_MODE_N && !block->closing &&
-        (eng_frames_word(instance->frames, block->frame) & ENG_WORD_WAITER))
-        eng_frame_waiter_owner(instance->frames, block->frame, false);
-}
-
-void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc)
-{
-    struct cf_op *op;
-
-    while ((op = block->waiter_first) != NULL) {
-        queue_remove(block, op);
-        eng_op_complete_owner(instance, op, rc);
-    }
-}
-
-/* ------------------------------------------------------------------ submit, cancel, deadlines */
 
 /*
  * The caller's S pin is let go at once: two that upgrade would wait for each other, and a close for both. The version
@@ -355,10 +138,14 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
     inner->claim = ENG_WAIT_BLOCK | ++instance->block_wait_last;
     eng_key_of(op->file, op->block, &key);
     block = grd_local_find(instance->local, &key);
+    if (block == NULL && (op->flags & CF_GET_TRY)) { /* it is not here, and it does not wait for a record */
+        eng_op_complete_owner(instance, op, CF_BUSY);
+        return;
+    }
     if (block == NULL)
         block = grd_local_make(instance->local, &key, eng_hash_owner(instance, &key));
     if (block == NULL) {
-        starve(instance, op);
+        eng_op_starve(instance, op);
         return;
     }
     if (op->kind == CF_OP_UPGRADE) {
@@ -370,7 +157,7 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
         eng_op_complete_owner(instance, op, CF_BUSY);
         return;
     }
-    queue_push(block, op);
+    eng_queue_push(block, op);
     if (block->waiter_first == op)
         eng_block_serve(instance, block, now_ns);
     grd_local_settle(instance->local, block);
@@ -388,7 +175,7 @@ static bool op_withdraw(struct cf_instance *instance, struct cf_op *op)
         eng_key_of(op->file, op->block, &key);
         block = grd_local_find(instance->local, &key);
         cf_assert(block != NULL);
-        queue_remove(block, op);
+        eng_queue_remove(block, op);
         if (block->waiter_first == NULL && block->mode != CF_MODE_N && !block->closing)
             eng_frame_waiter_owner(instance->frames, block->frame, false);
         else
