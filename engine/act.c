@@ -1,248 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Carries out what the step functions want: messages, ships, closes, begins, frees. A message to this instance goes
- * through a queue, so that no step runs inside another. A message that finds no credit waits in its peer's backlog,
- * in order; a full backlog drops it, and the timers of grd/ repair that.
- */
+/* Carries out what the step functions want: closes, begins, frees; reads and writes are in storage.h, what leaves in send.c. */
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/crc32c.h"
 #include "base/probe.h"
-#include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
 #include "engine/storage.h"
 #include "grd/mutant.h"
-
-/* ------------------------------------------------------------------ sending */
-
-static void self_push(struct cf_instance *instance, const struct grd_msg *msg)
-{
-    if (instance->self_tail - instance->self_head == ENG_SELF_SLOTS) {
-        instance->counters.backlog_dropped++;
-        return;
-    }
-    grd_msg_copy(&instance->self[instance->self_tail++ & (ENG_SELF_SLOTS - 1)], msg);
-    instance->counters.messages_local++;
-}
-
-void eng_self_drain(struct cf_instance *instance, uint64_t now_ns)
-{
-    while (instance->self_head != instance->self_tail) {
-        struct grd_msg *msg = &instance->self[instance->self_head & (ENG_SELF_SLOTS - 1)];
-
-        msg->from = instance->node;
-        eng_deliver_owner(instance, msg, GRD_FRAME_NONE, now_ns);
-        instance->self_head++; /* after the step: what it sends goes behind, never over it */
-    }
-}
-
-/* The image's checksum, when the option asks for it: off, one in sixteen, always. */
-static void ship_checksum(struct cf_instance *instance, struct grd_msg *msg, uint32_t frame)
-{
-    const struct eng_frame *descriptor = eng_frames_at(instance->frames, frame);
-
-    if (instance->options.ship_checksum == 0 ||
-        (instance->options.ship_checksum == 1 && (msg->tenure & 15) != 0))
-        return;
-    msg->flags |= GRD_FLAG_CHECKED;
-    msg->checksum = cf_crc32c(0, descriptor->data, descriptor->bytes);
-}
-
-/* False: no credit now. */
-static bool post(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship,
-                 uint32_t frame)
-{
-    enum xp_class lane = is_ship ? XP_DATA : XP_CONTROL;
-    uint32_t bytes = grd_msg_bytes(msg);
-    void *body = xp_begin(instance->xp, to, lane, bytes);
-    uint64_t scn;
-
-    if (body == NULL)
-        return false;
-    grd_msg_encode(msg, body);
-    scn = atomic_load_explicit(&instance->scn, memory_order_relaxed);
-    if (is_ship) {
-        xp_post_block(instance->xp, to, lane, msg->type, scn, frame);
-        instance->counters.blocks_shipped++;
-    } else {
-        xp_post(instance->xp, to, lane, msg->type, scn);
-    }
-    instance->counters.messages_sent++;
-    cf_trace_add(&instance->trace, CF_TRACE_MSG_SENT, to, msg->type, msg->request, msg->tenure);
-    return true;
-}
-
-static void backlog_push(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship,
-                         uint32_t frame)
-{
-    struct eng_peer *peer = &instance->peers[to];
-    uint32_t number = instance->backlog_free;
-    struct eng_backlog *entry;
-
-    if (number == GRD_FRAME_NONE) {
-        instance->counters.backlog_dropped++;
-        return;
-    }
-    instance->counters.lane_full++;
-    instance->backlog_free = instance->backlog_next[number];
-    instance->backlog_used++;
-    entry = &instance->backlog[number];
-    entry->to = to;
-    entry->is_ship = is_ship;
-    entry->frame = frame;
-    entry->word = is_ship ? eng_frames_word(instance->frames, frame) & ENG_WORD_STABLE : 0;
-    grd_msg_copy(&entry->msg, msg);
-    instance->backlog_next[number] = GRD_FRAME_NONE;
-    if (peer->backlog_first == GRD_FRAME_NONE)
-        peer->backlog_first = number;
-    else
-        instance->backlog_next[peer->backlog_last] = number;
-    peer->backlog_last = number;
-}
-
-/* A ship whose frame has been given to another block since is dropped: the requester asks again. */
-static bool ship_is_stable(struct cf_instance *instance, const struct eng_backlog *entry)
-{
-    return (eng_frames_word(instance->frames, entry->frame) & ENG_WORD_STABLE) == entry->word;
-}
-
-void eng_backlog_drain(struct cf_instance *instance, uint16_t node)
-{
-    struct eng_peer *peer = &instance->peers[node];
-
-    while (peer->backlog_first != GRD_FRAME_NONE) {
-        uint32_t number = peer->backlog_first;
-        struct eng_backlog *entry = &instance->backlog[number];
-
-        if (!(entry->is_ship && !ship_is_stable(instance, entry)) && peer->state == ENG_PEER_UP &&
-            !post(instance, node, &entry->msg, entry->is_ship, entry->frame))
-            return;
-        peer->backlog_first = instance->backlog_next[number];
-        instance->backlog_next[number] = instance->backlog_free;
-        instance->backlog_free = number;
-        instance->backlog_used--;
-    }
-    peer->backlog_last = GRD_FRAME_NONE;
-}
-
-static void send_or_queue(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg, bool is_ship,
-                          uint32_t frame)
-{
-    const struct eng_peer *peer = &instance->peers[to];
-
-    if (peer->state != ENG_PEER_UP)
-        return; /* nobody is there: a timer says it again, or the cluster has stopped */
-    if (peer->backlog_first == GRD_FRAME_NONE && post(instance, to, msg, is_ship, frame))
-        return;
-    backlog_push(instance, to, msg, is_ship, frame);
-}
-
-/* Messages of the roles of this instance to each other are told as well: the path of a block stays whole. */
-static inline void probe_sent(const struct cf_instance *instance, uint16_t to, const struct grd_msg *msg)
-{
-    if (msg->type == GRD_MSG_REQUEST)
-        CF_PROBE6(request, instance->node, to, msg->key.file, msg->key.block, msg->mode, msg->request);
-    else if (msg->type == GRD_MSG_FORWARD)
-        CF_PROBE6(forward, instance->node, to, msg->key.file, msg->key.block, msg->mode, msg->requester);
-    else if (msg->type == GRD_MSG_GRANT)
-        CF_PROBE6(grant, instance->node, to, msg->key.file, msg->key.block, msg->mode, msg->tenure);
-}
-
-void eng_send_owner(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg)
-{
-    probe_sent(instance, to, msg);
-    if (to == instance->node)
-        self_push(instance, msg);
-    else
-        send_or_queue(instance, to, msg, false, GRD_FRAME_NONE);
-}
-
-/* ------------------------------------------------------------------ ships, and the redo before them (I-7) */
-
-bool eng_log_is_durable(struct cf_instance *instance, uint64_t position)
-{
-    if (position == 0 || instance->callbacks.log_ensure == NULL ||
-        position <= atomic_load_explicit(&instance->log_durable, memory_order_acquire))
-        return true;
-    return instance->callbacks.log_ensure(instance->callbacks.context, position) == CF_OK;
-}
-
-static void ship_wait_push(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg,
-                           uint32_t frame)
-{
-    uint32_t number = instance->backlog_free;
-    struct eng_backlog *entry;
-
-    if (number == GRD_FRAME_NONE) {
-        instance->counters.backlog_dropped++;
-        return;
-    }
-    instance->backlog_free = instance->backlog_next[number];
-    instance->backlog_used++;
-    entry = &instance->backlog[number];
-    entry->to = to;
-    entry->is_ship = 1;
-    entry->frame = frame;
-    entry->word = eng_frames_word(instance->frames, frame) & ENG_WORD_STABLE;
-    grd_msg_copy(&entry->msg, msg);
-    instance->backlog_next[number] = GRD_FRAME_NONE;
-    if (instance->ship_wait_first == GRD_FRAME_NONE)
-        instance->ship_wait_first = number;
-    else
-        instance->backlog_next[instance->ship_wait_last] = number;
-    instance->ship_wait_last = number;
-}
-
-/* Looks at each ship that waits once: what is durable by now goes out, the rest waits on. */
-void eng_ships_drain(struct cf_instance *instance)
-{
-    uint32_t number = instance->ship_wait_first, next;
-
-    instance->ship_wait_first = instance->ship_wait_last = GRD_FRAME_NONE;
-    for (; number != GRD_FRAME_NONE; number = next) {
-        struct eng_backlog *entry = &instance->backlog[number];
-
-        next = instance->backlog_next[number];
-        if (ship_is_stable(instance, entry)) {
-            if (!eng_log_is_durable(instance, eng_frames_at(instance->frames, entry->frame)->position)) {
-                instance->backlog_next[number] = GRD_FRAME_NONE;
-                if (instance->ship_wait_first == GRD_FRAME_NONE)
-                    instance->ship_wait_first = number;
-                else
-                    instance->backlog_next[instance->ship_wait_last] = number;
-                instance->ship_wait_last = number;
-                continue;
-            }
-            send_or_queue(instance, entry->to, &entry->msg, true, entry->frame);
-        }
-        instance->backlog_next[number] = instance->backlog_free;
-        instance->backlog_free = number;
-        instance->backlog_used--;
-    }
-}
-
-static void do_ship(struct cf_instance *instance, struct grd_action *action)
-{
-    const struct eng_frame *descriptor = eng_frames_at(instance->frames, action->frame);
-
-    if (action->to == instance->node) { /* a forward that names us as requester: no master says so */
-        instance->counters.bad_messages++;
-        return;
-    }
-    CF_PROBE6(ship, instance->node, action->to, action->msg.key.file, action->msg.key.block,
-              action->msg.version, action->msg.tenure);
-    ship_checksum(instance, &action->msg, action->frame);
-    if (action->msg.version > action->msg.durable && !eng_log_is_durable(instance, descriptor->position)) {
-        ship_wait_push(instance, action->to, &action->msg, action->frame);
-        return;
-    }
-    send_or_queue(instance, action->to, &action->msg, true, action->frame);
-}
-
-/* ------------------------------------------------------------------ frames */
 
 void eng_frame_give_back(struct cf_instance *instance, uint32_t frame)
 {
@@ -423,8 +189,6 @@ static void do_write_asked(struct cf_instance *instance, struct grd_block *block
         grd_local_say_written(instance->local, block, instance->actions);
 }
 
-/* ------------------------------------------------------------------ the list */
-
 /*
  * Steps append to one list; whoever called them runs it. Carrying an action out may append more, so that the list
  * grows behind the loop; a call from inside the loop leaves the work to it.
@@ -445,7 +209,7 @@ void eng_actions_run(struct cf_instance *instance, uint64_t now_ns)
             eng_send_owner(instance, action->to, &action->msg);
             break;
         case GRD_ACT_SHIP:
-            do_ship(instance, action);
+            eng_ship_owner(instance, action);
             break;
         case GRD_ACT_READ:
             eng_read_start(instance, action->block, now_ns);

@@ -381,8 +381,10 @@ void eng_scn_raise(struct cf_instance *instance, uint64_t scn);
 void eng_view_alone(struct cf_instance *instance);
 void eng_session_free(struct cf_instance *instance, struct cf_session *session);
 
-/* ---- act.c: carrying out actions. Owner. ---- */
+/* ---- act.c: carrying out actions; send.c: what leaves. Owner. ---- */
 void eng_actions_run(struct cf_instance *instance, uint64_t now_ns);
+/* The image of action->frame to action->to, when its redo is durable; fills in the checksum. */
+void eng_ship_owner(struct cf_instance *instance, struct grd_action *action);
 void eng_send_owner(struct cf_instance *instance, uint16_t to, const struct grd_msg *msg);
 /* Empties the queue of messages to this instance. */
 void eng_self_drain(struct cf_instance *instance, uint64_t now_ns);
