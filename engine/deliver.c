@@ -2,6 +2,7 @@
 /* What arrives as a message, from a peer or from this instance itself: read, judged, and handed to the role it is for. */
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "engine/directory.h"
 #include "engine/format.h"
 #include "engine/instance.h"
 #include "engine/pool.h"

@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "engine/detect_impl.h"
+#include "engine/directory.h"
 #include "engine/instance.h"
 
 #define DETECT_IN_SLOTS 1024u

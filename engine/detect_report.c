@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/detect_impl.h"
+#include "engine/directory.h"
 #include "engine/instance.h"
 
 void eng_detect_stream_begin(struct eng_detect_stream *stream, struct eng_known *known,

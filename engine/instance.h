@@ -35,9 +35,12 @@
 #include "engine/file.h"
 #include "engine/frame.h"
 #include "engine/lock.h"
+#include "engine/op.h"
 #include "engine/pool.h"
 #include "engine/place.h"
+#include "engine/session.h"
 #include "engine/store.h"
+#include "engine/wait.h"
 #include "grd/local.h"
 #include "grd/move.h"
 #include "grd/map.h"
@@ -58,112 +61,6 @@
 #define ENG_SCN_AHEAD_MAX (1ull << 47)
 /* One get in so many is timed, and its caller looks after the network when nobody else does. */
 #define ENG_GETS_A_TURN 128u
-/* Prefetches of a session under way at once. */
-#define ENG_PREFETCH_OPS 64u
-
-/* What the engine keeps in cf_op.private_. */
-struct eng_op {
-    struct cf_timer timer; /* [own] deadline */
-    struct cf_op *next;    /* [own] queue of its block or of those that wait for a frame */
-    struct cf_session *session;
-    uint64_t started_ns;
-    uint8_t state;       /* enum eng_op_state, [own] once submitted */
-    uint8_t is_sync;     /* completion is told by `done`, not by the session's ring */
-    uint8_t hops;        /* ENG_OP_WAS_HIT: satisfied at submit, by the frame word alone; ENG_OP_BY_MESSAGE */
-    uint8_t is_internal; /* prefetch: no completion; back to the pool */
-    _Atomic uint32_t done; /* [atomic] sync: 1 = completed */
-    /* lock ops */
-    struct cf_op *prev; /* of those that wait; `next` is the other way */
-    uint64_t claim;     /* grd_lock_id that waits; 0: a call, by its number */
-    uint32_t call;
-    uint32_t cost; /* as set by cf_owner_set at submit */
-    uint64_t owner;
-};
-_Static_assert(sizeof(struct eng_op) <= sizeof(((struct cf_op *)0)->private_), "room in cf_op");
-static inline struct eng_op *eng_op_of(struct cf_op *op)
-{
-    return (struct eng_op *)(void *)op->private_;
-}
-#define ENG_OP_WAS_HIT 1u
-#define ENG_OP_BY_MESSAGE 2u /* snapshot: READs are given up */
-/* Owners that no caller names: the sessions themselves, by slot. */
-#define ENG_OWNER_SESSION (1ull << 63)
-enum eng_op_state {
-    ENG_OP_IDLE = 0,
-    ENG_OP_QUEUED,   /* in the inbox */
-    ENG_OP_BLOCK,    /* waits in its block's queue */
-    ENG_OP_FRAME,    /* waits for a free frame, a conversation or a record */
-    ENG_OP_FLUSH,    /* in the list of flushes */
-    ENG_OP_LOCK,     /* in the list of lock ops */
-    ENG_OP_SNAPSHOT, /* has a slot of the snapshots */
-    ENG_OP_DONE
-};
-
-/* Pages that a forked child finds zeroed (MADV_WIPEONFORK). */
-struct eng_guard {
-    volatile uint32_t state; /* ENG_RUNS until the owner writes ENG_STOPPED */
-    _Atomic uint64_t *words; /* [const] the frames' */
-    /*
-     * Id and generation of each file, by slot, under which a hit looks its blocks up. 0, which names no file, while gets
-     * may not hit, and when the instance has stopped.
-     */
-    CF_ALIGNED(CF_CACHE_LINE) _Atomic uint64_t hit_names[];
-};
-
-/* What the engine keeps in cf_ref.private_: the frame's number, and whether cf_dirty was called. */
-#define ENG_REF_DIRTY (1ull << 32)
-#define ENG_REF_X (1ull << 33)     /* held in X: what a put of S does not look at begins at bit 32 */
-#define ENG_REF_NOTED (1ull << 34) /* in the session's table of pins, at the number above ENG_REF_PIN_SHIFT */
-#define ENG_REF_PIN_SHIFT 40u
-/* Pins noted of a session with an owner. */
-#define ENG_NOTED_PINS 32u
-struct eng_noted_pin {
-    _Atomic uint64_t
-        id; /* [atomic] 0: free; never used twice. The session's thread writes, the owner reads */
-    _Atomic uint64_t held;  /* [atomic] frame, and mode above 32 bits */
-    _Atomic uint64_t owner; /* [atomic] */
-};
-static inline uint32_t eng_ref_frame(const struct cf_ref *ref)
-{
-    return (uint32_t)ref->private_;
-}
-
-struct cf_session;
-/* References that the session holds: each hit is one, those got otherwise are counted, and those put. Its own thread. */
-uint32_t eng_refs_held(const struct cf_session *session);
-
-struct cf_session {
-    struct eng_frame_view view;    /* [const] of the instance's frames */
-    const struct eng_guard *guard; /* [const] the instance's */
-    struct cf_instance *instance;
-    uint32_t slot;
-    bool in_use;
-    uint32_t under_way;    /* ops submitted and not yet polled; the session's thread */
-    uint32_t other_refs;   /* references got otherwise than by a hit, less those put; the session's thread */
-    _Atomic uint64_t gets; /* cf_get calls of a running instance; the session's thread counts, and these: */
-    struct cf_error error;
-    struct cf_spsc done; /* completed ops: progress pushes, the session pops */
-    void *done_mem;
-    uint32_t done_slots;
-    _Atomic uint32_t wake;     /* [atomic] futex word: rises at each completion */
-    _Atomic uint32_t sleeping; /* [atomic] 1 while the session's thread sleeps on `wake` */
-    /* counters of the session's thread, summed by cf_stats_read (relaxed) */
-    _Atomic uint64_t missed;     /* of `gets`: those that did not hit at the first look */
-    _Atomic uint64_t other_hits; /* by the frame word alone all the same: a later look, or at submit */
-    _Atomic uint64_t slow_gets;  /* got through the owner */
-    _Atomic uint64_t timeouts;
-    _Atomic uint64_t snapshots;
-    struct cf_op *ready_first, *ready_last; /* ops satisfied at submit */
-    struct cf_op *prefetch;                 /* ENG_PREFETCH_OPS ops of the session's own */
-    uint32_t prefetch_next;
-    struct cf_hist *hit_hist; /* the session's thread */
-    uint64_t owner;           /* cf_owner_set; the session's thread */
-    uint32_t cost;
-    /* of sessions with an owner: engine/detect_block.c */
-    struct eng_noted_pin pins[ENG_NOTED_PINS];
-    uint64_t pin_last;
-    _Atomic uint64_t no_slot; /* a table of frames in which nothing is found */
-};
 
 enum eng_inbox_kind { ENG_IN_OP = 1, ENG_IN_CANCEL = 2, ENG_IN_CALL = 3 };
 struct eng_inbox_record {
@@ -180,7 +77,6 @@ struct eng_call {
 /* A message that waits for a credit, or a ship that waits for the log. */
 struct eng_backlog {
     uint16_t to;
-    uint8_t lane;
     uint8_t is_ship;
     uint32_t frame;
     uint64_t word; /* ship: the frame's generation when the step was taken */
@@ -400,47 +296,6 @@ void eng_frames_sent(struct cf_instance *instance);
 void eng_attention_add(struct cf_instance *instance, struct grd_block *block);
 void eng_attention_walk(struct cf_instance *instance, uint64_t now_ns);
 
-/* ---- op.c, queue.c: callers. ---- */
-void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);
-void eng_op_cancel_owner(struct cf_instance *instance, struct cf_op *op);
-void eng_op_complete_owner(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc);
-/* The wait for a block with this id ends with CF_DEADLOCK. False: it has ended. */
-bool eng_op_victim_owner(struct cf_instance *instance, uint64_t wait, const char *cycle);
-void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns);
-bool eng_ops_starved(struct cf_instance *instance, uint64_t now_ns);
-/* Gives the block to those who wait for it, as far as possible; opens the conversation the first of them needs. */
-void eng_block_serve(struct cf_instance *instance, struct grd_block *block, uint64_t now_ns);
-/* The grant came, the block could not be had: everybody who waits for it gets rc. */
-void eng_block_fail(struct cf_instance *instance, struct grd_block *block, enum cf_rc rc);
-void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc);
-void eng_ref_fill(struct cf_instance *instance, struct cf_file *file, uint64_t block, uint32_t frame,
-                  enum cf_mode mode, struct cf_ref *ref);
-
-/* ---- lock.c ---- */
-/* What can be wrong with a lock op, said in the session's error. */
-enum cf_rc eng_lock_check(struct cf_session *session, const struct cf_op *op);
-static inline uint64_t eng_owner_default(const struct cf_session *session)
-{
-    return ENG_OWNER_SESSION | session->slot;
-}
-/* What lock_hit.c leaves to others; `inside`: the caller has entered the gate, which is left. */
-enum cf_rc eng_lock_request_inside(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
-                                   uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out);
-enum cf_rc eng_lock_unlock_inside(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
-                                  const struct cf_lock_value *value);
-enum cf_rc eng_lock_request_slow(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
-                                 uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out);
-enum cf_rc eng_lock_unlock_slow(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
-                                const struct cf_lock_value *value);
-/* May the session make calls on locks? */
-enum cf_rc eng_lock_enter(struct cf_session *session);
-/* Submits a lock op and waits for it; the error is said. */
-enum cf_rc eng_lock_run(struct cf_session *session, struct cf_op *op);
-/* ---- lock_say.c: the session's thread ---- */
-/* The session's error for a lock op that ended with `rc`. */
-void eng_lock_say(struct cf_session *session, const struct cf_op *op, enum cf_rc rc);
-/* The same for any op that ended with CF_DEADLOCK: the cycle. */
-void eng_lock_error(struct cf_session *session, const struct cf_op *op);
 /* ---- client.c: the synchronous calls. The session's thread. ---- */
 /* As cf_get, for internal blocks too (ENG_SUPER_BLOCK); no check of the range. */
 /* What can be wrong with a get, said in the session's error; may look the length of the file up. */
@@ -456,65 +311,6 @@ enum cf_rc eng_call_run(struct cf_instance *instance, void (*run)(struct cf_inst
 enum cf_rc eng_fail(struct cf_session *session, enum cf_rc rc, const char *fmt, ...) CF_PRINTF(3, 4);
 void eng_error_set(struct cf_error *error, enum cf_rc rc, int system, uint16_t node, const char *fmt, ...)
     CF_PRINTF(5, 6);
-
-/* ---- progress.c, wait.c, poller.c: threads and waiting. ---- */
-bool eng_progress_try(struct cf_instance *instance);
-void eng_progress_leave(struct cf_instance *instance);
-/* Something was added to inbox or attention: sees to it that somebody looks. Any thread. */
-void eng_kick(struct cf_instance *instance);
-/* An unpin that somebody may wait for: the owner looks. Any thread. */
-void eng_put_tell(struct cf_instance *instance);
-struct eng_wait {
-    bool (*is_done)(void *arg);
-    void *arg;
-    uint64_t until_ns;
-    _Atomic uint32_t *wake; /* rises when something is done */
-    _Atomic uint32_t *sleeping;
-};
-/* Drives, spins or sleeps as the option `waiting` says, until is_done or until_ns. True: done. */
-bool eng_wait_for(struct cf_instance *instance, struct eng_wait *wait);
-/* The same by who holds progress already; lets go of it. */
-bool eng_wait_driving(struct cf_instance *instance, struct eng_wait *wait, uint64_t now_ns);
-/* slice.c: the calling thread, a poller, asks to run soon rather than long. */
-void eng_slice_shorten(void);
-void eng_poller_wake(struct cf_instance *instance);
-enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *error);
-void eng_threads_stop(struct cf_instance *instance);
-void eng_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
-void eng_futex_wake(_Atomic uint32_t *word);
-
-/* ---- remaster.c: buckets that move. Owner, but for open and close. ---- */
-/* Values of option remaster. */
-enum { ENG_REMASTER_OFF = 0, ENG_REMASTER_ON = 1, ENG_REMASTER_MANUAL = 2 };
-enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error);
-void eng_move_message_owner(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
-bool eng_move_tick_owner(struct cf_instance *instance, uint64_t now_ns);
-void eng_control_line(struct cf_instance *instance, const char *line, char *answer, size_t answer_bytes);
-/* turn.c: a message of blocks for the master, as if it had just come. */
-void eng_master_step_again(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns);
-/* ---- worker.c: directory workers. Owner, but for start and stop. ---- */
-struct eng_worker;
-enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *error);
-void eng_workers_stop(struct cf_instance *instance);
-void eng_worker_push(struct cf_instance *instance, const struct grd_msg *msg, uint32_t shard);
-/* Is there something that the workers want sent? Any thread. */
-bool eng_workers_have(const struct cf_instance *instance);
-/* What their streams have told the deadlock detector. */
-struct eng_detect_counts;
-void eng_workers_known(const struct cf_instance *instance, struct eng_detect_counts *counts);
-/* Sends what the workers want sent. True when there was something. */
-bool eng_workers_take(struct cf_instance *instance);
-
-/* ---- stats.c ---- */
-/* Nanoseconds in all, of each latency of stats.def. Any thread. */
-struct eng_latency_sums {
-#define CF_STAT(name, text)
-#define CF_LATENCY(name, text) double name;
-#include <cachefusion/stats.def>
-#undef CF_STAT
-#undef CF_LATENCY
-};
-void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums *sums_out);
 
 /* The clock, or the simulation's. Any thread. */
 static inline uint64_t eng_now(const struct cf_instance *instance)

@@ -164,4 +164,26 @@ uint64_t eng_master_next_ns(const struct cf_instance *instance, uint32_t shard);
 /* For checkers and eng_leaks: claims, calls and records of locks in use. Owner of progress. */
 uint64_t eng_lock_leaks(struct cf_instance *instance, char *text, size_t text_bytes);
 
+/* ---- lock.c ---- */
+/* What can be wrong with a lock op, said in the session's error. */
+enum cf_rc eng_lock_check(struct cf_session *session, const struct cf_op *op);
+/* What lock_hit.c leaves to others; `inside`: the caller has entered the gate, which is left. */
+enum cf_rc eng_lock_request_inside(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
+                                   uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out);
+enum cf_rc eng_lock_unlock_inside(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                  const struct cf_lock_value *value);
+enum cf_rc eng_lock_request_slow(struct cf_session *session, struct cf_lock *lock, enum cf_lock_mode mode,
+                                 uint32_t flags, uint64_t deadline_ns, struct cf_claim *claim_out);
+enum cf_rc eng_lock_unlock_slow(struct cf_session *session, struct cf_claim *claim, uint32_t flags,
+                                const struct cf_lock_value *value);
+/* May the session make calls on locks? */
+enum cf_rc eng_lock_enter(struct cf_session *session);
+/* Submits a lock op and waits for it; the error is said. */
+enum cf_rc eng_lock_run(struct cf_session *session, struct cf_op *op);
+/* ---- lock_say.c: the session's thread ---- */
+/* The session's error for a lock op that ended with `rc`. */
+void eng_lock_say(struct cf_session *session, const struct cf_op *op, enum cf_rc rc);
+/* The same for any op that ended with CF_DEADLOCK: the cycle. */
+void eng_lock_error(struct cf_session *session, const struct cf_op *op);
+
 #endif

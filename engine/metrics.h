@@ -26,4 +26,15 @@ void eng_metrics_stop(struct cf_instance *instance);
 /* Where it listens, the port that was taken included; NULL = metrics are off. */
 const char *eng_metrics_where(const struct cf_instance *instance);
 
+/* ---- stats.c ---- */
+/* Nanoseconds in all, of each latency of stats.def. Any thread. */
+struct eng_latency_sums {
+#define CF_STAT(name, text)
+#define CF_LATENCY(name, text) double name;
+#include <cachefusion/stats.def>
+#undef CF_STAT
+#undef CF_LATENCY
+};
+void eng_stats_sums(const struct cf_instance *instance, struct eng_latency_sums *sums_out);
+
 #endif

@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "engine/directory.h"
 #include "engine/metrics.h"
 #include "engine/open.h"
 #include "engine/peers.h"

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/directory.h"
 #include "engine/open.h"
 #include "engine/peers.h"
 #include "engine/pool.h"

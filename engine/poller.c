@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "engine/directory.h"
 #include "engine/progress.h"
 
 #define ENG_SLEEP_NS_MAX 4000000ull

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "engine/client.h"
+#include "engine/directory.h"
 #include "engine/progress.h"
 
 /* Turns that a leaving client takes for arrivals before it leaves them to the poller. */

@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 
+#include "engine/directory.h"
 #include "engine/instance.h"
 
 enum cf_rc eng_move_open(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error)

@@ -7,6 +7,7 @@
 
 #include "base/ring.h"
 #include "engine/instance.h"
+#include "engine/metrics.h"
 #include "engine/pool.h"
 #include "engine/snapshot.h"
 

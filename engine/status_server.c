@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "engine/directory.h"
 #include "engine/instance.h"
 #include "engine/status.h"
 

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 
 #include "base/assert.h"
+#include "engine/directory.h"
 #include "engine/instance.h"
 #include "engine/pool.h"
 #include "engine/snapshot.h"

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "engine/directory.h"
 #include "engine/instance.h"
 
 #define WORKER_SLOTS 1024u
