@@ -31,9 +31,24 @@ static void survivors_stop_and_serve_nothing_older(void **state)
     assert_true(done >= 10);
 }
 
+/* Its conversion stands at the master, who has not heard that it died, and another one's is refused for it. */
+static void a_deadlock_with_one_who_died_is_one(void **state)
+{
+    uint64_t done;
+    struct sim_sweep what = {
+        .first = {.seed = 95054, .run_ns = S / 5, .ops_max = 500, .faults = SIM_FAULTS_ALL, .crash = true},
+        .seeds = 1,
+    };
+
+    (void)state;
+    assert_int_equal(sim_sweep_run(&what, &done), 0);
+    assert_int_equal(done, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_deadlock_with_one_who_died_is_one),
         cmocka_unit_test(survivors_stop_and_serve_nothing_older),
     };
 

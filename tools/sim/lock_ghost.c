@@ -181,7 +181,10 @@ static bool stands_before(const struct sim_locker *locker, const struct sim_lock
     return false;
 }
 
-/* Who goes on if everybody who does not wait unlocks, and so on. */
+/*
+ * Who goes on if everybody who does not wait unlocks, and so on. Who waited in an instance that crashed waits: its conversion
+ * stands at the master, and nobody has heard yet that it is nobody's.
+ */
 static void goes_find(const struct sim_cluster *cluster, bool by_order, bool *goes)
 {
     uint32_t count = sim_lockers_count(cluster);
@@ -195,9 +198,8 @@ static void goes_find(const struct sim_cluster *cluster, bool by_order, bool *go
 
             if (goes[a])
                 continue;
-            for (uint32_t b = 0; can && sim_locker_waits(locker) && !is_gone(locker) && b < count; b++)
-                can = b == a || goes[b] || is_gone(sim_locker_at(cluster, b)) ||
-                      !stands_before(locker, sim_locker_at(cluster, b), by_order);
+            for (uint32_t b = 0; can && sim_locker_waits(locker) && b < count; b++)
+                can = b == a || goes[b] || !stands_before(locker, sim_locker_at(cluster, b), by_order);
             goes[a] = can;
             moved = moved || can;
         }
