@@ -12,7 +12,8 @@
  *   detector   --VICTIM(wait, cycle)--> instance --TOLD--> detector
  *
  * Three parts, which meet in messages only:
- *   reporter  detect_report.c and detect_stream.c, in every instance: the owner of progress; directory workers tell of their shards
+ *   reporter  detect_report.c, detect_stream.c, in every instance: the owner of progress; directory workers tell of
+ *             their shards
  *   role      detect_role.c, detect_victim.c: rounds and victims. A thread of its own in the dedicated plan, fed by
  *             bounded rings; the owner of progress otherwise
  *   status    detect_status.c: the graph as the role last saw it

@@ -147,7 +147,7 @@ void run_local_print(const struct run *run, const struct cf_stats *worked);
 /* 0, or not: no memory. The last quarter is left out where an instance said nothing in time. */
 CF_CHECK int run_local_json(json_t *object, const struct run *run);
 
-/* run_report.c */
+/* run_report.c, run_json.c, run_totals.c */
 /* 1234567 as "1,234,567"; returns buf. */
 char *report_grouped(uint64_t value, char *buf, size_t buf_bytes);
 /* Of one instance: what counts of the time the clients worked; else from open to close. */
