@@ -2,7 +2,6 @@
 /* The report of a run, for people. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "tools/latency.h"
 #include "tools/run_totals.h"
