@@ -59,6 +59,7 @@ struct sim_locker {
     bool is_done;
     bool is_victim; /* of the detector */
     bool is_alone;  /* and no other wait had been ended for some rounds */
+    bool was_stuck; /* it waited for itself when another wait ended without a grant */
     bool is_stored; /* the swap has been seen to be carried out */
 };
 
@@ -110,6 +111,8 @@ void sim_lock_written(struct sim_locker *locker, uint32_t lock, bool is_valid, u
 void sim_lock_swapped(struct sim_locker *locker, enum cf_rc rc);
 /* I-14: is this wait, which a conversion deadlock or the detector has ended, in a deadlock, or behind one? By order at least. */
 void sim_lock_victim(struct sim_locker *locker);
+/* A wait ends without a grant: whom it was in a deadlock with may have been told of it already, and not heard it yet. */
+void sim_lock_ends(struct sim_cluster *cluster);
 /* I-15, I-16: once faults have ceased no deadlock lives longer than the bound. */
 void sim_lock_bound(struct sim_cluster *cluster);
 

@@ -53,7 +53,8 @@ static void submit(struct sim_locker *locker, enum cf_op_kind kind, uint32_t fla
     locker->args.value_out = &locker->value_out;
     locker->args.owner = locker->number + 1u;
     locker->args.cost = locker->number % 3u;
-    locker->is_cancelled = locker->is_stored = locker->is_victim = locker->is_alone = false;
+    locker->is_cancelled = locker->is_stored = locker->is_victim = locker->is_alone = locker->was_stuck =
+        false;
     locker->wake_ns = SIM_NEVER;
     if (may_end && chance(locker, 10))
         op->deadline_ns = cluster->now_ns + cf_rng_below(&locker->rng, cluster->plan.deadlock_after_ns * 2);
@@ -217,8 +218,10 @@ static void on_claim(struct sim_locker *locker, enum cf_rc rc)
         sim_cluster_break(locker->cluster, "API lock %u: node %u asked for %s and got %s", held->lock,
                           locker->node, grd_lock_mode_name((uint8_t)locker->args.mode),
                           grd_lock_mode_name((uint8_t)held->claim.mode));
-    if (rc != CF_OK && rc != CF_BUSY)
+    if (rc != CF_OK && rc != CF_BUSY) {
         locker->cluster->locks->ended_ns = locker->cluster->now_ns;
+        sim_lock_ends(locker->cluster);
+    }
     locker->gives_up = locker->gives_up || rc == CF_DEADLOCK;
     if (rc != CF_OK && locker->op.kind == CF_OP_LOCK) {
         held_remove(locker, locker->at);

@@ -206,6 +206,15 @@ static void goes_find(const struct sim_cluster *cluster, bool by_order, bool *go
     }
 }
 
+void sim_lock_ends(struct sim_cluster *cluster)
+{
+    bool goes[SIM_LOCKERS_MAX] = {false};
+
+    goes_find(cluster, true, goes);
+    for (uint32_t i = 0; i < sim_lockers_count(cluster); i++)
+        sim_locker_at(cluster, i)->was_stuck |= !goes[i];
+}
+
 void sim_lock_victim(struct sim_locker *locker)
 {
     struct sim_cluster *cluster = locker->cluster;
@@ -215,7 +224,7 @@ void sim_lock_victim(struct sim_locker *locker)
     if (locker->is_victim && !locker->is_alone)
         return;
     goes_find(cluster, true, goes);
-    if (goes[locker - cluster->locks->lockers])
+    if (goes[locker - cluster->locks->lockers] && !locker->was_stuck)
         sim_cluster_break(cluster, "I-14 lock %u: node %u client %u was told of a deadlock and was in none",
                           locker->lock, locker->node, locker->number);
 }
