@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "engine/detect_impl.h"
 #include "engine/directory.h"
 #include "engine/instance.h"
@@ -150,13 +151,12 @@ enum cf_rc eng_detect_start(struct cf_instance *instance, struct cf_error *error
     }
     cf_spsc_init(&detector->in, detector->in_mem, DETECT_IN_SLOTS, sizeof(struct grd_msg));
     cf_spsc_init(&detector->out, detector->out_mem, DETECT_OUT_SLOTS, sizeof(struct detect_out));
-    rc = pthread_create(&detector->thread, NULL, thread_main, instance);
+    rc = cf_thread_start(&detector->thread, "cf-detect", thread_main, instance);
     if (rc != 0) {
         eng_error_set(error, CF_SYSTEM, rc, instance->node, "the detector's thread could not be started");
         return CF_SYSTEM;
     }
     detector->has_thread = true;
-    pthread_setname_np(detector->thread, "cf-detect");
     return CF_OK;
 }
 

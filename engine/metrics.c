@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "base/units.h"
 #include "engine/instance.h"
 
@@ -276,16 +277,15 @@ static void on_log(void *arg, const char *format, va_list args)
 static struct MHD_Daemon *daemon_start(struct metrics_server *server)
 {
     struct MHD_Daemon *daemon;
-    sigset_t all, before;
+    sigset_t before;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    cf_signals_block(&before);
     daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         answer, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, server->instance, MHD_OPTION_LISTEN_SOCKET,
         server->listen_fd, MHD_OPTION_CONNECTION_LIMIT, METRICS_CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, METRICS_IDLE_S_MAX, MHD_OPTION_END);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    cf_signals_restore(&before);
     return daemon;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/thread.h"
 #include "engine/directory.h"
 #include "engine/progress.h"
 
@@ -167,13 +168,12 @@ enum cf_rc eng_threads_start(struct cf_instance *instance, struct cf_error *erro
     if (rc != CF_OK)
         return rc;
     instance->has_poller = true;
-    system = pthread_create(&instance->poller, NULL, poller_main, instance);
+    system = cf_thread_start(&instance->poller, "cf-poller", poller_main, instance);
     if (system != 0) {
         instance->has_poller = false;
         eng_error_set(error, CF_SYSTEM, system, CF_NODE_NONE, "the poller thread could not be started");
         return CF_SYSTEM;
     }
-    pthread_setname_np(instance->poller, "cf-poller");
     return CF_OK;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "engine/directory.h"
 #include "engine/instance.h"
 #include "engine/status.h"
@@ -244,14 +245,13 @@ enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error
         server_free(server);
         return CF_SYSTEM;
     }
-    system = pthread_create(&server->thread, NULL, server_main, server);
+    system = cf_thread_start(&server->thread, "cf-status", server_main, server);
     if (system != 0) {
         eng_error_set(error, CF_SYSTEM, system, instance->node, "the status thread could not be started: %s",
                       strerror(system));
         server_free(server);
         return CF_SYSTEM;
     }
-    pthread_setname_np(server->thread, "cf-status");
     instance->status = server;
     return CF_OK;
 }

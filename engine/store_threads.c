@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/thread.h"
 #include "engine/store_file.h"
 
 #define THREADS_COUNT 4u
@@ -164,22 +165,15 @@ static const struct eng_store_ops threads_ops = {
     .in_flight = threads_in_flight,
 };
 
-/*
- * Starts as many as there can be; fewer are slower only. Signals are for the threads of the program around
- * us.
- */
+/* Starts as many as there can be; fewer are slower only. */
 static int threads_start(struct threads_store *s)
 {
-    sigset_t all, before;
     int rc = 0;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (rc == 0 && s->threads_count < THREADS_COUNT) {
-        rc = pthread_create(&s->threads[s->threads_count], NULL, thread_main, s);
+        rc = cf_thread_start(&s->threads[s->threads_count], "cf-storage", thread_main, s);
         s->threads_count += rc == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return s->threads_count > 0 ? 0 : rc;
 }
 

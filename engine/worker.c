@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "engine/directory.h"
 #include "engine/instance.h"
 
@@ -285,7 +286,8 @@ enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *erro
         cf_spsc_init(&worker->out, worker->out_mem, WORKER_SLOTS, sizeof(struct worker_out));
     }
     for (w = 0; w < count; w++) {
-        int code = pthread_create(&instance->workers[w].thread, NULL, worker_main, &instance->workers[w]);
+        int code = cf_thread_start(&instance->workers[w].thread, "cf-directory", worker_main,
+                                   &instance->workers[w]);
 
         if (code != 0) {
             eng_error_set(error, CF_SYSTEM, code, instance->node, "directory worker %u could not be started",
@@ -293,7 +295,6 @@ enum cf_rc eng_workers_start(struct cf_instance *instance, struct cf_error *erro
             return CF_SYSTEM;
         }
         instance->workers[w].is_running = true;
-        pthread_setname_np(instance->workers[w].thread, "cf-directory");
     }
     return CF_OK;
 }

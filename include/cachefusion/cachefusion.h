@@ -74,7 +74,8 @@ CF_API enum cf_rc cf_callback_done(struct cf_instance *instance, uint64_t ticket
  * Opens an instance: takes its memory, starts its threads, connects to the members of the view and waits until
  * all of them are there (options.open_timeout). On failure *instance_out is untouched and *error (may be NULL)
  * says why: CF_OPTION, CF_MEMORY, CF_BUDGET, CF_NODE_TAKEN, CF_CLUSTER, CF_VERSION, CF_TIMEOUT, CF_SYSTEM.
- * `callbacks` may be NULL; it is copied. The caller owns *instance_out until cf_close().
+ * `callbacks` may be NULL; it is copied. The caller owns *instance_out until cf_close(). The threads take none of
+ * the program's signals, and no handler or mask of the program is changed.
  */
 CF_API CF_MUST_CHECK enum cf_rc cf_open(const struct cf_options *options,
                                         const struct cf_callbacks *callbacks,

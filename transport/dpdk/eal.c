@@ -23,6 +23,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "base/thread.h"
 #include "transport/dpdk/pool.h"
 
 #define GATE_USERS_MAX 64u
@@ -240,14 +241,9 @@ static void *starter(void *arg)
 /* EAL's threads inherit the signal mask of the one that starts it. */
 static enum cf_rc start_in_thread(const char *pci, struct cf_error *error)
 {
-    sigset_t all, before;
     pthread_t thread;
-    int rc;
+    int rc = cf_thread_start(&thread, "cf-eal", starter, (void *)(uintptr_t)pci);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    rc = pthread_create(&thread, NULL, starter, (void *)(uintptr_t)pci);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0)
         return fail(error, CF_SYSTEM, strerror(rc), "a thread is needed to start EAL");
     pthread_join(thread, NULL);

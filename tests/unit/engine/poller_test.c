@@ -27,12 +27,13 @@ static uint64_t processor_ns(pthread_t thread)
 
 static void a_poller_does_not_spin_on_what_came_for_the_client_that_drives(void **state)
 {
-    struct cluster cluster = {.is_compact = true};
+    struct cluster cluster;
     struct cf_instance *instance;
     uint64_t began, used;
 
     (void)state;
     cluster_init(&cluster, 1);
+    cluster.is_compact = true;
     cluster_open(&cluster);
     instance = cluster.instance[0];
     assert_true(instance->is_compact && instance->has_poller);
