@@ -86,6 +86,29 @@ bench hangs >"$work/out" 2>&1 && exit 1
 grep -q 'did not end in time' "$work/out"
 [ $(($(date +%s) - started)) -lt 60 ]
 
+# Ctrl-C: what was measured until then is kept.
+mkfifo "$work/waits.begun"
+program waits <<END
+echo begun >$work/waits.begun
+exec sleep 300
+END
+printf '[quick]\nquestion = Before?\nrun = %s/ours\n[waits]\nquestion = During?\nrun = %s/waits\n[never]\nquestion = After?\nrun = %s/ours\n' \
+    "$work" "$work" "$work" >"$work/interrupted.ini"
+"$BIN" bench --catalogue "$work/interrupted.ini" --repeats 1 --warm-ups 0 --json "$work/interrupted.json" >"$work/out" 2>&1 &
+child=$!
+read -r _ <"$work/waits.begun"
+kill -INT "$child"
+status=0
+wait "$child" || status=$?
+[ "$status" -eq 3 ]
+grep -q 'interrupted: the rest was not measured' "$work/out"
+python3 -c "
+import json, sys
+benches = json.load(open(sys.argv[1]))['benches']
+assert [b['name'] for b in benches] == ['quick', 'waits'], benches
+assert benches[0]['failure'] == '' and benches[0]['lines'] and benches[1]['failure'], benches
+" "$work/interrupted.json"
+
 refused() { # status, words, arguments
     local status=0 wanted=$1 words=$2
     shift 2

@@ -296,7 +296,7 @@ static int open_session(struct session *session)
 
 static int close_session(struct session *session, int status)
 {
-    if (session->root != NULL && !session->is_interrupted && session->args.json[0] != '\0' &&
+    if (session->root != NULL && session->args.json[0] != '\0' &&
         cf_json_write_file(session->root, session->args.json) != 0)
         status = complain(session->args.json, strerror(errno));
     json_decref(session->root);
@@ -315,7 +315,7 @@ static int measure(struct session *session)
         status = run_all(session);
     }
     if (session->is_interrupted)
-        status = complain("interrupted", "nothing is written");
+        status = complain("interrupted", "the rest was not measured");
     return close_session(session, status);
 }
 
