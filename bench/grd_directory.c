@@ -233,7 +233,7 @@ static void measure_steps(uint64_t entries)
             longest_ns = least_ns[s];
     printf("steps    %10" PRIu64 "  longest %.2f us, mean %.3f us with the clock\n", entries,
            (double)longest_ns / 1e3, (double)sum_ns / (double)(FILLS * stretches * STRETCH) / 1e3);
-    printf("figure longest-step-%" PRIu64 " %.6g s\n", entries, (double)longest_ns / 1e9);
+    printf("figure longest-step-%" PRIu64 " %" PRIu64 " ns\n", entries, longest_ns);
     free(least_ns);
 }
 
