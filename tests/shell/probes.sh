@@ -52,6 +52,8 @@ done
 example() { # name, workload, what it must print
     local tracer said=no
     sed "s#/usr/local/bin/cachefusion#$(realpath "$BIN")#" "scripts/bpftrace/$1.bt" >"$work/$1.bt"
+    : >"$work/$1.out" # the reader below may be there before the tracer
+    : >"$work/$1.err"
     timeout -s INT 60 bpftrace -B line "$work/$1.bt" >"$work/$1.out" 2>"$work/$1.err" &
     tracer=$!
     while read -r line; do
