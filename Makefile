@@ -179,7 +179,7 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags.stamp
 # cf_get and cf_put save no register on a hit; a frame pointer would be a tenth of what a hit costs.
 $(OUT)/obj/engine/hit.o $(OUT)/obj/engine/lock_hit.o $(patsubst %,$(OUT)/obj/transport/%.o,link/send link/encode link/receive link/ack \
   link/ether link/link dpdk/send dpdk/receive \
-  dpdk/frames dpdk/bus) $(OUT)/obj/base/crc32c.o: private C_FLAGS += -fomit-frame-pointer
+  dpdk/frames dpdk/bus lent) $(OUT)/obj/base/crc32c.o: private C_FLAGS += -fomit-frame-pointer
 
 # What a figure was measured with. The commit of another tree's build is told by hand: COMMIT=...
 COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)

@@ -32,15 +32,14 @@ static uint64_t line_up(uint64_t bytes)
     return (bytes + CF_CACHE_LINE - 1) & ~(uint64_t)(CF_CACHE_LINE - 1);
 }
 
-/* One allocation: the instance, its peers, their slots and the lists of posted frames. */
+/* One allocation: the instance, its peers, their slots and the lists of lent frames. */
 static struct xp_dpdk *dpdk_alloc(const struct xp_options *options)
 {
     const struct cf_allocator *allocator = options->allocator != NULL ? options->allocator
                                                                       : cf_allocator_default();
     uint64_t peers_at = line_up(sizeof(struct xp_dpdk));
-    uint64_t posted_at = line_up(peers_at + options->nodes * sizeof(struct xp_dpdk_peer));
-    uint64_t posted_bytes = line_up(options->lane_slots * sizeof(uint32_t));
-    uint64_t slots_at = posted_at + CF_BLOCK_SIZES * posted_bytes;
+    uint64_t lent_at = line_up(peers_at + options->nodes * sizeof(struct xp_dpdk_peer));
+    uint64_t slots_at = lent_at + xp_lent_bytes(options->lane_slots);
     uint64_t slots_bytes = line_up(xp_link_bytes(options->lane_slots));
     uint64_t bytes = slots_at + options->nodes * slots_bytes;
     uint8_t *block = cf_alloc(allocator, bytes, 4096, CF_ALLOC_ZERO);
@@ -52,8 +51,7 @@ static struct xp_dpdk *dpdk_alloc(const struct xp_options *options)
     dpdk->block_bytes = bytes;
     dpdk->allocator = allocator;
     dpdk->peers = (struct xp_dpdk_peer *)(block + peers_at);
-    for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++)
-        dpdk->posted[i].frames = (uint32_t *)(block + posted_at + i * posted_bytes);
+    xp_lent_init(&dpdk->lent, block + lent_at, options->lane_slots);
     for (uint32_t i = 0; i < options->nodes; i++)
         dpdk->peers[i].memory = block + slots_at + i * slots_bytes;
     return dpdk;

@@ -21,6 +21,7 @@
 #include "transport/dpdk/bus.h"
 #include "transport/dpdk/nap.h"
 #include "transport/lane.h"
+#include "transport/lent.h"
 #include "transport/link/link.h"
 #include "transport/link/shake.h"
 #include "transport/xp_ops.h"
@@ -73,11 +74,6 @@ struct xp_dpdk_peer {
     void *memory; /* of the link */
 };
 
-struct xp_dpdk_posted {
-    uint32_t *frames;
-    uint32_t count;
-};
-
 struct xp_dpdk_batch {
     struct xp_event *events;
     uint32_t count;
@@ -114,7 +110,7 @@ struct xp_dpdk {
     struct xp_shake_facts facts;
     uint8_t key[XP_SHM_KEY_BYTES];
     struct xp_link_frames frames;
-    struct xp_dpdk_posted posted[CF_BLOCK_SIZES];
+    struct xp_lent lent;
     struct xp_dpdk_memory memories[XP_DPDK_MEMORIES_MAX];
     uint32_t memories_count;
     uint64_t foreign, malformed, damaged, arps, unknown_session;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "transport/dpdk/conn.h"
-#include "transport/dpdk/data.h"
+#include "transport/dpdk/dpdk.h"
 
 /* Messages taken of one lane before the next one has its turn. */
 #define LANE_BUDGET 16u
@@ -98,7 +98,7 @@ static bool judge(struct xp_dpdk *dpdk, struct xp_dpdk_peer *peer, uint32_t lane
     if (CF_LIKELY(verdict == XP_LANE_PASS))
         return true;
     if (d->frame != XP_LINK_FRAME_NONE)
-        xp_dpdk_frame_give(dpdk, d->class_index, d->frame);
+        xp_lent_push(&dpdk->lent, d->class_index, d->frame);
     if (verdict == XP_LANE_FAULT)
         violate(dpdk, peer, "a message header is wrong");
     return false;
@@ -227,6 +227,8 @@ uint32_t xp_dpdk_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, u
             xp_link_give(&dpdk->peers[i].link);
     if (CF_LIKELY(is_inside))
         has_come = xp_dpdk_receive(dpdk);
+    if (!has_come && dpdk->lent.is_cold)
+        xp_lent_warm(&dpdk->lent, &dpdk->space);
     if (is_quiet && !has_come) {
         xp_dpdk_gate_leave(dpdk->gate);
         return 0;

@@ -5,7 +5,7 @@
  */
 #include "base/assert.h"
 #include "base/atomic.h"
-#include "transport/dpdk/data.h"
+#include "transport/dpdk/dpdk.h"
 
 /* Packets sent to one peer in one go. */
 #define SEND_BUDGET 64u
@@ -51,20 +51,17 @@ void xp_dpdk_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16
                         uint32_t frame)
 {
     struct xp_dpdk *dpdk = xp_dpdk_of(xp);
-    const struct xp_frame_class *classes = dpdk->space.classes;
-    uint8_t i = 0;
+    uint32_t i = xp_space_class_of(&dpdk->space, frame);
 
-    while (i < CF_BLOCK_SIZES && frame - classes[i].first >= classes[i].count)
-        i++;
     cf_assert(i < CF_BLOCK_SIZES);
-    struct xp_link_block block = {.bytes = xp_dpdk_frame_bytes(dpdk, i, frame),
+    struct xp_link_block block = {.bytes = xp_space_bytes(&dpdk->space, i, frame),
                                   .word = &dpdk->space.words[frame],
                                   .word_mask = dpdk->space.words_stable_mask,
-                                  .class_index = i};
+                                  .class_index = (uint8_t)i};
 
     block.word_value = cf_peek_u64(block.word) & block.word_mask;
     dpdk->base.counters.blocks_sent++;
-    dpdk->base.counters.bytes_sent += classes[i].bytes;
+    dpdk->base.counters.bytes_sent += dpdk->space.classes[i].bytes;
     post(dpdk, node, lane, type, scn, &block);
 }
 

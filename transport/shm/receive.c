@@ -56,7 +56,6 @@ static bool block_take(struct xp_shm *shm, const struct xp_shm_peer *peer, const
     const struct xp_shm_wire_class *theirs = peer->facts.classes;
     struct xp_counters *counters = &shm->base.counters;
     const struct xp_frame_class *ours;
-    struct xp_shm_posted *posted;
     uint32_t i = 0, frame;
 
     while (i < CF_BLOCK_SIZES && ref->frame - theirs[i].first >= theirs[i].count)
@@ -64,25 +63,21 @@ static bool block_take(struct xp_shm *shm, const struct xp_shm_peer *peer, const
     if (i == CF_BLOCK_SIZES)
         return false;
     event->type = XP_EV_TORN;
-    posted = &shm->posted[i];
-    if (posted->count == 0) {
+    frame = xp_lent_next(&shm->lent, i);
+    if (frame == XP_LENT_NONE) {
         counters->unasked++;
         return true;
     }
-    frame = posted->frames[posted->count - 1];
     ours = &shm->space.classes[i];
     /* Its holder has just changed the word: the line is on its way while the bytes are copied. */
     __builtin_prefetch((const void *)&peer->words[ref->frame]);
     if (!block_pull(peer, ref,
                     peer->frames + theirs[i].offset + (uint64_t)(ref->frame - theirs[i].first) * ours->bytes,
-                    shm->space.base + ours->offset + (uint64_t)(frame - ours->first) * ours->bytes,
-                    ours->bytes)) {
+                    xp_space_bytes(&shm->space, i, frame), ours->bytes)) {
         counters->torn++;
         return true;
     }
-    posted->count--;
-    posted->warm_bytes = 0;
-    shm->is_frame_cold = true;
+    (void)xp_lent_take(&shm->lent, i);
     event->type = XP_EV_BLOCK;
     event->frame = frame;
     counters->blocks_received++;
@@ -233,7 +228,7 @@ uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, ui
     for (; before != 0 && batch.count < batch.max; before &= before - 1)
         peer_take(shm, &shm->peers[__builtin_ctzll(before)], &batch);
     shm->turn = shm->turn + 1 < shm->nodes ? shm->turn + 1 : 0;
-    if (batch.count == 0 && shm->is_frame_cold)
-        xp_shm_frames_warm(shm);
+    if (batch.count == 0 && shm->lent.is_cold)
+        xp_lent_warm(&shm->lent, &shm->space);
     return batch.count;
 }

@@ -92,7 +92,7 @@ void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_
     struct xp_shm_peer *peer = &shm->peers[node];
     struct xp_shm_tx *tx = &peer->tx[lane];
     struct xp_shm_slot *slot = tx_slot(tx, tx->credit.sent);
-    uint32_t class_index = xp_shm_class_of(&shm->space, frame);
+    uint32_t class_index = xp_space_class_of(&shm->space, frame);
 
     cf_assert(class_index < CF_BLOCK_SIZES);
     if (tx->body_bytes <= XP_SHM_INLINE_BYTES)

@@ -36,16 +36,15 @@ static uint64_t line_up(uint64_t bytes)
     return (bytes + CF_CACHE_LINE - 1) & ~(uint64_t)(CF_CACHE_LINE - 1);
 }
 
-/* One allocation: the instance, its peers, its inbox and the lists of posted frames. */
+/* One allocation: the instance, its peers, its inbox and the lists of lent frames. */
 static struct xp_shm *shm_alloc(const struct xp_options *options)
 {
     const struct cf_allocator *allocator = options->allocator != NULL ? options->allocator
                                                                       : cf_allocator_default();
     uint64_t peers_at = line_up(sizeof(struct xp_shm));
     uint64_t inbox_at = line_up(peers_at + options->nodes * sizeof(struct xp_shm_peer));
-    uint64_t posted_at = inbox_at + XP_EVENTS_MAX * sizeof(struct xp_shm_slot);
-    uint64_t posted_bytes = line_up(options->lane_slots * sizeof(uint32_t));
-    uint64_t bytes = posted_at + CF_BLOCK_SIZES * posted_bytes;
+    uint64_t lent_at = inbox_at + XP_EVENTS_MAX * sizeof(struct xp_shm_slot);
+    uint64_t bytes = lent_at + xp_lent_bytes(options->lane_slots);
     uint8_t *block = cf_alloc(allocator, bytes, XP_SHM_PAGE_BYTES, CF_ALLOC_ZERO);
     struct xp_shm *shm = (struct xp_shm *)block;
 
@@ -56,8 +55,7 @@ static struct xp_shm *shm_alloc(const struct xp_options *options)
     shm->allocator = allocator;
     shm->peers = (struct xp_shm_peer *)(block + peers_at);
     shm->inbox = (struct xp_shm_slot *)(block + inbox_at);
-    for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++)
-        shm->posted[i].frames = (uint32_t *)(block + posted_at + i * posted_bytes);
+    xp_lent_init(&shm->lent, block + lent_at, options->lane_slots);
     return shm;
 }
 
@@ -256,6 +254,14 @@ static enum cf_rc shm_start(struct xp *xp, const struct xp_frame_space *space, s
     return CF_OK;
 }
 
+static void shm_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame)
+{
+    struct xp_shm *shm = xp_shm_of(xp);
+
+    cf_assert_id(xp_space_class_of(&shm->space, frame) == class_index, "T-4");
+    xp_lent_push(&shm->lent, class_index, frame);
+}
+
 static bool shm_is_up(const struct xp *xp, uint16_t node)
 {
     const struct xp_shm *shm = (const struct xp_shm *)xp;
@@ -297,7 +303,7 @@ const struct xp_ops xp_shm_ops = {.name = "shm",
                                   .post = xp_shm_post,
                                   .post_block = xp_shm_post_block,
                                   .flush = xp_shm_flush,
-                                  .frame_post = xp_shm_frame_post,
+                                  .frame_post = shm_frame_post,
                                   .poll = xp_shm_poll,
                                   .fd = xp_shm_fd,
                                   .arm = xp_shm_arm,

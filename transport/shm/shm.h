@@ -20,6 +20,7 @@
 #include "base/atomic.h"
 #include "transport/credit.h"
 #include "transport/lane.h"
+#include "transport/lent.h"
 #include "transport/shm/hello.h"
 #include "transport/shm/layout.h"
 #include "transport/shm/place.h"
@@ -101,12 +102,6 @@ struct xp_shm_guest {
     struct xp_shm_wire_open open;
 };
 
-struct xp_shm_posted {
-    uint32_t *frames; /* lane_slots of them */
-    uint32_t count;
-    uint32_t warm_bytes; /* of the last of them: fetched into the cache by idle turns */
-};
-
 struct xp_shm_read {
     uint64_t token;
     uint16_t node;
@@ -135,8 +130,7 @@ struct xp_shm {
     uint64_t sleep_count;
     struct xp_shm_front *front;
     struct xp_shm_slot *inbox; /* [XP_EVENTS_MAX] private copies of messages */
-    struct xp_shm_posted posted[CF_BLOCK_SIZES];
-    bool is_frame_cold; /* the last of some class is not warm altogether */
+    struct xp_lent lent;
     struct xp_shm_read reads[XP_SHM_READS_MAX];
     uint32_t reads_count;
 
@@ -204,13 +198,12 @@ void xp_shm_peer_unmap(struct xp_shm *shm, struct xp_shm_peer *peer);
 void xp_shm_peer_rewind(struct xp_shm *shm, struct xp_shm_peer *peer);
 void xp_shm_peer_epoch(struct xp_shm *shm, struct xp_shm_peer *peer);
 
-/* send.c, receive.c, frames.c, onesided.c: the data path. */
+/* send.c, receive.c, onesided.c: the data path. */
 void *xp_shm_begin(struct xp *xp, uint16_t node, enum xp_class lane, uint32_t bytes);
 void xp_shm_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn);
 void xp_shm_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
                        uint32_t frame);
 void xp_shm_flush(struct xp *xp);
-void xp_shm_frame_post(struct xp *xp, uint32_t class_index, uint32_t frame);
 uint32_t xp_shm_poll(struct xp *xp, uint64_t now_ns, struct xp_event *events, uint32_t max);
 enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, uint32_t bytes,
                        uint64_t token);

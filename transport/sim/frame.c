@@ -5,22 +5,19 @@
 
 #include "base/assert.h"
 #include "transport/sim/net.h"
+#include "transport/space.h"
 
 uint32_t sim_frame_class_of(const struct xp_frame_space *space, uint32_t frame)
 {
-    uint32_t i = 0;
+    uint32_t i = xp_space_class_of(space, frame);
 
-    while (i < CF_BLOCK_SIZES && frame - space->classes[i].first >= space->classes[i].count)
-        i++;
     cf_assert(i < CF_BLOCK_SIZES);
     return i;
 }
 
 uint8_t *sim_frame_bytes_of(const struct xp_frame_space *space, uint32_t frame)
 {
-    const struct xp_frame_class *c = &space->classes[sim_frame_class_of(space, frame)];
-
-    return space->base + c->offset + (uint64_t)(frame - c->first) * c->bytes;
+    return xp_space_bytes(space, sim_frame_class_of(space, frame), frame);
 }
 
 uint64_t sim_frame_word_of(const struct xp_frame_space *space, uint32_t frame)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "transport/space.h"
 #include "transport/verbs/parts.h"
 
 #define SLOT_FRAME_NONE XP_VERBS_NONE
@@ -254,22 +255,13 @@ void xp_verbs_post(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t ty
     (void)message_chain(vb, peer, slot);
 }
 
-static inline uint32_t size_of(const struct xp_frame_space *space, uint32_t frame)
-{
-    uint32_t i = 0;
-
-    while (i < CF_BLOCK_SIZES && frame - space->classes[i].first >= space->classes[i].count)
-        i++;
-    return i;
-}
-
 /* Without a grant the block stays here: the receiver hears of it, and asks again when it has frames to grant. */
 void xp_verbs_post_block(struct xp *xp, uint16_t node, enum xp_class lane, uint16_t type, uint64_t scn,
                          uint32_t frame)
 {
     struct xp_verbs *vb = xp_verbs_of(xp);
     struct xp_verbs_peer *peer = &vb->peers[node];
-    uint32_t size = size_of(&vb->space, frame), slot;
+    uint32_t size = xp_space_class_of(&vb->space, frame), slot;
     struct xp_verbs_message *message;
     struct xp_verbs_grants *grants;
 
