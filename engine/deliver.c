@@ -67,6 +67,7 @@ static void master_step(struct cf_instance *instance, const struct grd_msg *msg,
         eng_worker_push(instance, msg, grd_map_shard(&instance->map, hash));
     else
         eng_master_step(instance, grd_map_shard(&instance->map, hash), msg, hash, now_ns, instance->actions);
+    instance->masters_owe = true;
 }
 
 void eng_master_step_again(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)

@@ -161,6 +161,7 @@ struct cf_instance {
     uint32_t shards;
     struct grd_actions *actions; /* [own] */
     bool is_acting;              /* [own] eng_actions_run is at work */
+    bool masters_owe;            /* [own] steps were taken since grd_master_settle */
     struct cf_hash_key cluster_key;
     struct eng_locks locks; /* engine/lock.h */
 

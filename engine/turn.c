@@ -200,6 +200,16 @@ static inline bool quiet_end(struct cf_instance *instance, bool did)
     return did;
 }
 
+/* Nothing has come: the time for what steps have put off. Workers do it themselves. */
+static CF_NOINLINE void masters_settle(struct cf_instance *instance)
+{
+    uint32_t s;
+
+    instance->masters_owe = false;
+    for (s = 0; s < instance->shards && instance->workers_count == 0; s++)
+        grd_master_settle(instance->masters[s]);
+}
+
 static bool turn(struct cf_instance *instance, uint64_t now_ns)
 {
     struct xp_event events[XP_EVENTS_MAX];
@@ -207,6 +217,8 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
     bool did = count != 0;
 
     instance->trace.now_ns = now_ns;
+    if (count == 0 && instance->masters_owe)
+        masters_settle(instance);
     if (count == 0 && is_quiet(instance, now_ns)) {
         for (i = 1; count == 0 && i < ENG_QUIET_POLLS && !has_work_from_inside(instance); i++)
             count = xp_poll(instance->xp, now_ns, events, XP_EVENTS_MAX);

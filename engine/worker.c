@@ -160,11 +160,13 @@ static bool worker_turn(struct eng_worker *worker, uint64_t now_ns)
         did = true;
     }
     did |= detect_turn(worker, now_ns);
-    for (s = worker->number; s < instance->shards && is_heard(worker); s += instance->workers_count)
+    for (s = worker->number; s < instance->shards && is_heard(worker); s += instance->workers_count) {
+        grd_master_settle(instance->masters[s]);
         while (eng_master_tick(instance, s, now_ns, worker->actions)) {
             hand_out(worker);
             did = true;
         }
+    }
     return did;
 }
 

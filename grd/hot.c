@@ -195,11 +195,13 @@ static void share_note(struct grd_hot *hot, uint32_t at, enum cf_mode mode, uint
     }
 }
 
-uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *key, uint64_t *until_ns_out)
+uint32_t grd_hot_shared(struct grd_hot *hot, const struct cf_block_key *key, uint64_t *until_ns_out)
 {
-    uint32_t at = place_of(hot, key, tag_of(key)), s, x, error;
+    uint32_t at, s, x, error;
     uint64_t took_ns;
 
+    grd_hot_settle(hot);
+    at = place_of(hot, key, tag_of(key));
     if (at == UINT32_MAX || hot->place[at].s_ns == 0)
         return UINT32_MAX;
     s = cf_peek_u32(&hot->entry[at].s);
@@ -212,12 +214,12 @@ uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *ke
     return at;
 }
 
-void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t node, enum cf_mode mode,
-                   uint64_t now_ns)
+static void count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t node, enum cf_mode mode,
+                  uint64_t now_ns)
 {
     uint32_t tag = tag_of(key), at;
     struct grd_hot_entry *entry;
-    _Atomic uint32_t *count;
+    _Atomic uint32_t *times;
     bool is_new;
 
     if (CF_UNLIKELY(now_ns / GRD_HOT_HALF_NS > cf_peek_u64(&hot->period)))
@@ -230,12 +232,22 @@ void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t
     write_begin(entry);
     if (is_new)
         entry_begin(hot, at, key, tag);
-    count = mode == CF_MODE_X ? &entry->x : &entry->s;
-    cf_publish_u32(count, cf_peek_u32(count) + 1);
+    times = mode == CF_MODE_X ? &entry->x : &entry->s;
+    cf_publish_u32(times, cf_peek_u32(times) + 1);
     node_count(entry, node, mode == CF_MODE_X);
     share_note(hot, at, mode, now_ns);
     write_end(entry);
     hot->place[at].weight++;
+}
+
+void grd_hot_settle(struct grd_hot *hot)
+{
+    for (uint32_t i = 0; i < hot->later_count; i++) {
+        const struct grd_hot_note *note = &hot->later[i];
+
+        count(hot, &note->key, note->node, (enum cf_mode)note->mode, note->now_ns);
+    }
+    hot->later_count = 0;
 }
 
 /* ------------------------------------------------------------------ readers */

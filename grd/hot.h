@@ -13,6 +13,9 @@
  * instances none is: a change takes the block from one reader only. For how long the readers shall keep it follows from
  * how long the last change kept it from them (grd_hot_shared).
  *
+ * To count takes a third of what a master does for a request, and nobody waits for it: transfers are noted, and counted when
+ * their owner has nothing else to do, or has to know (grd_hot_settle).
+ *
  * Written by the owner of the shard alone. Anybody may read: `change` of an entry is odd while it is written, and
  * differs when it was written since.
  */
@@ -27,6 +30,8 @@
 #define GRD_HOT_ENTRIES 64u
 #define GRD_HOT_LISTS 128u
 #define GRD_HOT_NODES 4u /* of an entry: those who ask most */
+/* Transfers that wait to be counted. */
+#define GRD_HOT_LATER_MAX 16u
 #define GRD_HOT_HALF_NS UINT64_C(1000000000)
 /* Reads in the table that make a block read-mostly at all. */
 #define GRD_HOT_SHARED_READS 16u
@@ -54,8 +59,18 @@ struct grd_hot_place {
     uint8_t next;                /* the next place + 1 with such a tag; 0: none */
 };
 
+/* A transfer that was noted. */
+struct grd_hot_note {
+    struct cf_block_key key;
+    uint64_t now_ns;
+    uint16_t node;
+    uint8_t mode;
+};
+
 struct grd_hot {
-    struct grd_hot_place place[GRD_HOT_ENTRIES]; /* [owner] */
+    struct grd_hot_note later[GRD_HOT_LATER_MAX]; /* [owner] oldest first */
+    uint32_t later_count;                         /* [owner] */
+    struct grd_hot_place place[GRD_HOT_ENTRIES];  /* [owner] */
     uint8_t first[GRD_HOT_LISTS]; /* [owner] by tag, the first place + 1 of those with it; 0: none */
     uint32_t least;               /* [owner] no weight is below it */
     uint32_t hand;                /* [owner] where the search for the coldest goes on */
@@ -74,12 +89,22 @@ struct grd_hot_view {
     } who[GRD_HOT_NODES]; /* most first */
 };
 
-/* An instance was granted the block in this mode, and others had it. */
-void grd_hot_count(struct grd_hot *hot, const struct cf_block_key *key, uint16_t node, enum cf_mode mode,
-                   uint64_t now_ns);
+/* [owner] What was noted is counted. */
+void grd_hot_settle(struct grd_hot *hot);
+
+/* [owner] An instance was granted the block in this mode, and others had it. Counted later. */
+static inline void grd_hot_note(struct grd_hot *hot, const struct cf_block_key *key, uint16_t node,
+                                enum cf_mode mode, uint64_t now_ns)
+{
+    if (CF_UNLIKELY(hot->later_count == GRD_HOT_LATER_MAX))
+        grd_hot_settle(hot);
+    hot->later[hot->later_count++] = (struct grd_hot_note){
+        .key = *key, .now_ns = now_ns, .node = node, .mode = (uint8_t)mode};
+}
+
 /* [owner] Where the block is in the table, and until when its sharers shall keep it; UINT32_MAX: it is not read-mostly. */
-uint32_t grd_hot_shared(const struct grd_hot *hot, const struct cf_block_key *key, uint64_t *until_ns_out);
-/* The hottest of several tables, hottest first; returns how many. Any thread. */
+uint32_t grd_hot_shared(struct grd_hot *hot, const struct cf_block_key *key, uint64_t *until_ns_out);
+/* The hottest of several tables, hottest first, as far as they are counted; returns how many. Any thread. */
 uint32_t grd_hot_top(const struct grd_hot *const *tables, uint32_t tables_count, uint64_t now_ns,
                      struct grd_hot_view *views, uint32_t views_max);
 

@@ -156,6 +156,12 @@ bool grd_master_has_left(const struct grd_master *master, uint64_t hash);
 /* One expired timer, if there is one: true = call again. `hash_of` gives the keyed hash of a key. */
 bool grd_master_tick(struct grd_master *master, uint64_t now_ns, struct grd_actions *actions);
 uint64_t grd_master_next_ns(const struct grd_master *master);
+/* What steps have left for a moment in which nobody waits. Without it nothing is lost: it is done when there is more of it. */
+static inline void grd_master_settle(struct grd_master *master)
+{
+    if (master->hot->later_count != 0)
+        grd_hot_settle(master->hot);
+}
 /* The part of it that cannot wait for the next look at timers of the coarse wheel. */
 static inline uint64_t grd_master_share_ns(const struct grd_master *master)
 {

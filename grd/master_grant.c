@@ -122,7 +122,7 @@ static void do_source_s(struct grd_master *master, struct grd_entry *entry, cons
         pending->how = GRD_HOW_SHIP;
         pending->source = source.node;
         pending->source_tenure = source.tenure;
-        grd_hot_count(master->hot, &entry->key, pending->node, CF_MODE_S, pending->since_ns);
+        grd_hot_note(master->hot, &entry->key, pending->node, CF_MODE_S, pending->since_ns);
         if (source.is_x) { /* its next step is S; the write duty stays with it */
             source.is_x = false;
             grd_holder_set(master->directory, entry, &source);
@@ -181,7 +181,7 @@ static bool do_grant_x(struct grd_master *master, struct grd_entry *entry, const
     if (has_source)
         grd_master_holder_out(master, entry, &source);
     if (others != 0)
-        grd_hot_count(master->hot, &entry->key, requester, CF_MODE_X, now_ns);
+        grd_hot_note(master->hot, &entry->key, requester, CF_MODE_X, now_ns);
     if (sharers != 0)
         grd_master_send_invalidates(master, entry, pending, actions);
     if (has_source) {

@@ -60,7 +60,8 @@ void xp_lent_warm(struct xp_lent *lent, const struct xp_frame_space *space)
     lent->is_cold = false;
     for (uint32_t i = 0; i < CF_BLOCK_SIZES; i++) {
         struct xp_lent_class *class_ = &lent->classes[i];
-        uint32_t bytes = space->classes[i].bytes, at = class_->warm_bytes, end = at + WARM_LINES * CF_CACHE_LINE;
+        uint32_t bytes = space->classes[i].bytes, at = class_->warm_bytes,
+                 end = at + WARM_LINES * CF_CACHE_LINE;
         const uint8_t *frame;
 
         if (class_->count == 0 || at >= bytes)

@@ -22,8 +22,8 @@ struct xp_lent_class {
 
 struct xp_lent {
     struct xp_lent_class classes[CF_BLOCK_SIZES];
-    uint32_t max;        /* frames of a class at once */
-    bool is_cold;        /* the last of some class is not warm altogether */
+    uint32_t max; /* frames of a class at once */
+    bool is_cold; /* the last of some class is not warm altogether */
 };
 
 /* Memory for `max` frames of each class, in whole lines. */

@@ -31,12 +31,15 @@ static void count(struct grd_hot *hot, uint64_t block, uint16_t node, enum cf_mo
 {
     struct cf_block_key key = key_of(block);
 
-    grd_hot_count(hot, &key, node, mode, now_ns);
+    grd_hot_note(hot, &key, node, mode, now_ns);
 }
 
-static uint32_t top(const struct grd_hot *hot, uint64_t now_ns, struct grd_hot_view *views)
+static uint32_t top(struct grd_hot *hot, uint64_t now_ns, struct grd_hot_view *views)
 {
-    return grd_hot_top(&hot, 1, now_ns, views, VIEWS);
+    const struct grd_hot *table = hot;
+
+    grd_hot_settle(hot);
+    return grd_hot_top(&table, 1, now_ns, views, VIEWS);
 }
 
 static void a_hot_block_stands_out_of_many_cold_ones_with_those_who_want_it(void **state)
@@ -80,6 +83,7 @@ static void no_count_is_too_high_by_more_than_its_share_of_all(void **state)
         times[block]++;
         all++;
     }
+    grd_hot_settle(hot);
     assert_int_equal(grd_hot_top((const struct grd_hot *const[]){hot}, 1, 1, views, GRD_HOT_ENTRIES),
                      GRD_HOT_ENTRIES);
     for (uint32_t i = 0; i < GRD_HOT_ENTRIES; i++) {
@@ -120,6 +124,8 @@ static void several_tables_give_one_list(void **state)
         for (uint32_t n = 0; n <= i; n++)
             count(i % 2 ? a : b, i, 0, CF_MODE_S, 0);
     }
+    grd_hot_settle(a);
+    grd_hot_settle(b);
     assert_int_equal(grd_hot_top(both, 2, 0, views, VIEWS), VIEWS);
     for (uint32_t i = 0; i < VIEWS; i++) {
         assert_int_equal(views[i].key.block, 59 - i);
@@ -130,6 +136,34 @@ static void several_tables_give_one_list(void **state)
     free(b);
 }
 
+static void a_transfer_is_counted_once_and_no_later_than_somebody_has_to_know(void **state)
+{
+    struct grd_hot *hot = table_make();
+    const struct grd_hot *table = hot;
+    struct grd_hot_view views[VIEWS];
+    struct cf_block_key key = key_of(5);
+    uint64_t until_ns;
+
+    (void)state;
+    for (uint32_t i = 0; i < GRD_HOT_LATER_MAX; i++)
+        count(hot, 9, 4, CF_MODE_S, 1);
+    assert_int_equal(grd_hot_top(&table, 1, 1, views, VIEWS), 0); /* noted only */
+    count(hot, 9, 4, CF_MODE_S, 1);
+    assert_int_equal(grd_hot_top(&table, 1, 1, views, VIEWS), 1); /* there was no room for more */
+    assert_int_equal(views[0].s, GRD_HOT_LATER_MAX);
+    assert_int_equal(top(hot, 1, views), 1);
+    assert_int_equal(views[0].s, GRD_HOT_LATER_MAX + 1);
+    assert_int_equal(top(hot, 1, views), 1);
+    assert_int_equal(views[0].s, GRD_HOT_LATER_MAX + 1);
+
+    count(hot, 5, 1, CF_MODE_X, 10);
+    for (uint32_t i = 0; i < GRD_HOT_SHARED_READS; i++)
+        count(hot, 5, (uint16_t)(2 + i), CF_MODE_S, 20);
+    assert_int_not_equal(grd_hot_shared(hot, &key, &until_ns), UINT32_MAX); /* the last of them are known */
+    assert_int_equal(until_ns, 30);
+    free(hot);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +171,7 @@ int main(void)
         cmocka_unit_test(no_count_is_too_high_by_more_than_its_share_of_all),
         cmocka_unit_test(what_nobody_fights_over_any_more_fades),
         cmocka_unit_test(several_tables_give_one_list),
+        cmocka_unit_test(a_transfer_is_counted_once_and_no_later_than_somebody_has_to_know),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
