@@ -193,11 +193,12 @@ static void *act(void *arg)
 
 static bool actor_open(struct actor *a, const char *address)
 {
+    char cluster[32]; /* one a process: the place of a cluster of rings is the host's */
     struct xp_options options = {.address = address,
                                  .node = a->node,
                                  .incarnation = 1,
                                  .nodes = NODES,
-                                 .cluster = "ring-stress",
+                                 .cluster = cluster,
                                  .secret = "stress",
                                  .epoch = 1,
                                  .lane_slots = LANE_SLOTS};
@@ -205,6 +206,7 @@ static bool actor_open(struct actor *a, const char *address)
     struct cf_error error;
     void *memory;
 
+    snprintf(cluster, sizeof(cluster), "ring-stress-%d", (int)getpid());
     if (xp_open(&options, &a->xp, &error) != CF_OK || xp_memory(a->xp, bytes, 0, &memory, &error) != CF_OK) {
         fprintf(stderr, "open: %s\n", error.text);
         return false;

@@ -16,6 +16,7 @@
 struct xp_pair;
 struct xp_fixture {
     const char *address;
+    char cluster[24]; /* its name; empty: one that is the same for all */
     /* Called before each round of polls: virtual time and delivery (sim), nothing (shm). Returns the time. */
     uint64_t (*advance)(struct xp_fixture *fixture);
     /* True when each knows how many messages and blocks it may send the others; NULL: it does after a few turns. */

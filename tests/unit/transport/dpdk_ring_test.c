@@ -52,9 +52,18 @@ static bool has_module(void)
     return false;
 }
 
-static int conformance_of(const char *address)
+/* The place of a cluster of rings is the host's: one name a process, that two of this program may run side by side. */
+static struct xp_fixture fixture_of(const char *address)
 {
     struct xp_fixture fixture = {.address = address, .advance = real_time};
+
+    snprintf(fixture.cluster, sizeof(fixture.cluster), "conformance-%d", (int)getpid());
+    return fixture;
+}
+
+static int conformance_of(const char *address)
+{
+    struct xp_fixture fixture = fixture_of(address);
 
     print_message("over %s\n", address);
     return xp_conformance_run(&fixture);
@@ -77,7 +86,7 @@ static void addresses_that_cannot_be_are_refused_in_one_line(void **state)
         {"dpdk:0000:ff:1f.7.1", "address", CF_OPTION},
         {"dpdk:memif:/nonexistent/place", "/nonexistent/place", CF_SYSTEM},
     };
-    struct xp_fixture fixture = {.address = "dpdk:ring", .advance = real_time};
+    struct xp_fixture fixture = fixture_of("dpdk:ring");
 
     (void)state;
     for (uint32_t i = 0; i < CF_COUNTOF(bad); i++) {
@@ -120,7 +129,7 @@ static void *stand_by(void *arg)
 /* The first of all, since DPDK's environment starts once. */
 static void a_program_keeps_its_signals_and_the_processors_of_its_threads(void **state)
 {
-    struct xp_fixture fixture = {.address = "dpdk:ring", .advance = real_time};
+    struct xp_fixture fixture = fixture_of("dpdk:ring");
     struct program before = {0}, after = {0};
     struct cf_error error = {.rc = CF_OK};
     struct xp_options options;
@@ -158,7 +167,7 @@ static void a_program_keeps_its_signals_and_the_processors_of_its_threads(void *
 
 static void a_node_id_is_held_once(void **state)
 {
-    struct xp_fixture fixture = {.address = "dpdk:ring", .advance = real_time};
+    struct xp_fixture fixture = fixture_of("dpdk:ring");
     struct cf_error error = {.rc = CF_OK};
     struct xp_options options;
     struct xp *first, *second = NULL;
@@ -195,7 +204,7 @@ static void blocks_arrive_once_and_in_order_whatever_the_network_does(void **sta
 
     (void)state;
     for (uint32_t a = 0; a < CF_COUNTOF(addresses); a++) {
-        struct xp_fixture fixture = {.address = addresses[a], .advance = real_time};
+        struct xp_fixture fixture = fixture_of(addresses[a]);
         struct xp_wait wait = xp_wait_begin();
         uint64_t sent = 0, got = 0;
         struct xp_pair pair;

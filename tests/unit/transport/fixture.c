@@ -46,7 +46,7 @@ void xp_side_options(const struct xp_fixture *fixture, struct xp_options *option
                                    .node = node,
                                    .incarnation = 1,
                                    .nodes = nodes,
-                                   .cluster = "conformance",
+                                   .cluster = fixture->cluster[0] != 0 ? fixture->cluster : "conformance",
                                    .secret = "not a secret",
                                    .epoch = 1,
                                    .lane_slots = XP_PAIR_SLOTS,
