@@ -120,7 +120,7 @@ static uint32_t settle_pass(struct cf_instance *instance, const struct cf_file *
  */
 static uint32_t end_starved(struct cf_instance *instance, const struct cf_file *file)
 {
-    struct cf_op *op = instance->starved_first, *next;
+    struct cf_op *op = instance->starved.first, *next;
     uint32_t left = cf_mpsc_count(&instance->inbox) != 0;
 
     for (; op != NULL; op = next) {

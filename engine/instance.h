@@ -184,9 +184,9 @@ struct cf_instance {
     uint32_t *sending_list; /* [own] frames to be given back when the transport has sent the last of them */
     uint32_t sending_count;
 
-    struct cf_wheel op_wheel;                   /* [own] deadlines */
-    struct cf_op *starved_first, *starved_last; /* [own] ops that wait for a frame or a conversation */
-    struct cf_op *flush_first;                  /* [own] */
+    struct cf_wheel op_wheel;   /* [own] deadlines */
+    struct eng_op_list starved; /* [own] ops that wait for a frame or a conversation */
+    struct cf_op *flush_first;  /* [own] */
     uint32_t *attention_list; /* [own] numbers of blocks whose frame closes or whose waiters wait for a pin */
     uint32_t attention_count;
     bool *is_attended;        /* [own] by number of the block: it is in that list */

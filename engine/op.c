@@ -45,27 +45,11 @@ void eng_op_starve(struct cf_instance *instance, struct cf_op *op)
 {
     eng_op_of(op)->next = NULL;
     eng_op_of(op)->state = ENG_OP_FRAME;
-    if (instance->starved_first == NULL)
-        instance->starved_first = op;
+    if (instance->starved.first == NULL)
+        instance->starved.first = op;
     else
-        eng_op_of(instance->starved_last)->next = op;
-    instance->starved_last = op;
-}
-
-static void starved_remove(struct cf_instance *instance, struct cf_op *op)
-{
-    struct cf_op *at = instance->starved_first, *before = NULL;
-
-    while (at != op) {
-        before = at;
-        at = eng_op_of(at)->next;
-    }
-    if (before == NULL)
-        instance->starved_first = eng_op_of(op)->next;
-    else
-        eng_op_of(before)->next = eng_op_of(op)->next;
-    if (instance->starved_last == op)
-        instance->starved_last = before;
+        eng_op_of(instance->starved.last)->next = op;
+    instance->starved.last = op;
 }
 
 /*
@@ -184,7 +168,7 @@ static bool op_withdraw(struct cf_instance *instance, struct cf_op *op)
         grd_local_settle(instance->local, block);
         return true;
     case ENG_OP_FRAME:
-        starved_remove(instance, op);
+        eng_op_unlink(&instance->starved, op);
         return true;
     case ENG_OP_FLUSH:
         for (link = &instance->flush_first; *link != op; link = &eng_op_of(*link)->next)
@@ -254,15 +238,15 @@ void eng_ops_expire(struct cf_instance *instance, uint64_t now_ns)
 /* Those who starved, oldest first, until one starves again. True: at least one did not. */
 bool eng_ops_starved(struct cf_instance *instance, uint64_t now_ns)
 {
-    struct cf_op *op = instance->starved_first, *last = instance->starved_last, *next;
+    struct cf_op *op = instance->starved.first, *last = instance->starved.last, *next;
     bool did = false;
 
     for (; op != NULL; op = next) {
         next = op == last ? NULL : eng_op_of(op)->next;
-        starved_remove(instance, op);
+        eng_op_unlink(&instance->starved, op);
         eng_op_submit_owner(instance, op, now_ns);
         eng_actions_run(instance, now_ns);
-        if (instance->starved_last == op)
+        if (instance->starved.last == op)
             break;
         did = true;
     }
@@ -281,8 +265,8 @@ void eng_ops_fail_all(struct cf_instance *instance, enum cf_rc rc)
             eng_block_fail(instance, block, rc);
     }
     eng_snapshots_fail_all(instance, rc);
-    while (instance->starved_first)
-        op_end_early(instance, instance->starved_first, rc);
+    while (instance->starved.first)
+        op_end_early(instance, instance->starved.first, rc);
     while (instance->flush_first)
         op_end_early(instance, instance->flush_first, rc);
     eng_lock_fail_all(instance, rc);

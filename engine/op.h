@@ -48,6 +48,10 @@ enum eng_op_state {
     ENG_OP_SNAPSHOT, /* has a slot of the snapshots */
     ENG_OP_DONE
 };
+/* Linked by `next`. */
+struct eng_op_list {
+    struct cf_op *first, *last;
+};
 
 /* ---- op.c, queue.c: callers. ---- */
 void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns);

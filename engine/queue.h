@@ -2,7 +2,7 @@
 #ifndef ENGINE_QUEUE_H
 #define ENGINE_QUEUE_H
 
-/* The callers of a block that wait, between queue.c and op.c (E-10, E-11). Owner. */
+/* Lists of callers that wait, between queue.c and op.c (E-10, E-11). Owner. */
 #include "engine/instance.h"
 
 static inline void eng_queue_push(struct grd_block *block, struct cf_op *op)
@@ -17,20 +17,30 @@ static inline void eng_queue_push(struct grd_block *block, struct cf_op *op)
     block->users++;
 }
 
-static inline void eng_queue_remove(struct grd_block *block, struct cf_op *op)
+/* The op is in the list. */
+static inline void eng_op_unlink(struct eng_op_list *list, struct cf_op *op)
 {
-    struct cf_op *at = block->waiter_first, *before = NULL;
+    struct cf_op *at = list->first, *before = NULL;
 
     while (at != op) {
         before = at;
         at = eng_op_of(at)->next;
     }
     if (before == NULL)
-        block->waiter_first = eng_op_of(op)->next;
+        list->first = eng_op_of(op)->next;
     else
         eng_op_of(before)->next = eng_op_of(op)->next;
-    if (block->waiter_last == op)
-        block->waiter_last = before;
+    if (list->last == op)
+        list->last = before;
+}
+
+static inline void eng_queue_remove(struct grd_block *block, struct cf_op *op)
+{
+    struct eng_op_list waiters = {block->waiter_first, block->waiter_last}; /* grd knows no callers */
+
+    eng_op_unlink(&waiters, op);
+    block->waiter_first = waiters.first;
+    block->waiter_last = waiters.last;
     block->users--;
 }
 

@@ -44,7 +44,7 @@ static void take_starved(struct cf_instance *instance, struct eng_status_shot *s
     struct cf_block_key key;
     struct cf_op *op;
 
-    for (op = instance->starved_first; op != NULL; op = eng_op_of(op)->next) {
+    for (op = instance->starved.first; op != NULL; op = eng_op_of(op)->next) {
         eng_key_of(op->file, op->block, &key);
         take_waiter(shot, &key, op);
     }

@@ -176,7 +176,7 @@ static bool is_quiet(const struct cf_instance *instance, uint64_t now_ns)
 {
     return instance->timers_next_ns > now_ns && instance->scan_next_ns > now_ns && !instance->is_manual &&
            instance->workers_count == 0 && eng_state(instance) == CF_OK && instance->slots_used == 0 &&
-           instance->starved_first == NULL && instance->flush_first == NULL &&
+           instance->starved.first == NULL && instance->flush_first == NULL &&
            instance->files_stopping == 0 && instance->backlog_used == 0 && instance->sending_count == 0 &&
            instance->self_head == instance->self_tail &&
            atomic_load_explicit(&instance->attention, memory_order_relaxed) == 0 &&
@@ -251,7 +251,7 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
         did |= eng_store_turn(instance, now_ns);
         did |= take_timers(instance, now_ns);
         eng_self_drain(instance, now_ns);
-        if (instance->starved_first)
+        if (instance->starved.first)
             did |= eng_ops_starved(instance, now_ns);
         if (now_ns >= instance->scan_next_ns)
             eng_write_back_tick(instance, now_ns);
@@ -315,9 +315,9 @@ uint64_t eng_next_ns_owner(const struct cf_instance *instance)
     next = earlier(next, cf_wheel_next_ns(&instance->op_wheel));
     if (instance->snapshots != NULL)
         next = earlier(next, instance->snapshots->next_ns);
-    if (instance->flush_first || instance->starved_first || instance->files_stopping)
+    if (instance->flush_first || instance->starved.first || instance->files_stopping)
         next = earlier(next, instance->trace.now_ns + ENG_FLUSH_TICK_NS);
-    if (instance->dirty_seen || instance->starved_first)
+    if (instance->dirty_seen || instance->starved.first)
         next = earlier(next, instance->scan_next_ns);
     return next;
 }
