@@ -8,6 +8,7 @@
  *   catalogue   which programs, their question, what runs in turns with them     (catalogue.c, bench/catalogue.ini)
  *   child       one run of a program; the lines it says                          (child.c)
  *   probe       round trip of a cache line, before and behind each run           (probe.c)
+ *   core        is the core of a processor shared with another thread just now   (core.c)
  *   result      samples, by the class of placement they were taken in            (result.c)
  *   report      words and JSON                                                   (report.c, json.c)
  *
@@ -81,6 +82,17 @@ enum bench_class bench_class_of(double line_ns);
 /* Round trip in nanoseconds between two processors, of a quarter of the tries or less; 0: there is one only. */
 double bench_probe(int cpu_a, int cpu_b);
 
+/* ------------------------------------------------------------------ core.c */
+
+/*
+ * The share, 0 to 1, of some 64 short looks in which another thread ran on the core of this processor: another guest's, or that
+ * of a sibling. It took a part of the units that additions need, while a chain of additions takes as long as ever. `least` is the
+ * fastest look so far, 0 at first; before a core was had alone once, shares are too low.
+ */
+double bench_core_shared(double *least, int cpu);
+/* What looks say; none at all, because each was interrupted: 1. */
+double bench_core_judge(double *least, const double *looks, uint32_t count);
+
 /* ------------------------------------------------------------------ child.c */
 
 struct bench_said {
@@ -129,8 +141,14 @@ struct bench_series {
     uint32_t samples_count;
 };
 
+/* What the probes saw at one moment. */
+struct bench_place {
+    double line_ns;
+    double shared; /* share of looks, of both processors */
+};
+
 struct bench_line {
-    double before_ns, behind_ns;
+    struct bench_place before, behind;
     enum bench_class class;
 };
 

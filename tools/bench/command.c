@@ -98,11 +98,12 @@ static const struct cf_cli_spec spec = {
     .positionals_max = BENCH_ENTRIES_MAX,
     .table = table,
     .table_count = sizeof table / sizeof table[0],
-    .notes =
-        "A NAME is one of --list or the beginning of some; without a name all are run.\n"
-        "The round trip of a cache line is probed before and behind each run: it tells how the two "
-        "processors are placed on\n"
-        "real ones. Only runs of one class of placement are compared, and the class is said.\n" EXITS_NOTE,
+    .notes = "A NAME is one of --list or the beginning of some; without a name all are run.\n"
+             "The round trip of a cache line is probed before and behind each run: it tells how the two "
+             "processors are placed on\n"
+             "real ones. Only runs of one class of placement are compared, and the class is said, and how "
+             "much of their cores\n"
+             "others had.\n" EXITS_NOTE,
 };
 
 struct session {
@@ -115,6 +116,7 @@ struct session {
     uint32_t names_count;
     char work[64];
     json_t *root;
+    double core_least; /* core.c */
     bool is_interrupted;
     uint32_t failed_count;
 };
@@ -174,18 +176,26 @@ static bool cpus_choose(const char *text, int cpus[2])
 
 /* ------------------------------------------------------------------ running */
 
-/* A run between two probes; the one behind is the one before the next run. */
-static void run_once(struct session *session, const struct bench_entry *entry, uint32_t contender,
-                     double *line_ns, struct bench_line *line)
+static struct bench_place look(struct session *session)
 {
     const int *cpus = session->settings.cpus;
+    struct bench_place place = {.line_ns = bench_probe(cpus[0], cpus[1])};
 
-    line->before_ns = *line_ns;
+    for (uint32_t i = 0; i < CF_COUNTOF(session->settings.cpus); i++)
+        place.shared += bench_core_shared(&session->core_least, cpus[i]) / CF_COUNTOF(session->settings.cpus);
+    return place;
+}
+
+/* A run between two looks; the one behind is the one before the next run. */
+static void run_once(struct session *session, const struct bench_entry *entry, uint32_t contender,
+                     struct bench_place *place, struct bench_line *line)
+{
+    line->before = *place;
     bench_child_run(&session->settings, session->catalogue.folder, entry->contenders[contender].command,
                     entry->limit_s, &session->run);
-    line->behind_ns = *line_ns = bench_probe(cpus[0], cpus[1]);
-    line->class = bench_class_of(line->before_ns);
-    if (line->class != bench_class_of(line->behind_ns))
+    line->behind = *place = look(session);
+    line->class = bench_class_of(line->before.line_ns);
+    if (line->class != bench_class_of(line->behind.line_ns))
         line->class = BENCH_CLASS_MOVED;
 }
 
@@ -217,7 +227,7 @@ static bool take(struct session *session, uint32_t contender, uint32_t round, co
 static void run_entry(struct session *session, const struct bench_entry *entry)
 {
     const struct bench_settings *settings = &session->settings;
-    double line_ns = bench_probe(settings->cpus[0], settings->cpus[1]);
+    struct bench_place place = look(session);
     bool goes_on = true;
 
     for (uint32_t round = 0; round < settings->warm_ups + settings->repeats && goes_on; round++)
@@ -226,7 +236,7 @@ static void run_entry(struct session *session, const struct bench_entry *entry)
 
             if (session->result.skipped[c][0] != '\0')
                 continue;
-            run_once(session, entry, c, &line_ns, &line);
+            run_once(session, entry, c, &place, &line);
             goes_on = take(session, c, round, &line);
         }
     bench_result_end(&session->result);

@@ -177,9 +177,10 @@ static int add_lines(json_t *list, const struct bench_result *result)
         for (uint32_t c = 0; c < result->entry->contenders_count; c++) {
             const struct bench_line *line = &result->lines[r * BENCH_CONTENDERS_MAX + c];
 
-            rc |= json_array_append_new(list, json_pack("{s:f, s:f, s:s}", "before_ns", line->before_ns,
-                                                        "behind_ns", line->behind_ns, "class",
-                                                        bench_class_name(line->class)));
+            rc |= json_array_append_new(
+                list, json_pack("{s:f, s:f, s:f, s:f, s:s}", "before_ns", line->before.line_ns, "behind_ns",
+                                line->behind.line_ns, "shared_before", line->before.shared, "shared_behind",
+                                line->behind.shared, "class", bench_class_name(line->class)));
         }
     return rc;
 }

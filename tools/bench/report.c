@@ -61,11 +61,15 @@ static void print_series(FILE *out, const struct bench_result *result, const str
 static void print_classes(FILE *out, const struct bench_result *result)
 {
     uint32_t counts[BENCH_CLASSES] = {0}, all = 0;
+    double shared = 0;
 
     for (uint32_t i = 0; i < result->repeats; i++)
         for (uint32_t c = 0; c < result->entry->contenders_count; c++)
             if (result->skipped[c][0] == '\0') {
-                counts[result->lines[i * BENCH_CONTENDERS_MAX + c].class]++;
+                const struct bench_line *line = &result->lines[i * BENCH_CONTENDERS_MAX + c];
+
+                counts[line->class]++;
+                shared += (line->before.shared + line->behind.shared) / 2;
                 all++;
             }
     fprintf(out, "  class %s: %u of %u runs", bench_class_name(result->class), counts[result->class], all);
@@ -74,7 +78,8 @@ static void print_classes(FILE *out, const struct bench_result *result)
             fprintf(out, ", %s %u", bench_class_name((enum bench_class)c), counts[c]);
     if (result->class == BENCH_CLASS_MOVED)
         fprintf(out, " (the placement changed under every run: figures are not to be compared)");
-    fputc('\n', out);
+    fprintf(out, "; cores shared with other threads in %.0f %% of looks\n",
+            all != 0 ? 100 * shared / all : 0);
 }
 
 /* Contenders of one figure stand together. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/bench without programs: commands, samples by class, ratios. Runs and catalogues: tests/shell/bench.sh. */
+#include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,11 +49,41 @@ static void classes_are_told_by_the_round_trip_of_a_line(void **state)
     assert_int_equal(bench_class_of(1100), BENCH_CLASS_OTHER_SOCKET);
 }
 
+static void a_core_is_shared_where_a_look_takes_longer_than_the_fastest_one(void **state)
+{
+    const double looks[] = {2.5, 2.4, 4.1, 2.45}, later[] = {2.0, 2.39, 2.41, 4.0};
+    double least = 0;
+
+    (void)state;
+    assert_true(fabs(bench_core_judge(&least, looks, 4) - 0.25) < 1e-9);
+    assert_true(fabs(least - 2.4) < 1e-9);
+    assert_true(fabs(bench_core_judge(&least, later, 4) - 0.5) < 1e-9); /* 2.0 shows that 2.41 was shared */
+    assert_true(fabs(bench_core_judge(&least, later, 0) - 1) < 1e-9);   /* none was left alone */
+    assert_true(fabs(least - 2.0) < 1e-9);
+}
+
+static void a_look_at_a_processor_tells_a_share_and_leaves_the_thread_where_it_was(void **state)
+{
+    cpu_set_t before, behind;
+    double least = 0, share;
+    int cpu = 0;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    while (!CPU_ISSET(cpu, &before))
+        cpu++;
+    share = bench_core_shared(&least, cpu);
+    assert_true(share >= 0 && share <= 1);
+    assert_int_equal(sched_getaffinity(0, sizeof behind, &behind), 0);
+    assert_true(CPU_EQUAL(&before, &behind));
+    assert_true(bench_core_shared(&least, CPU_SETSIZE - 1) >= 0);
+}
+
 static void add(struct bench_result *result, uint32_t contender, uint32_t round, enum bench_class class,
                 double value, const char *unit)
 {
     static struct bench_run run;
-    struct bench_line line = {1, 1, class};
+    struct bench_line line = {{1, 0}, {1, 0}, class};
 
     memset(&run, 0, sizeof run);
     run.said_count = 1;
@@ -137,6 +169,8 @@ int main(void)
         cmocka_unit_test(braces_become_what_they_stand_for),
         cmocka_unit_test(a_command_with_an_unknown_word_or_no_room_is_refused),
         cmocka_unit_test(classes_are_told_by_the_round_trip_of_a_line),
+        cmocka_unit_test(a_core_is_shared_where_a_look_takes_longer_than_the_fastest_one),
+        cmocka_unit_test(a_look_at_a_processor_tells_a_share_and_leaves_the_thread_where_it_was),
         cmocka_unit_test(spread_is_of_one_class_only),
         cmocka_unit_test(ratio_takes_turns_in_which_both_were_in_the_class),
         cmocka_unit_test(ratio_of_rates_is_below_one_when_the_first_carries_more),
