@@ -8,7 +8,7 @@
  *   catalogue   which programs, their question, what runs in turns with them     (catalogue.c, bench/catalogue.ini)
  *   child       one run of a program; the lines it says                          (child.c)
  *   probe       round trip of a cache line, before and behind each run           (probe.c)
- *   core        is the core of a processor shared with another thread just now   (core.c)
+ *   core        is the core of a processor shared with another thread just now   (cores.c)
  *   result      samples, by the class of placement they were taken in            (result.c)
  *   report      words and JSON                                                   (report.c, json.c)
  *

@@ -116,7 +116,7 @@ struct session {
     uint32_t names_count;
     char work[64];
     json_t *root;
-    double core_least; /* core.c */
+    double core_least; /* cores.c */
     bool is_interrupted;
     uint32_t failed_count;
 };
