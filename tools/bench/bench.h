@@ -82,7 +82,7 @@ enum bench_class bench_class_of(double line_ns);
 /* Round trip in nanoseconds between two processors, of a quarter of the tries or less; 0: there is one only. */
 double bench_probe(int cpu_a, int cpu_b);
 
-/* ------------------------------------------------------------------ core.c */
+/* ------------------------------------------------------------------ cores.c */
 
 /*
  * The share, 0 to 1, of some 64 short looks in which another thread ran on the core of this processor: another guest's, or that
