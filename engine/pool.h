@@ -76,12 +76,10 @@ static inline uint64_t eng_pool_key_name(const struct cf_block_key *key)
     return half.name;
 }
 
-/* ThreadSanitizer does not model fences; the tests that need this one make their copies with atomics. */
+/* Partner: cf_fence_after_copy. ThreadSanitizer does not see the order: tests that need it copy with atomics. */
 static inline void eng_pool_generation_fence(void)
 {
-#if !CF_TSAN
-    atomic_thread_fence(memory_order_release);
-#endif
+    cf_fence_before_change();
 }
 
 /* Is this the frame's key? Relaxed: the word's acquire before and release after hold the reads in place. */

@@ -110,7 +110,7 @@ static void rewrite(struct rewriter *rewriter, uint64_t number)
     uint64_t hash;
 
     atomic_store_explicit(rewriter->count, 2 * number + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
+    cf_fence_before_change();
     for (uint32_t i = 1; i < BLOCK_BYTES / sizeof(uint64_t); i++)
         ((volatile uint64_t *)rewriter->block)[i] = number + i;
     hash = hash_of(rewriter->block);

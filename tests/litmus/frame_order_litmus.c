@@ -109,10 +109,7 @@ static void *pull(void *arg)
         }
         for (uint32_t w = 0; w < COPY_WORDS; w++)
             copy[w] = cf_peek_u64(&peer->bytes[w]);
-#if !CF_TSAN
-        /* Partner: eng_pool_generation_fence. */
-        atomic_thread_fence(memory_order_acquire);
-#endif
+        cf_fence_after_copy(); /* partner: eng_pool_generation_fence */
         after = cf_peek_u64(peer->word);
         for (uint32_t w = 1; w < COPY_WORDS; w++)
             is_mixed |= copy[w] != copy[0];

@@ -108,12 +108,13 @@ static enum cf_rc claim(const char *interface, int *claim_out, struct cf_error *
 static enum cf_rc interface_check(const struct xp_dpdk_address *address, struct cf_error *error)
 {
     const char *interface = address->name;
+    const size_t length = strlen(interface);
     struct ifreq request = {.ifr_flags = 0};
     char what[WHAT_BYTES], remedy[64];
     bool is_up, has_mtu;
     int fd;
 
-    if (strlen(interface) >= IFNAMSIZ || if_nametoindex(interface) == 0)
+    if (length >= IFNAMSIZ || if_nametoindex(interface) == 0)
         return fail(error, CF_NOT_FOUND, interface, "no such network interface",
                     "ip link shows those there are");
     if (address->mtu > AF_PACKET_MTU_MAX)
@@ -122,7 +123,7 @@ static enum cf_rc interface_check(const struct xp_dpdk_address *address, struct 
     if (fd < 0)
         return fail(error, CF_SYSTEM, interface, "a raw socket needs CAP_NET_RAW",
                     "run as root or setcap cap_net_raw");
-    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface);
+    memcpy(request.ifr_name, interface, length);
     is_up = ioctl(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
     has_mtu = ioctl(fd, SIOCGIFMTU, &request) == 0;
     close(fd);

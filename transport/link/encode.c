@@ -11,7 +11,7 @@ static bool is_stable(const struct xp_link_block *block)
     if (block->word == NULL)
         return true;
     /* The holder moves the word before it changes the bytes: what was read before this look belongs to the word. */
-    atomic_thread_fence(memory_order_acquire);
+    cf_fence_after_copy();
     return (cf_peek_u64(block->word) & block->word_mask) == block->word_value;
 }
 

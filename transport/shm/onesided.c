@@ -35,7 +35,7 @@ enum cf_rc xp_shm_read(struct xp *xp, uint16_t node, uint64_t offset, void *to, 
     if (shm->reads_count == XP_SHM_READS_MAX)
         return CF_AGAIN;
     copy_out(to, peer->frames + offset, bytes);
-    atomic_thread_fence(memory_order_acquire); /* a read posted later reads later */
+    cf_fence_after_copy(); /* a read posted later reads later */
     shm->reads[shm->reads_count++] = (struct xp_shm_read){.token = token, .node = node};
     return CF_OK;
 }

@@ -45,7 +45,7 @@ static bool block_pull(const struct xp_shm_peer *peer, const struct xp_shm_block
                        const uint8_t *source, uint8_t *target, uint32_t bytes)
 {
     xp_shm_copy(target, source, bytes);
-    atomic_thread_fence(memory_order_acquire);
+    cf_fence_after_copy();
     return (cf_peek_u64(&peer->words[ref->frame]) & peer->facts.words_stable_mask) == ref->word;
 }
 
