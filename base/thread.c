@@ -13,7 +13,8 @@ void cf_signals_block(sigset_t *before_out)
     sigfillset(&set);
     for (uint32_t i = 0; i < CF_COUNTOF(own); i++)
         sigdelset(&set, own[i]);
-    cf_assert(pthread_sigmask(SIG_SETMASK, &set, before_out) == 0);
+    /* Added to what is blocked: who has all blocked, and takes them by sigwait, must not find one taken here. */
+    cf_assert(pthread_sigmask(SIG_BLOCK, &set, before_out) == 0);
 }
 
 void cf_signals_restore(const sigset_t *before)

@@ -10,7 +10,7 @@
 
 /*
  * From here to cf_signals_restore the calling thread, and every thread started in between, takes no signal but those that its
- * own instructions raise (a fault is for the program's handler, whoever's thread it is in).
+ * own instructions raise (a fault is for the program's handler, whoever's thread it is in), and none that was blocked before.
  */
 void cf_signals_block(sigset_t *before_out);
 void cf_signals_restore(const sigset_t *before);
