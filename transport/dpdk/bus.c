@@ -217,14 +217,12 @@ void xp_dpdk_bus_lend(struct xp_dpdk_bus *bus, const struct xp_dpdk_memory *memo
 static bool apart_address(const struct xp_dpdk_bus *bus, const uint8_t *apart, uint32_t bytes,
                           rte_iova_t *out)
 {
-    uintptr_t at = (uintptr_t)apart;
-
     *out = RTE_BAD_IOVA; /* software goes by the pointer */
     if (CF_LIKELY(bus->address.kind != XP_DPDK_PCI))
         return true;
-    *out = at;
+    *out = (uintptr_t)apart;
     for (uint32_t i = 0; i < bus->mapped_count; i++)
-        if (at - (uintptr_t)bus->mapped[i].base + bytes <= bus->mapped[i].bytes)
+        if (xp_dpdk_memory_has(&bus->mapped[i], apart, bytes))
             return true;
     return false;
 }

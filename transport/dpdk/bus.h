@@ -38,6 +38,14 @@ struct xp_dpdk_memory {
     uint64_t bytes;
 };
 
+/* Any bytes at any place: a block's may end where another region begins. */
+static inline bool xp_dpdk_memory_has(const struct xp_dpdk_memory *memory, const uint8_t *at, uint32_t bytes)
+{
+    uint64_t offset = (uintptr_t)at - (uintptr_t)memory->base;
+
+    return offset < memory->bytes && bytes <= memory->bytes - offset;
+}
+
 struct xp_dpdk_port {
     uint16_t id;
     uint16_t node; /* the peer behind it; of a shared port: ours */
