@@ -30,15 +30,17 @@ uint32_t cf_abi_version(void)
 {
     return CF_ABI;
 }
-/* As many frames stay lent to the transport as there can be ships under way: each conversation asks for one. */
+/*
+ * As many frames stay lent to the transport as there can be ships under way: each conversation asks for one. It takes no more
+ * than a lane has slots; a block that finds none is asked for again.
+ */
 static void lend_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES])
 {
-    uint32_t c, i, outstanding = (uint32_t)instance->options.outstanding;
+    uint64_t outstanding = instance->options.outstanding, slots = instance->options.lane_slots;
+    uint32_t c, i, most = (uint32_t)(outstanding < slots ? outstanding : slots);
 
     for (c = 0; c < CF_BLOCK_SIZES; c++) {
-        instance->lent_target[c] = count[c] == 0                ? 0
-                                   : outstanding < count[c] / 4 ? outstanding
-                                                                : count[c] / 4;
+        instance->lent_target[c] = most < count[c] / 4 ? most : count[c] / 4;
         for (i = 0; i < instance->lent_target[c]; i++) {
             uint32_t frame = eng_frame_take_owner(instance->frames, c);
 

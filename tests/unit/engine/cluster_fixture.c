@@ -81,7 +81,9 @@ static void *open_main(void *arg)
         options.directory_bytes = cluster->directory_bytes;
         options.locks = 0;
     }
-    options.outstanding = 8;
+    options.outstanding = cluster->outstanding ? cluster->outstanding : 8;
+    if (cluster->lane_slots)
+        options.lane_slots = cluster->lane_slots;
     options.sessions = 8;
     options.call_timeout = cluster->call_timeout_ns ? cluster->call_timeout_ns : CLUSTER_CALL_TIMEOUT_NS;
     options.dirty_age = 3600000000000ull; /* nothing is written unless somebody asks for it */

@@ -28,6 +28,8 @@ struct cluster {
     uint64_t resend_ns;       /* option; 0 = default */
     uint64_t call_timeout_ns; /* 0 = CLUSTER_CALL_TIMEOUT_NS */
     uint64_t cache_blocks;    /* 0 = 64 */
+    uint64_t outstanding;     /* option; 0 = 8 */
+    uint64_t lane_slots;      /* option; 0 = default */
     uint64_t directory_bytes; /* option; 0 = default */
     const struct cf_callbacks *callbacks; /* of every node; NULL = none */
     struct cf_instance *instance[CLUSTER_NODES_MAX];
