@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/hist.h"
@@ -38,6 +40,53 @@ int cf_json_add_bool(json_t *object, const char *key, bool value)
 int cf_json_add_child(json_t *object, const char *key, json_t *child)
 {
     return json_object_set_new(object, key, child);
+}
+
+void cf_json_put(struct cf_json_build *build, json_t *object, const char *key, json_t *value)
+{
+    build->is_short |= json_object_set_new(object, key, value) != 0;
+}
+
+void cf_json_append(struct cf_json_build *build, json_t *list, json_t *value)
+{
+    build->is_short |= json_array_append_new(list, value) != 0;
+}
+
+json_t *cf_json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    bool is_ascii = true;
+    char *copy;
+
+    for (const char *c = text; *c != 0; c++)
+        is_ascii &= (unsigned char)*c < 0x80;
+    if (value != NULL || is_ascii)
+        return value;
+    copy = strdup(text);
+    if (copy == NULL)
+        return NULL;
+    for (char *c = copy; *c != 0; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    value = json_string(copy);
+    free(copy);
+    return value;
+}
+
+char *cf_json_dump(const struct cf_json_build *build, const json_t *root, size_t *bytes_out)
+{
+    size_t bytes = build->is_short ? 0 : json_dumpb(root, NULL, 0, JSON_INDENT(1));
+    char *text = bytes != 0 ? malloc(bytes + 1) : NULL;
+
+    if (text != NULL && json_dumpb(root, text, bytes, JSON_INDENT(1)) != bytes) {
+        free(text);
+        return NULL;
+    }
+    if (text == NULL)
+        return NULL;
+    text[bytes] = 0;
+    *bytes_out = bytes;
+    return text;
 }
 
 json_t *cf_json_hist(const struct cf_hist *hist)

@@ -198,7 +198,9 @@ struct eng_detect_counts {
 void eng_detect_counts(const struct cf_instance *instance, struct eng_detect_counts *counts_out);
 /* NULL: no detector. */
 const struct cf_hist *eng_detect_hist(const struct cf_instance *instance);
-/* The graph as last seen; NULL: no detector. Any thread but the owner of progress. */
-struct json_t *eng_detect_json(struct cf_instance *instance);
+struct cf_json_build;
+struct json_t;
+/* Puts the graph as last seen into `root` as "waits"; nothing without a detector. Any thread but the owner of progress. */
+void eng_detect_json(struct cf_json_build *build, struct cf_instance *instance, struct json_t *root);
 
 #endif

@@ -35,26 +35,34 @@ static struct copy *copy_take(struct eng_role *role)
     return copy;
 }
 
-static void edge_add(struct cf_instance *instance, json_t *list, const struct grd_detect_report *waiter,
-                     const char *holder, const char *mode)
+/* The list in the making. */
+struct edges {
+    struct cf_instance *instance;
+    struct cf_json_build *build;
+    json_t *list;
+};
+
+static void edge_add(const struct edges *edges, const struct grd_detect_report *waiter, const char *holder,
+                     const char *mode)
 {
     char owner[OWNER_TEXT_BYTES], lock[LOCK_TEXT_BYTES];
 
-    if (json_array_size(list) == EDGES_MAX)
+    if (json_array_size(edges->list) == EDGES_MAX)
         return;
     eng_detect_owner_text(waiter->node, waiter->owner, owner, sizeof owner);
-    eng_detect_wait_text(instance, (waiter->wait & ENG_WAIT_BLOCK) != 0, waiter->key, lock, sizeof lock);
-    json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s}", "waiter", owner, "for_ns",
-                                          (json_int_t)waiter->age_ns, "lock", lock, "holder", holder, "mode",
-                                          mode));
+    eng_detect_wait_text(edges->instance, (waiter->wait & ENG_WAIT_BLOCK) != 0, waiter->key, lock,
+                         sizeof lock);
+    cf_json_append(edges->build, edges->list,
+                   json_pack("{s:s, s:I, s:s, s:s, s:s}", "waiter", owner, "for_ns",
+                             (json_int_t)waiter->age_ns, "lock", lock, "holder", holder, "mode", mode));
 }
 
-static void edge_local(struct cf_instance *instance, json_t *list, const struct grd_detect_report *waiter)
+static void edge_local(const struct edges *edges, const struct grd_detect_report *waiter)
 {
     char holder[OWNER_TEXT_BYTES];
 
     eng_detect_owner_text(waiter->node, waiter->holder, holder, sizeof holder);
-    edge_add(instance, list, waiter, holder, "");
+    edge_add(edges, waiter, holder, "");
 }
 
 static bool conflicts(uint8_t asked, uint8_t mode)
@@ -73,7 +81,7 @@ static const char *mode_name(const struct grd_detect_report *waiter, const struc
 }
 
 /* The owners at `behind->peer` who keep the ask from being served; the instance itself where they are not known yet. */
-static void edges_of_behind(struct cf_instance *instance, json_t *list, const struct eng_seen *seen,
+static void edges_of_behind(const struct edges *edges, const struct eng_seen *seen,
                             const struct grd_detect_report *waiter, const struct grd_detect_report *behind)
 {
     char holder[OWNER_TEXT_BYTES];
@@ -88,35 +96,36 @@ static void edges_of_behind(struct cf_instance *instance, json_t *list, const st
             continue;
         is_known = true;
         eng_detect_owner_text(stake->node, stake->owner, holder, sizeof holder);
-        edge_add(instance, list, waiter, holder, mode_name(waiter, stake));
+        edge_add(edges, waiter, holder, mode_name(waiter, stake));
     }
     if (is_known)
         return;
     snprintf(holder, sizeof holder, "instance %u", behind->peer);
-    edge_add(instance, list, waiter, holder, "");
+    edge_add(edges, waiter, holder, "");
 }
 
-static json_t *edges_of(struct cf_instance *instance, const struct eng_seen *seen)
+static json_t *edges_of(struct cf_json_build *build, struct cf_instance *instance,
+                        const struct eng_seen *seen)
 {
-    json_t *list = json_array();
+    const struct edges edges = {instance, build, json_array()};
 
     for (uint32_t i = 0; i < seen->reports_count; i++) {
         const struct grd_detect_report *waiter = &seen->report[i];
 
         if (waiter->kind == GRD_DETECT_LOCAL)
-            edge_local(instance, list, waiter);
+            edge_local(&edges, waiter);
         for (uint32_t j = 0; waiter->kind == GRD_DETECT_ASKS && j < seen->reports_count; j++) {
             const struct grd_detect_report *behind = &seen->report[j];
 
             if (behind->kind == GRD_DETECT_BEHIND && behind->node == waiter->node &&
                 behind->key == waiter->key && behind->wait == waiter->grant)
-                edges_of_behind(instance, list, seen, waiter, behind);
+                edges_of_behind(&edges, seen, waiter, behind);
         }
     }
-    return list;
+    return edges.list;
 }
 
-static json_t *cycles_of(const struct copy *copy, uint64_t now_ns)
+static json_t *cycles_of(struct cf_json_build *build, const struct copy *copy, uint64_t now_ns)
 {
     json_t *list = json_array();
 
@@ -124,36 +133,46 @@ static json_t *cycles_of(const struct copy *copy, uint64_t now_ns)
         const struct eng_told *told = &copy->told[i];
 
         if (told->number != 0)
-            json_array_append_new(list, json_pack("{s:I, s:I, s:s, s:s}", "number", (json_int_t)told->number,
-                                                  "ago_ns", (json_int_t)(now_ns - told->at_ns), "victim",
-                                                  !told->is_known   ? "not acknowledged"
-                                                  : told->has_ended ? "ended"
-                                                                    : "gone",
-                                                  "text", told->text));
+            cf_json_append(build, list,
+                           json_pack("{s:I, s:I, s:s, s:s}", "number", (json_int_t)told->number, "ago_ns",
+                                     (json_int_t)(now_ns - told->at_ns), "victim",
+                                     !told->is_known   ? "not acknowledged"
+                                     : told->has_ended ? "ended"
+                                                       : "gone",
+                                     "text", told->text));
     }
     return list;
 }
 
-json_t *eng_detect_json(struct cf_instance *instance)
+static void put_role(struct cf_json_build *build, struct cf_instance *instance, json_t *object)
 {
-    struct eng_detector *detector = instance->locks.detector;
-    uint16_t node = eng_detect_node(instance);
+    struct eng_role *role = &instance->locks.detector->role;
+    struct copy *copy = copy_take(role);
     uint64_t now_ns = cf_now_ns();
-    struct copy *copy;
+
+    if (copy == NULL) {
+        build->is_short = true;
+        return;
+    }
+    cf_json_put(build, object, "rounds", json_integer((json_int_t)role->counts.rounds));
+    cf_json_put(build, object, "ago_ns",
+                json_integer(copy->seen.at_ns ? (json_int_t)(now_ns - copy->seen.at_ns) : 0));
+    cf_json_put(build, object, "reports", json_integer(copy->seen.reports_total));
+    cf_json_put(build, object, "confirmed", json_integer(copy->seen.confirmed));
+    cf_json_put(build, object, "edges", edges_of(build, instance, &copy->seen));
+    cf_json_put(build, object, "cycles", cycles_of(build, copy, now_ns));
+    free(copy);
+}
+
+void eng_detect_json(struct cf_json_build *build, struct cf_instance *instance, json_t *root)
+{
+    uint16_t node = eng_detect_node(instance);
     json_t *object;
 
-    if (detector == NULL || node == CF_NODE_NONE)
-        return NULL;
+    if (instance->locks.detector == NULL || node == CF_NODE_NONE)
+        return;
     object = json_pack("{s:i, s:b}", "detector", (int)node, "here", node == instance->node);
-    if (node != instance->node || object == NULL || (copy = copy_take(&detector->role)) == NULL)
-        return object;
-    json_object_set_new(object, "rounds", json_integer((json_int_t)detector->role.counts.rounds));
-    json_object_set_new(object, "ago_ns",
-                        json_integer(copy->seen.at_ns ? (json_int_t)(now_ns - copy->seen.at_ns) : 0));
-    json_object_set_new(object, "reports", json_integer(copy->seen.reports_total));
-    json_object_set_new(object, "confirmed", json_integer(copy->seen.confirmed));
-    json_object_set_new(object, "edges", edges_of(instance, &copy->seen));
-    json_object_set_new(object, "cycles", cycles_of(copy, now_ns));
-    free(copy);
-    return object;
+    if (node == instance->node)
+        put_role(build, instance, object);
+    cf_json_put(build, root, "waits", object);
 }

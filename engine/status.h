@@ -42,8 +42,9 @@ struct eng_status_shot {
 /* status_shot.c: one moment. Owner of progress; `arg` is a struct eng_status_shot of zeroes. */
 void eng_status_shot_take(struct cf_instance *instance, void *arg, uint64_t now_ns);
 
+struct cf_json_build;
 /* status_hot.c: hottest first. Any thread. */
-json_t *eng_status_hot(const struct cf_instance *instance, uint64_t now_ns);
+json_t *eng_status_hot(struct cf_json_build *build, const struct cf_instance *instance, uint64_t now_ns);
 
 /* status_server.c. Serves until eng_status_stop, which may be called without a start. */
 enum cf_rc eng_status_start(struct cf_instance *instance, struct cf_error *error);

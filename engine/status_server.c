@@ -125,13 +125,16 @@ static void control(struct status_server *server)
     close(reader.fd);
 }
 
+/* A reader to whom nothing can be told sees the end alone. */
 static void tell(struct status_server *server)
 {
+    static const char no_memory[] = "{\"error\": \"CF_MEMORY: no memory for the status; ask again\"}\n";
     struct status_reader reader = reader_accept(server, server->listen_fd);
 
     if (reader.fd < 0)
         return;
-    (void)cf_status_write(server->instance, send_text, &reader); /* a reader that gets no text sees the end */
+    if (cf_status_write(server->instance, send_text, &reader) == CF_MEMORY)
+        send_text(&reader, no_memory, strlen(no_memory));
     close(reader.fd);
 }
 

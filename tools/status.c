@@ -177,6 +177,11 @@ json_t *status_fetch(const char *path, char *text, size_t text_bytes)
         json_decref(status);
         return NULL;
     }
+    if (json_is_string(json_object_get(status, "error"))) {
+        snprintf(text, text_bytes, "%s", json_string_value(json_object_get(status, "error")));
+        json_decref(status);
+        return NULL;
+    }
     return status;
 }
 

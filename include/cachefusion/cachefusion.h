@@ -93,6 +93,7 @@ CF_API enum cf_rc cf_stats_read(const struct cf_instance *instance, struct cf_st
 /*
  * Calls sink(arg, text, bytes) with a JSON text of the instance's state: members, modes held, conversations in
  * flight, who waits for what, rates. Waits for at most a turn of the progress loop. Any thread but a callback.
+ * CF_MEMORY: the text could not be made whole, and the sink was not called.
  */
 CF_API enum cf_rc cf_status_write(struct cf_instance *instance,
                                   void (*sink)(void *arg, const char *text, size_t bytes), void *arg);

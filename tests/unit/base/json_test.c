@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Covers: values JSON cannot carry, the histogram object, whole-file replacement. */
+/* Covers: values JSON cannot carry, what is remembered of them, the histogram object, whole-file replacement. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,6 +27,32 @@ static void values_that_json_cannot_carry_are_refused(void **state)
     assert_int_equal(cf_json_add_bool(object, "flag", true), 0);
     assert_int_equal(cf_json_add_child(object, "none", NULL), -1);
     assert_int_equal(json_object_size(object), 3);
+    json_decref(object);
+}
+
+static void what_could_not_be_put_in_is_remembered(void **state)
+{
+    struct cf_json_build build = {.is_short = false};
+    json_t *object = json_object(), *list = json_array();
+
+    (void)state;
+    cf_json_append(&build, list, json_integer(1));
+    cf_json_put(&build, object, "list", list);
+    cf_json_put(&build, object, "text", cf_json_text("caf\xc3\xa9"));
+    cf_json_put(&build, object, "not utf-8", cf_json_text("caf\xe9, \xff."));
+    assert_false(build.is_short);
+    assert_string_equal(json_string_value(json_object_get(object, "text")), "caf\xc3\xa9");
+    assert_string_equal(json_string_value(json_object_get(object, "not utf-8")), "caf?, ?.");
+    cf_json_append(&build, list, NULL);
+    assert_true(build.is_short);
+    cf_json_append(&build, list, json_integer(2));
+    assert_true(build.is_short); /* what goes well afterwards does not mend it */
+    build.is_short = false;
+    cf_json_put(&build, object, "none", NULL);
+    assert_true(build.is_short);
+    build.is_short = false;
+    cf_json_put(&build, NULL, "there is no object", json_integer(1));
+    assert_true(build.is_short);
     json_decref(object);
 }
 
@@ -75,6 +101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_that_json_cannot_carry_are_refused),
+        cmocka_unit_test(what_could_not_be_put_in_is_remembered),
         cmocka_unit_test(histogram_object_holds_its_percentiles),
         cmocka_unit_test(file_is_replaced_whole_or_not_at_all),
     };
