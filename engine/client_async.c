@@ -146,21 +146,13 @@ static void ready_push(struct cf_session *session, struct cf_op *op)
     session->ready_last = op;
 }
 
-enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
+/* Is the call in order, as far as can be told without progress? What the op leaves out is filled in. */
+static enum cf_rc submit_check(struct cf_session *session, struct cf_op *op)
 {
-    struct cf_instance *instance = session->instance;
-    enum cf_rc rc = eng_enter(instance);
-    struct cf_block_key key;
-    uint32_t frame;
+    enum cf_rc rc = CF_OK;
 
-    if (rc != CF_OK)
-        return eng_fail(session, rc, "%s", cf_rc_text(rc));
-    if (session->under_way >= instance->options.outstanding)
-        return eng_fail(session, CF_AGAIN, "%u ops are under way", session->under_way);
     if (op->kind == CF_OP_GET) {
         rc = eng_get_check(session, op->file, op->block, op->mode, op->flags, op->deadline_ns);
-        if (rc != CF_OK)
-            return rc;
     } else if (op->kind == CF_OP_UPGRADE) {
         if (op->ref.data == NULL || op->ref.mode != CF_MODE_S || op->ref.file->read_only)
             return eng_fail(session, CF_INVALID,
@@ -169,38 +161,54 @@ enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
         op->block = op->ref.block;
     } else if (op->kind >= CF_OP_LOCK && op->kind <= CF_OP_VALUE_READ) {
         rc = eng_lock_check(session, op);
-        if (rc != CF_OK)
-            return rc;
     } else if (op->kind == CF_OP_SNAPSHOT) {
         rc = eng_snapshot_check(session, op);
-        if (rc != CF_OK)
-            return rc;
-        op->mode = CF_MODE_S;
+        if (rc == CF_OK)
+            op->mode = CF_MODE_S;
     } else if (op->kind != CF_OP_FLUSH) {
         return eng_fail(session, CF_INVALID, "no such kind of op: %u", op->kind);
     }
+    return rc;
+}
+
+/* Satisfied by the frame word alone? */
+static bool submit_hit(struct cf_session *session, struct cf_op *op)
+{
+    struct cf_instance *instance = session->instance;
+    struct cf_block_key key;
+    uint32_t frame;
+
+    if (op->kind != CF_OP_GET)
+        return op->kind == CF_OP_SNAPSHOT && eng_snapshot_hit(session, op);
+    eng_key_of(op->file, op->block, &key);
+    if (eng_pool_pin_try(instance->frames, &key, op->mode, &frame) != ENG_PIN_OK)
+        return false;
+    eng_ref_fill(instance, op->file, op->block, frame, op->mode, &op->ref);
+    eng_op_of(op)->hops = ENG_OP_WAS_HIT;
+    cf_count_u64(&session->other_hits);
+    return true;
+}
+
+enum cf_rc cf_submit(struct cf_session *session, struct cf_op *op)
+{
+    struct cf_instance *instance = session->instance;
+    enum cf_rc rc = eng_enter(instance);
+
+    if (rc != CF_OK)
+        return eng_fail(session, rc, "%s", cf_rc_text(rc));
+    if (session->under_way >= instance->options.outstanding)
+        return eng_fail(session, CF_AGAIN, "%u ops are under way", session->under_way);
+    rc = submit_check(session, op);
+    if (rc != CF_OK)
+        return rc;
     eng_op_prepare(session, op, false);
-    if (op->kind == CF_OP_GET) {
-        eng_key_of(op->file, op->block, &key);
-        if (eng_pool_pin_try(instance->frames, &key, op->mode, &frame) == ENG_PIN_OK) {
-            eng_ref_fill(instance, op->file, op->block, frame, op->mode, &op->ref);
-            op->rc = CF_OK;
-            eng_op_of(op)->state = ENG_OP_DONE;
-            eng_op_of(op)->hops = ENG_OP_WAS_HIT;
-            cf_count_u64(&session->other_hits);
-            ready_push(session, op);
-            session->under_way++;
-            return CF_OK;
-        }
-    }
-    if (op->kind == CF_OP_SNAPSHOT && eng_snapshot_hit(session, op)) {
+    session->under_way++;
+    if (submit_hit(session, op)) {
         op->rc = CF_OK;
         eng_op_of(op)->state = ENG_OP_DONE;
         ready_push(session, op);
-        session->under_way++;
         return CF_OK;
     }
-    session->under_way++;
     if (op->kind == CF_OP_UPGRADE)
         eng_pin_forget(session, &op->ref);
     if (!eng_op_hand_over(instance, op)) {

@@ -82,15 +82,10 @@ static void on_scn_ask(struct cf_instance *instance, const struct grd_msg *msg)
     eng_send_owner(instance, msg->from, &answer);
 }
 
-void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame,
-                       uint64_t now_ns)
+/* A step of the master of a block or of a lock. */
+static bool is_for_master(uint16_t type)
 {
-    if (eng_state(instance) != CF_OK) { /* nothing is granted, served or given up any more */
-        if (frame != GRD_FRAME_NONE)
-            eng_frame_give_back(instance, frame);
-        return;
-    }
-    switch (msg->type) {
+    switch (type) {
     case GRD_MSG_REQUEST:
     case GRD_MSG_INSTALLED:
     case GRD_MSG_RELEASE:
@@ -99,25 +94,25 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_KEPT:
     case GRD_MSG_PAST:
     case GRD_MSG_WRITE_ASK:
-    case GRD_MSG_LOCK_REQUEST:
-    case GRD_MSG_LOCK_CANCEL:
-    case GRD_MSG_LOCK_IN_USE:
-    case GRD_MSG_LOCK_DOWN:
-    case GRD_MSG_LOCK_SWAP:
-    case GRD_MSG_LOCK_READ:
+    case GRD_MSG_WHERE:
     case GRD_MSG_HELD:
-        master_step(instance, msg, now_ns);
-        break;
+        return true;
+    default:
+        return eng_lock_is_for_master(type);
+    }
+}
+
+/* What is for neither a master nor a holder or requester of the block. False: it is for one of these. */
+static bool deliver_aside(struct cf_instance *instance, const struct grd_msg *msg, uint64_t now_ns)
+{
+    switch (msg->type) {
     case GRD_MSG_LOCK_GRANT:
     case GRD_MSG_LOCK_REFUSED:
     case GRD_MSG_LOCK_DEMAND:
     case GRD_MSG_LOCK_LOWERED:
     case GRD_MSG_LOCK_VALUE:
         eng_lock_message_owner(instance, msg, now_ns);
-        break;
-    case GRD_MSG_WHERE:
-        master_step(instance, msg, now_ns);
-        break;
+        return true;
     case GRD_MSG_MOVE_OFFER:
     case GRD_MSG_MOVE_ACCEPT:
     case GRD_MSG_MOVE_TAKE:
@@ -132,40 +127,52 @@ void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, 
     case GRD_MSG_MOVE_ORDER:
     case GRD_MSG_MOVE_REPORT:
         eng_move_message_owner(instance, msg, now_ns);
-        break;
+        return true;
     case GRD_MSG_LOOK:
         eng_snapshot_on_look(instance, msg);
-        break;
+        return true;
     case GRD_MSG_THERE:
         eng_snapshot_on_there(instance, msg, now_ns);
-        break;
+        return true;
     case GRD_MSG_DETECT_ASK:
     case GRD_MSG_DETECT_REPORT:
     case GRD_MSG_DETECT_VICTIM:
     case GRD_MSG_DETECT_TOLD:
         eng_detect_message_owner(instance, msg, now_ns);
-        break;
+        return true;
     case GRD_MSG_SCN_ASK:
         on_scn_ask(instance, msg);
-        break;
+        return true;
     case GRD_MSG_SCN_TELL:
         cf_publish_u64(&instance->peers[msg->from].scn_asked, msg->request);
-        break;
+        return true;
     case GRD_MSG_LEAVE:
         cf_publish_bool(&instance->peers[msg->from].has_left, true);
-        break;
+        return true;
     case GRD_MSG_FILE_STOP:
     case GRD_MSG_FILE_STOPPED:
     case GRD_MSG_FILE_GO:
         eng_file_stop_message(instance, msg, now_ns);
-        break;
-    case GRD_MSG_RECALL:
-        eng_file_asked_owner(instance, msg, now_ns);
-        grd_local_step(instance->local, msg, frame, now_ns, instance->actions);
-        break;
+        return true;
     default:
+        return false;
+    }
+}
+
+void eng_deliver_owner(struct cf_instance *instance, const struct grd_msg *msg, uint32_t frame,
+                       uint64_t now_ns)
+{
+    if (eng_state(instance) != CF_OK) { /* nothing is granted, served or given up any more */
+        if (frame != GRD_FRAME_NONE)
+            eng_frame_give_back(instance, frame);
+        return;
+    }
+    if (is_for_master(msg->type)) {
+        master_step(instance, msg, now_ns);
+    } else if (!deliver_aside(instance, msg, now_ns)) {
+        if (msg->type == GRD_MSG_RECALL)
+            eng_file_asked_owner(instance, msg, now_ns);
         grd_local_step(instance->local, msg, frame, now_ns, instance->actions);
-        break;
     }
     eng_actions_run(instance, now_ns);
 }

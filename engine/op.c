@@ -83,43 +83,30 @@ static enum cf_rc file_refuses(const struct cf_file *file, uint64_t block)
     return block < cf_peek_u64(&file->blocks) ? CF_OK : CF_RANGE;
 }
 
-void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+/* The instance has stopped. */
+static void submit_refuse(struct cf_instance *instance, struct cf_op *op, enum cf_rc rc)
 {
-    struct eng_op *inner = eng_op_of(op);
+    if (op->kind == CF_OP_UPGRADE && op->ref.data != NULL)
+        (void)eng_frame_unpin(instance->frames, eng_ref_frame(&op->ref), CF_MODE_S, false);
+    eng_op_complete_owner(instance, op, rc);
+}
+
+static void submit_flush(struct cf_instance *instance, struct cf_op *op)
+{
+    eng_op_of(op)->state = ENG_OP_FLUSH;
+    op->ref.version = atomic_load_explicit(&instance->scn, memory_order_relaxed);
+    op->block = 0; /* time of the next look */
+    eng_op_of(op)->next = instance->flush_first;
+    instance->flush_first = op;
+}
+
+/* Into the block's queue. */
+static void submit_block(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+{
     struct cf_block_key key;
     struct grd_block *block;
-    enum cf_rc state = eng_state(instance);
 
-    if (state != CF_OK) {
-        if (op->kind == CF_OP_UPGRADE && op->ref.data != NULL)
-            (void)eng_frame_unpin(instance->frames, eng_ref_frame(&op->ref), CF_MODE_S, false);
-        eng_op_complete_owner(instance, op, state);
-        return;
-    }
-    if (op->deadline_ns != CF_FOREVER && !cf_timer_armed(&inner->timer))
-        cf_wheel_arm(&instance->op_wheel, &inner->timer, op->deadline_ns);
-    if (op->kind >= CF_OP_LOCK && op->kind <= CF_OP_VALUE_READ) {
-        eng_lock_submit_owner(instance, op, now_ns);
-        return;
-    }
-    if (op->kind == CF_OP_FLUSH) {
-        inner->state = ENG_OP_FLUSH;
-        op->ref.version = atomic_load_explicit(&instance->scn, memory_order_relaxed);
-        op->block = 0; /* time of the next look */
-        inner->next = instance->flush_first;
-        instance->flush_first = op;
-        return;
-    }
-    if (op->block != ENG_SUPER_BLOCK && (op->kind != CF_OP_UPGRADE || op->ref.data == NULL)) {
-        state = file_refuses(op->file, op->block);
-        if (state != CF_OK) {
-            eng_op_complete_owner(instance, op, state);
-            return;
-        }
-    }
-    if (op->kind == CF_OP_SNAPSHOT && eng_snapshot_start(instance, op, now_ns))
-        return;
-    inner->claim = ENG_WAIT_BLOCK | ++instance->block_wait_last;
+    eng_op_of(op)->claim = ENG_WAIT_BLOCK | ++instance->block_wait_last;
     eng_key_of(op->file, op->block, &key);
     block = grd_local_find(instance->local, &key);
     if (block == NULL && (op->flags & CF_GET_TRY)) { /* it is not here, and it does not wait for a record */
@@ -145,6 +132,37 @@ void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_
     if (block->waiter_first == op)
         eng_block_serve(instance, block, now_ns);
     grd_local_settle(instance->local, block);
+}
+
+void eng_op_submit_owner(struct cf_instance *instance, struct cf_op *op, uint64_t now_ns)
+{
+    struct eng_op *inner = eng_op_of(op);
+    enum cf_rc rc = eng_state(instance);
+
+    if (rc != CF_OK) {
+        submit_refuse(instance, op, rc);
+        return;
+    }
+    if (op->deadline_ns != CF_FOREVER && !cf_timer_armed(&inner->timer))
+        cf_wheel_arm(&instance->op_wheel, &inner->timer, op->deadline_ns);
+    if (op->kind >= CF_OP_LOCK && op->kind <= CF_OP_VALUE_READ) {
+        eng_lock_submit_owner(instance, op, now_ns);
+        return;
+    }
+    if (op->kind == CF_OP_FLUSH) {
+        submit_flush(instance, op);
+        return;
+    }
+    if (op->block != ENG_SUPER_BLOCK && (op->kind != CF_OP_UPGRADE || op->ref.data == NULL)) {
+        rc = file_refuses(op->file, op->block);
+        if (rc != CF_OK) {
+            eng_op_complete_owner(instance, op, rc);
+            return;
+        }
+    }
+    if (op->kind == CF_OP_SNAPSHOT && eng_snapshot_start(instance, op, now_ns))
+        return;
+    submit_block(instance, op, now_ns);
 }
 
 /* Takes a waiting op out of whatever it waits in. False: it does not wait (it is done). */

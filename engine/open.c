@@ -9,16 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/assert.h"
 #include "base/clock.h"
 #include "engine/directory.h"
 #include "engine/metrics.h"
 #include "engine/open.h"
-#include "engine/peers.h"
-#include "engine/pool.h"
-#include "engine/snapshot.h"
 #include "engine/status.h"
 
 const char *cf_version(void)
@@ -29,26 +24,6 @@ const char *cf_version(void)
 uint32_t cf_abi_version(void)
 {
     return CF_ABI;
-}
-/*
- * As many frames stay lent to the transport as there can be ships under way: each conversation asks for one. It takes no more
- * than a lane has slots; a block that finds none is asked for again.
- */
-static void lend_frames(struct cf_instance *instance, const uint32_t count[CF_BLOCK_SIZES])
-{
-    uint64_t outstanding = instance->options.outstanding, slots = instance->options.lane_slots;
-    uint32_t c, i, most = (uint32_t)(outstanding < slots ? outstanding : slots);
-
-    for (c = 0; c < CF_BLOCK_SIZES; c++) {
-        instance->lent_target[c] = most < count[c] / 4 ? most : count[c] / 4;
-        for (i = 0; i < instance->lent_target[c]; i++) {
-            uint32_t frame = eng_frame_take_owner(instance->frames, c);
-
-            cf_assert(frame != ENG_FRAME_NONE);
-            instance->lent[c]++;
-            xp_frame_post(instance->xp, c, frame);
-        }
-    }
 }
 
 /* The device that a transport's address names, as hwloc knows it; NULL: it names none. */
@@ -61,55 +36,6 @@ static const char *nic_of(const struct cf_options *options, char name[CF_OPTION_
     transport += strlen(verbs);
     snprintf(name, CF_OPTION_STRING_BYTES, "%.*s", (int)strcspn(transport, "?"), transport);
     return name[0] != '\0' ? name : NULL;
-}
-
-static enum cf_rc open_transport(struct cf_instance *instance, uint64_t frames, void *network,
-                                 struct cf_error *error)
-{
-    const struct cf_options *options = &instance->options;
-    struct eng_hello hello = {.magic = ENG_HELLO_MAGIC,
-                              .version = ENG_HELLO_VERSION,
-                              .nodes = instance->nodes,
-                              .buckets = (uint32_t)options->buckets,
-                              .outstanding = (uint32_t)options->outstanding,
-                              .frames = frames,
-                              .past_images = eng_open_past_images_of(options, frames),
-                              .incarnation = instance->incarnation,
-                              .locks = (uint32_t)options->locks,
-                              .shards = (uint16_t)instance->shards};
-    struct xp_options xp = {
-        .address = options->transport,
-        .node = instance->node,
-        .incarnation = instance->incarnation,
-        .nodes = instance->nodes,
-        .cluster = options->cluster,
-        .secret = options->secret,
-        .epoch = instance->epoch,
-        .lane_slots = (uint32_t)options->lane_slots,
-        .peer_timeout_ns = options->peer_timeout,
-        .busy = options->waiting == 0,
-        .allocator = instance->allocator,
-        .log = &instance->log,
-        .network = network,
-        .numa_node = network != NULL ? ENG_NODE_ANY : instance->plan.node,
-    };
-    enum cf_rc rc = eng_peers_make(options, instance->allocator, &instance->peer_list);
-
-    if (rc != CF_OK) {
-        eng_error_set(error, rc, 0, instance->node, "no memory for the addresses of peers");
-        return rc;
-    }
-    xp.peers = instance->peer_list != NULL ? instance->peer_list->address : NULL;
-    if (options->locks) {
-        uint32_t count[CF_BLOCK_SIZES];
-
-        (void)eng_open_frames_of(options, count);
-        hello.records_offset = eng_open_words_bytes_of(frames) + eng_frames_bytes(count);
-        hello.records_shard = (uint32_t)(eng_locks_record_bytes(instance) / instance->shards /
-                                         sizeof(struct grd_lock_record));
-    }
-    memcpy(xp.hello, &hello, sizeof hello);
-    return xp_open(&xp, &instance->xp, error);
 }
 
 static enum cf_rc open_guard(struct cf_instance *instance, struct cf_error *error)
@@ -130,72 +56,88 @@ static enum cf_rc open_guard(struct cf_instance *instance, struct cf_error *erro
     return CF_OK;
 }
 
-/* Peers read words as well as bytes (snapshot.h), and values of locks: the space begins with the words, and ends with these. */
-static void space_with_words(struct xp_frame_space *space, uint64_t records_bytes)
+static enum cf_rc open_trace(struct cf_instance *instance, uint64_t now_ns, struct cf_error *error)
 {
-    uint64_t words_bytes = (uint64_t)(space->base - (uint8_t *)space->words);
-
-    space->base -= words_bytes;
-    space->bytes += words_bytes + records_bytes;
-    for (uint32_t c = 0; c < CF_BLOCK_SIZES; c++)
-        space->classes[c].offset += words_bytes;
-}
-
-static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manual *manual,
-                             struct cf_error *error)
-{
-    const struct cf_options *options = &instance->options;
-    uint64_t now_ns = manual ? manual->now_ns : cf_now_ns();
-    uint32_t count[CF_BLOCK_SIZES];
-    uint64_t frames = eng_open_frames_of(options, count);
-    uint16_t members[CF_NODES_MAX];
-    struct xp_frame_space *space = &instance->space;
     void *records;
-    enum cf_rc rc;
-    uint32_t n;
+    enum cf_rc rc = CF_OK;
 
-    rc = open_guard(instance, error);
-    if (rc == CF_OK && options->trace) {
+    if (instance->options.trace) {
         rc = eng_open_take(instance, &records, ENG_TRACE_RECORDS * sizeof *instance->trace.records,
                            "the trace", error);
         if (rc == CF_OK)
             cf_trace_init(&instance->trace, records, ENG_TRACE_RECORDS);
     }
+    instance->trace.now_ns = now_ns;
+    return rc;
+}
+
+/* Where threads go. An instance that is driven by hand has none. */
+static enum cf_rc open_plan(struct cf_instance *instance, struct cf_error *error)
+{
+    char nic[CF_OPTION_STRING_BYTES];
+    enum cf_rc rc;
+
+    if (instance->is_manual) {
+        instance->is_compact = true;
+        return CF_OK;
+    }
+    rc = eng_plan_make(&instance->options, nic_of(&instance->options, nic), &instance->plan, error);
     if (rc != CF_OK)
         return rc;
-    instance->trace.now_ns = now_ns;
-    if (!manual) {
-        char nic[CF_OPTION_STRING_BYTES];
+    cf_log_info(&instance->log, "engine", "%s", instance->plan.text);
+    instance->is_compact = instance->plan.is_compact;
+    return CF_OK;
+}
 
-        rc = eng_plan_make(options, nic_of(options, nic), &instance->plan, error);
-        if (rc != CF_OK)
-            return rc;
-        cf_log_info(&instance->log, "engine", "%s", instance->plan.text);
-    }
-    instance->is_compact = manual != NULL || instance->plan.is_compact;
+static enum cf_rc open_map(struct cf_instance *instance)
+{
+    uint16_t members[CF_NODES_MAX];
+    uint32_t n;
+
     for (n = 0; n < instance->nodes; n++)
         members[n] = (uint16_t)n;
-    rc = grd_map_open(&instance->cluster_key, instance->epoch, (uint32_t)options->buckets, instance->shards,
-                      members, instance->nodes, instance->allocator, &instance->map);
+    return grd_map_open(&instance->cluster_key, instance->epoch, (uint32_t)instance->options.buckets,
+                        instance->shards, members, instance->nodes, instance->allocator, &instance->map);
+}
+
+/* Whoever drives an instance by hand brings a store. */
+static enum cf_rc open_store(struct cf_instance *instance, struct cf_error *error)
+{
+    struct eng_store_options store = {.depth = (uint32_t)instance->options.io_depth,
+                                      .backend = instance->options.storage,
+                                      .allocator = instance->allocator,
+                                      .log = &instance->log};
+
+    return instance->is_manual ? CF_OK : eng_store_open(&store, &instance->store, error);
+}
+
+static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manual *manual,
+                             struct cf_error *error)
+{
+    uint64_t now_ns = manual ? manual->now_ns : cf_now_ns();
+    uint32_t count[CF_BLOCK_SIZES];
+    uint64_t frames = eng_open_frames_of(&instance->options, count);
+    enum cf_rc rc = open_guard(instance, error);
+
+    if (rc == CF_OK)
+        rc = open_trace(instance, now_ns, error);
+    if (rc == CF_OK)
+        rc = open_plan(instance, error);
+    if (rc == CF_OK)
+        rc = open_map(instance);
     if (rc == CF_OK)
         rc = eng_move_open(instance, now_ns, error);
     if (rc == CF_OK)
-        rc = open_transport(instance, frames, manual ? manual->network : NULL, error);
+        rc = eng_open_transport(instance, frames, manual ? manual->network : NULL, error);
     if (rc == CF_OK)
         rc = eng_open_frames(instance, count, frames, error);
-    if (rc == CF_OK && !manual) {
-        struct eng_store_options store = {.depth = (uint32_t)options->io_depth,
-                                          .backend = options->storage,
-                                          .allocator = instance->allocator,
-                                          .log = &instance->log};
-
-        rc = eng_store_open(&store, &instance->store, error);
-    }
+    if (rc == CF_OK)
+        rc = open_store(instance, error);
     if (rc == CF_OK)
         rc = eng_open_directory(instance, frames, manual, now_ns, error);
     if (rc == CF_OK)
         rc = eng_open_local(instance, frames, now_ns, error);
-    if (rc == CF_OK && options->locks)
+    if (rc == CF_OK && instance->options.locks)
         rc = eng_locks_open(instance, now_ns, error);
     if (rc == CF_OK)
         rc = eng_open_pools(instance, error);
@@ -204,19 +146,7 @@ static enum cf_rc open_parts(struct cf_instance *instance, const struct eng_manu
     cf_wheel_init(&instance->op_wheel, now_ns, ENG_TIMER_TICK_NS);
     instance->scan_next_ns = now_ns;
     instance->opened_ns = now_ns;
-    eng_frames_space(instance->frames, space);
-    space_with_words(space, options->locks ? eng_locks_record_bytes(instance) : 0);
-    rc = eng_snapshots_open(instance, error);
-    if (rc == CF_OK)
-        rc = eng_lock_reads_open(instance, error);
-    if (rc == CF_OK)
-        rc = xp_start(instance->xp, space, error);
-    if (rc != CF_OK)
-        return rc;
-    lend_frames(instance, count);
-    if (instance->nodes == 1)
-        eng_view_alone(instance);
-    return CF_OK;
+    return eng_open_transport_start(instance, count, error);
 }
 
 static enum cf_rc instance_new(const struct cf_options *options, const struct cf_callbacks *callbacks,

@@ -2,7 +2,7 @@
 #ifndef ENGINE_OPEN_H
 #define ENGINE_OPEN_H
 
-/* What open.c, open_memory.c and close.c know of each other. */
+/* What open.c, open_transport.c, open_memory.c and close.c know of each other. */
 #include "engine/instance.h"
 
 #define ENG_TRACE_RECORDS 4096u
@@ -25,6 +25,13 @@ CF_CHECK enum cf_rc eng_open_local(struct cf_instance *instance, uint64_t frames
                                    struct cf_error *error);
 /* After frames and local. */
 CF_CHECK enum cf_rc eng_open_pools(struct cf_instance *instance, struct cf_error *error);
+
+/* open_transport.c. `network`: the sim: provider's, of an instance that is driven by hand. */
+CF_CHECK enum cf_rc eng_open_transport(struct cf_instance *instance, uint64_t frames, void *network,
+                                       struct cf_error *error);
+/* After all else: from here on peers connect, and read what is in the space. */
+CF_CHECK enum cf_rc eng_open_transport_start(struct cf_instance *instance,
+                                             const uint32_t count[CF_BLOCK_SIZES], struct cf_error *error);
 
 /* Bytes of the pages that a forked child finds empty. */
 static inline size_t eng_guard_bytes(const struct cf_instance *instance)

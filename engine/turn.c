@@ -210,6 +210,37 @@ static CF_NOINLINE void masters_settle(struct cf_instance *instance)
         grd_master_settle(instance->masters[s]);
 }
 
+/* Frames and locks that threads of the process have let go of. */
+static void attention_take(struct cf_instance *instance, uint64_t now_ns)
+{
+    /* Cleared first: an unpin that comes during the walk asks for another one. */
+    atomic_exchange_explicit(&instance->attention, 0, memory_order_acquire);
+    if (eng_state(instance) == CF_OK) { /* after a stop nothing is given up any more */
+        eng_attention_walk(instance, now_ns);
+        if (atomic_exchange_explicit(&instance->locks.news, 0, memory_order_relaxed))
+            eng_lock_news_owner(instance, now_ns);
+    }
+    eng_self_drain(instance, now_ns);
+}
+
+/* What storage has done, and what is due. `did`: the turn has had something to do already. */
+static bool due_take(struct cf_instance *instance, uint64_t now_ns, bool did)
+{
+    did |= eng_store_turn(instance, now_ns);
+    did |= take_timers(instance, now_ns);
+    eng_self_drain(instance, now_ns);
+    if (instance->starved.first)
+        did |= eng_ops_starved(instance, now_ns);
+    if (now_ns >= instance->scan_next_ns)
+        eng_write_back_tick(instance, now_ns);
+    if (instance->flush_first)
+        did |= eng_flush_turn(instance, now_ns);
+    if (instance->files_stopping)
+        did |= eng_file_stop_turn(instance, now_ns);
+    eng_self_drain(instance, now_ns);
+    return did;
+}
+
 static bool turn(struct cf_instance *instance, uint64_t now_ns)
 {
     struct xp_event events[XP_EVENTS_MAX];
@@ -237,29 +268,11 @@ static bool turn(struct cf_instance *instance, uint64_t now_ns)
     did |= eng_inbox_take(instance, now_ns);
     eng_self_drain(instance, now_ns);
     if (atomic_load_explicit(&instance->attention, memory_order_relaxed)) {
-        /* Cleared first: an unpin that comes during the walk asks for another one. */
-        atomic_exchange_explicit(&instance->attention, 0, memory_order_acquire);
-        if (eng_state(instance) == CF_OK) { /* after a stop nothing is given up any more */
-            eng_attention_walk(instance, now_ns);
-            if (atomic_exchange_explicit(&instance->locks.news, 0, memory_order_relaxed))
-                eng_lock_news_owner(instance, now_ns);
-        }
-        eng_self_drain(instance, now_ns);
+        attention_take(instance, now_ns);
         did = true;
     }
     if (eng_state(instance) == CF_OK) {
-        did |= eng_store_turn(instance, now_ns);
-        did |= take_timers(instance, now_ns);
-        eng_self_drain(instance, now_ns);
-        if (instance->starved.first)
-            did |= eng_ops_starved(instance, now_ns);
-        if (now_ns >= instance->scan_next_ns)
-            eng_write_back_tick(instance, now_ns);
-        if (instance->flush_first)
-            did |= eng_flush_turn(instance, now_ns);
-        if (instance->files_stopping)
-            did |= eng_file_stop_turn(instance, now_ns);
-        eng_self_drain(instance, now_ns);
+        did = due_take(instance, now_ns, did);
     } else {
         eng_store_abandon(instance);
         if (cf_wheel_next_ns(&instance->op_wheel) <= now_ns)
