@@ -25,13 +25,12 @@ write_command() {
 # Starts a child that dies with this script, however the script ends.
 start_child() {
     setpriv --pdeathsig KILL "$@" &
-    children+=($!)
 }
 
 # Joins the guests by a hub that is a process of its own, so that the death of one guest does not part the others. The
 # hub's greeting tells that its sockets listen.
 start_network() {
-    local guest number greeting hub=()
+    local guest number greeting said hub=()
     [ "$guests" -gt 1 ] || return 0
     for ((guest = 0; guest < guests; guest++)); do
         hub+=(-netdev "stream,id=s$guest,server=on,addr.type=unix,addr.path=${run_dir//,/,,}/net$guest"
@@ -44,7 +43,9 @@ start_network() {
     mkfifo "$run_dir/hub"
     start_child qemu-system-x86_64 -machine none -nodefaults -no-user-config -display none \
         -chardev "file,id=q,path=$run_dir/hub" -mon chardev=q,mode=control "${hub[@]}" 2>"$run_dir/hub.said"
-    read -rt "$hub_start_s_max" greeting <"$run_dir/hub" || true
+    exec {said}<>"$run_dir/hub" # for reading alone it would wait for a writer, which a QEMU that fails never is
+    read -rt "$hub_start_s_max" greeting <&"$said" || true
+    exec {said}<&-
     [ -n "$greeting" ] ||
         fail "the network between the guests did not start: $(tail -n 1 "$run_dir/hub.said")"
 }

@@ -3,10 +3,14 @@
 # Addresses of dpdk: that cannot be: an instance says one line with the cause and the remedy, its status is not 0, and other
 # transports go on. Cards, hugepages and EAL's failure are made up in a mount namespace, interfaces in a network namespace.
 set -euo pipefail
-work=$(mktemp -d) children=() namespace=
+work=$(mktemp -d) namespace=
+cluster=refused-$$ # the place of a cluster is the host's
 export TMPDIR=$work
 clean_up() {
-    [ ${#children[@]} -eq 0 ] || kill "${children[@]}" 2>/dev/null || true
+    local child
+    for child in $(jobs -pr); do # the number of one that has ended may be another's by now
+        kill "$child" 2>/dev/null || true
+    done
     wait
     [ -z "$namespace" ] || ip netns del "$namespace"
     rm -rf "$work"
@@ -25,7 +29,7 @@ fail() {
 }
 
 config() { # address, node 0's instance
-    printf '%s\n' '[cluster]' 'cluster = refused' 'secret = 0123456789abcdef0123456789abcdef' 'nodes = 2' \
+    printf '%s\n' '[cluster]' "cluster = $cluster" 'secret = 0123456789abcdef0123456789abcdef' 'nodes = 2' \
         "transport = $1" 'cache_bytes = 16MiB'
 }
 
@@ -50,7 +54,6 @@ holder() { # address, what it holds, command...
     config "$address" >"$work/holder.ini"
     "$@" "$BIN" instance --config "$work/holder.ini" --node 0 --workload bank --data "$work/data" --seconds 30 \
         >"$work/holder" 2>&1 &
-    children+=($!)
     until [ -e "$held" ] || "$@" grep -q -- "$held" /proc/net/unix; do
         if [ "$SECONDS" -ge "$until" ]; then
             cp "$work/holder" "$work/out"
@@ -79,7 +82,7 @@ refused dpdk:memif 'EAL does not start' 'docs/dpdk.md' 0 bash -c 'ulimit -v 9000
 # --- two instances on one address ---
 
 mkdir "$work/place"
-holder "dpdk:memif:$work/place" "$work/place/refused-0-1.memif" env
+holder "dpdk:memif:$work/place" "$work/place/$cluster-0-1.memif" env
 refused "dpdk:memif:$work/place" 'running already' 'node' 0
 
 # --- cards: what the kernel knows of them is made up ---

@@ -12,8 +12,8 @@ pid=$!
 timeout 30 grep -qm1 'status --socket .*node1' <(tail -fn +1 --pid="$pid" "$work/out") || { cat "$work/out"; exit 1; }
 first=$(sed -nE 's/.*status --socket (.*node0.*)$/\1/p' "$work/out")
 second=$(sed -nE 's/.*status --socket (.*node1.*)$/\1/p' "$work/out")
-for ((i = 0; i < 600; i++)); do
-    "$BIN" status --socket "$first" --waits >"$work/waits" 2>"$work/error" || { grep -q 'is the instance running' "$work/error"; continue; }
+for ((i = 0; i < 600; i++)); do # at first there is no socket, or one that does not listen yet
+    "$BIN" status --socket "$first" --waits >"$work/waits" 2>"$work/error" || { grep -qE 'is the instance running|the instance is gone' "$work/error"; continue; }
     ! grep -q '^  .* waits for lock .* of instance ' "$work/waits" || cp "$work/waits" "$work/edges"
     ! grep -q '^deadlock [0-9]*, .* ended: .* waits for lock .*; .* waits for lock ' "$work/waits" || cp "$work/waits" "$work/cycles"
     [ ! -s "$work/edges" ] || [ ! -s "$work/cycles" ] || break
@@ -23,7 +23,7 @@ grep -q '^deadlock detector on node 0: round [0-9]*, ' "$work/edges"
 "$BIN" status --socket "$first" --dot >"$work/graph"
 grep -q '^digraph waits {$' "$work/graph"
 [ "$(tail -n 1 "$work/graph")" = '}' ]
-! grep -qvE '^(digraph waits \{|\}|  ".*" -> ".*" \[label=".*"\];)$' "$work/graph"
+if grep -vE '^(digraph waits \{|\}|  ".*" -> ".*" \[label=".*"\];)$' "$work/graph"; then exit 1; fi
 "$BIN" status --socket "$first" --json | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["waits"]["here"] and s["counters"]["detect_rounds"] > 0, s'
 status=0
 "$BIN" status --socket "$second" --waits >"$work/other" 2>&1 || status=$?
