@@ -4,8 +4,8 @@
 
 /*
  * DPDK's environment (EAL) exists once a process; all instances share it. It is started by a thread of its own with
- * every signal blocked, so that neither the process's signals nor the affinity of its threads are touched; it is never
- * taken down, because it cannot be started twice.
+ * the signals blocked that others send (base/thread.h), so that neither the process's signals nor the affinity of its
+ * threads are touched; it is never taken down, because it cannot be started twice.
  *
  * The gate. EAL's interrupt thread runs the control side of memif, which unmaps the rings of a peer that left, whatever
  * another thread reads in them at that moment. So that thread is kept parked in a callback of ours. It is let go for
