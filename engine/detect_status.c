@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/ring.h"
 #include "engine/detect_impl.h"
 #include "engine/instance.h"
 
@@ -148,13 +149,16 @@ static void put_role(struct cf_json_build *build, struct cf_instance *instance, 
 {
     struct eng_role *role = &instance->locks.detector->role;
     struct copy *copy = copy_take(role);
-    uint64_t now_ns = cf_now_ns();
+    uint64_t now_ns = cf_now_ns(), rounds;
 
     if (copy == NULL) {
         build->is_short = true;
         return;
     }
-    cf_json_put(build, object, "rounds", json_integer((json_int_t)role->counts.rounds));
+    cf_ring_tsan_hide(); /* a plain word of one writer, read without order: see "Counters" in docs/memory-model.md */
+    rounds = role->counts.rounds;
+    cf_ring_tsan_show();
+    cf_json_put(build, object, "rounds", json_integer((json_int_t)rounds));
     cf_json_put(build, object, "ago_ns",
                 json_integer(copy->seen.at_ns ? (json_int_t)(now_ns - copy->seen.at_ns) : 0));
     cf_json_put(build, object, "reports", json_integer(copy->seen.reports_total));
