@@ -86,12 +86,12 @@ double bench_probe(int cpu_a, int cpu_b);
 
 /*
  * The share, 0 to 1, of some 64 short looks in which another thread ran on the core of this processor: another guest's, or that
- * of a sibling. It took a part of the units that additions need, while a chain of additions takes as long as ever. `least` is the
- * fastest look so far, 0 at first; before a core was had alone once, shares are too low.
+ * of a sibling. It took a part of the units that additions need, while a chain of additions takes as long as ever. `least` is
+ * what fast looks took so far, 0 at first; before a core was had alone once, shares are too low.
  */
 double bench_core_shared(double *least, int cpu);
-/* What looks say; none at all, because each was interrupted: 1. */
-double bench_core_judge(double *least, const double *looks, uint32_t count);
+/* What looks say, which are sorted here; none at all, because each was interrupted: 1. */
+double bench_core_judge(double *least, double *looks, uint32_t count);
 
 /* ------------------------------------------------------------------ child.c */
 

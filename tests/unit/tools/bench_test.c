@@ -51,14 +51,18 @@ static void classes_are_told_by_the_round_trip_of_a_line(void **state)
 
 static void a_core_is_shared_where_a_look_takes_longer_than_the_fastest_one(void **state)
 {
-    const double looks[] = {2.5, 2.4, 4.1, 2.45}, later[] = {2.0, 2.39, 2.41, 4.0};
-    double least = 0;
+    double looks[] = {2.5, 2.4, 4.1, 2.45}, later[] = {2.0, 2.39, 2.41, 4.0}, many[64], least = 0;
 
     (void)state;
     assert_true(fabs(bench_core_judge(&least, looks, 4) - 0.25) < 1e-9);
     assert_true(fabs(least - 2.4) < 1e-9);
     assert_true(fabs(bench_core_judge(&least, later, 4) - 0.5) < 1e-9); /* 2.0 shows that 2.41 was shared */
     assert_true(fabs(bench_core_judge(&least, later, 0) - 1) < 1e-9);   /* none was left alone */
+    assert_true(fabs(least - 2.0) < 1e-9);
+    for (uint32_t i = 0; i < 64; i++)
+        many[i] = i < 4 ? 0.5 : 2.1;
+    assert_true(fabs(bench_core_judge(&least, many, 64)) <
+                1e-9); /* four of 64 were wrong, and move nothing */
     assert_true(fabs(least - 2.0) < 1e-9);
 }
 
